@@ -1,0 +1,122 @@
+"""The command line: ``ddpm-lesson train`` and ``ddpm-lesson sample``."""
+
+import inspect
+import re
+import types
+import typing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from tqdm.auto import tqdm
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.data import DataError
+from ddpm_lesson.plots import grid_image, save_gif
+from ddpm_lesson.run import run
+from ddpm_lesson.sample import ddim_steps, ddpm_steps
+from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
+
+GIF_FRAMES = 60  # states of the reverse process in an animation
+EXPECTED = (ValueError, DataError, checkpoint.CheckpointError, FileExistsError, FloatingPointError)
+
+
+class Commands(click.Group):
+    """A group whose commands report foreseeable mistakes in one sentence, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ddpm-lesson")
+def main() -> None:
+    """Train and sample denoising diffusion models (Ho et al. 2020)."""
+
+
+class ListOf(click.ParamType):
+    """Comma-separated values: ``1,2,2`` or ``no,yes,no``."""
+
+    def __init__(self, item: type):
+        self.item = click.BOOL if item is bool else click.INT
+        self.name = "no,yes,.." if item is bool else "int,int,.."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+        parts = value if isinstance(value, tuple) else value.split(",")
+        return tuple(self.item.convert(part, param, ctx) for part in parts)
+
+
+def option_type(annotation: Any) -> Any:
+    """The click type for the annotation of a ``TrainConfig`` field."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return ListOf(arguments[0])
+    return arguments[0] if isinstance(annotation, types.UnionType) else annotation
+
+
+def config_options(command: click.Command) -> click.Command:
+    """Give ``command`` one option for every field of ``TrainConfig``; its comment is the help text."""
+    hints = typing.get_type_hints(TrainConfig)
+    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
+    for f in fields(TrainConfig):
+        name = f.name.replace("_", "-")
+        flag = f"--{name}/--no-{name}" if hints[f.name] is bool else f"--{name}"
+        kind = None if hints[f.name] is bool else option_type(hints[f.name])
+        command.params.append(click.Option([flag], type=kind, default=None, help=comments[f.name]))
+    return command
+
+
+@config_options
+@main.command("train", epilog="Settings that are left out come from the preset, or from the run that is resumed.")
+@click.argument("preset", metavar=f"[{'|'.join(PRESETS)}]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/PRESET]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--resume", is_flag=True, help="Go on from the run in the folder, if there is one.")
+def train_command(preset: str, out: Path | None, device: str, resume: bool, **settings: Any) -> None:
+    """Train a model. Ctrl-C saves everything and stops; --resume goes on."""
+    overrides = {name: value for name, value in settings.items() if value is not None}
+    config = get_preset(preset, **overrides)
+    folder = out or Path("runs") / preset
+    if resume and (folder / checkpoint.SETTINGS).is_file():
+        config = replace(checkpoint.load_config(folder), **overrides)
+    run(config, folder, device, resume=resume)
+    click.echo(f"{folder}: weights, loss.png and samples/. Draw more with: ddpm-lesson sample {folder}")
+
+
+@main.command("sample")
+@click.argument("model", metavar="FOLDER_OR_NAME")
+@click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to write.")
+@click.option("--n", "n_samples", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
+@click.option("--sampler", type=click.Choice(["ddpm", "ddim"]), default="ddpm", show_default=True)
+@click.option("--steps", type=int, default=50, show_default=True, help="Steps of the ddim sampler.")
+@click.option("--eta", type=float, default=0.0, show_default=True, help="Randomness of the ddim sampler, 0 to 1.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+def sample_command(
+    model: str, out: Path, n_samples: int, sampler: str, steps: int, eta: float, seed: int, device: str
+) -> None:
+    """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist).
+
+    Writes grid.png and reverse.gif, the way from noise to images.
+    """
+    diffusion = checkpoint.load(model, device)
+    shape = (n_samples, *checkpoint.image_shape(model))
+    generator = torch.Generator().manual_seed(seed)
+    if sampler == "ddpm":
+        states, total = ddpm_steps(diffusion, shape, generator), diffusion.n_steps
+    else:
+        states, total = ddim_steps(diffusion, shape, steps, eta, generator), steps
+    frames = []
+    for i, state in enumerate(tqdm(states, total=total, desc="sample", unit="step")):
+        if i * GIF_FRAMES // total > (i - 1) * GIF_FRAMES // total:
+            frames.append(grid_image(state.xt))
+    frames.append(grid_image(state.x0_hat))
+    out.mkdir(parents=True, exist_ok=True)
+    frames[-1].save(out / "grid.png")
+    save_gif(frames, out / "reverse.gif")
+    click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")

@@ -1,0 +1,255 @@
+"""The diffusion process: noise an image forward, estimate it back, and the loss that trains the network.
+
+Index t = 0 .. T-1 is the paper's step t+1. x0 and xt hold a batch of anything: (B, C, H, W) images or (B, D) points.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddpm_lesson.runtime import get_device
+from ddpm_lesson.schedule import NoiseSchedule
+
+
+def gather(values: Tensor, t: Tensor, ndim: int = 4) -> Tensor:
+    """Pick ``values[t]`` for every element of a batch, shaped to broadcast over it.
+
+    Args:
+        values: one number a time step, (T,).
+        t: times, (B,), whole numbers in 0 .. T-1.
+        ndim: dimensions of the batch to broadcast over.
+
+    Returns:
+        (B, 1, ..., 1) with ``ndim`` dimensions.
+
+    Raises:
+        ValueError: if t has the wrong type or shape, or leaves 0 .. T-1.
+    """
+    if not isinstance(t, Tensor) or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool or t.ndim != 1:
+        got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
+        raise ValueError(f"t must be a tensor of whole numbers of shape (B,), one time an element; got {got}")
+    if t.numel() and (t.min() < 0 or t.max() >= len(values)):
+        raise ValueError(f"t must lie in 0 .. {len(values) - 1}; got {int(t.min())} .. {int(t.max())}")
+    return values[t.long()].view(-1, *[1] * (ndim - 1))
+
+
+class DenoiseDiffusion(nn.Module):
+    """A denoising diffusion model: a fixed forward process and a learned way back (Ho et al. 2020).
+
+    Args:
+        eps_model: the noise predictor, ``eps_model(xt, t) -> eps_theta`` of the shape of ``xt``.
+        n_steps: T; 1000 unless given, or what ``schedule`` says if that is a ``NoiseSchedule``.
+        device: where to put the model; stays where it is unless given.
+        schedule: ``"linear"``, ``"cosine"``, ``"quadratic"``, ``"sigmoid"`` or a ``NoiseSchedule``.
+        sigma: variance of the reverse step: ``"beta"`` or ``"posterior"``, the two choices of section 3.2.
+        clip_x0: clip the estimate of x0 to [-1, 1], where the data lives.
+
+    Raises:
+        ValueError: if an argument is unknown or out of range, or ``n_steps`` contradicts ``schedule``.
+    """
+
+    def __init__(
+        self,
+        eps_model: nn.Module,
+        n_steps: int | None = None,
+        device: torch.device | str | None = None,
+        *,
+        schedule: str | NoiseSchedule = "linear",
+        sigma: str = "beta",
+        clip_x0: bool = True,
+    ):
+        super().__init__()
+        if not isinstance(schedule, NoiseSchedule):
+            schedule = NoiseSchedule.from_settings({"kind": schedule, "n_steps": 1000 if n_steps is None else n_steps})
+        elif n_steps not in (None, schedule.n_steps):
+            raise ValueError(f"n_steps must be {schedule.n_steps} like the schedule, or left out; got {n_steps}")
+        if sigma not in ("beta", "posterior"):
+            raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
+        self.eps_model = eps_model
+        self.schedule = schedule
+        self.n_steps = schedule.n_steps
+        self.sigma = sigma
+        self.clip_x0 = clip_x0
+
+        for name in ("beta", "alpha", "alpha_bar", "alpha_bar_prev", "beta_tilde"):
+            self.register_buffer(name, getattr(schedule, name).clone(), persistent=False)
+        self.register_buffer("sigma2", (self.beta if sigma == "beta" else self.beta_tilde).clone(), persistent=False)
+        x0_coef, xt_coef = posterior_coefficients(schedule)
+        self.register_buffer("x0_coef", x0_coef, persistent=False)
+        self.register_buffer("xt_coef", xt_coef, persistent=False)
+        if device is not None:
+            self.to(get_device(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.beta.device
+
+    # Forward: from data to noise
+
+    def q_xt_x0(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of q(x_t | x_0).
+
+        Ho et al. 2020, Eq. 4.
+
+        Args:
+            x0: data, (B, ...).
+            t: times, (B,).
+
+        Returns:
+            The mean, the shape of ``x0``, and the variance, (B, 1, ...).
+
+        Raises:
+            ValueError: if t is not (B,) whole numbers in 0 .. T-1.
+        """
+        alpha_bar = self._at(self.alpha_bar, t, x0)
+        mean = alpha_bar.sqrt() * x0
+        var = 1 - alpha_bar
+        return mean, var
+
+    def q_sample(self, x0: Tensor, t: Tensor, eps: Tensor | None = None) -> Tensor:
+        """Draw x_t from q(x_t | x_0) in one shot: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
+
+        Ho et al. 2020, Eq. 4.
+
+        Args:
+            x0, t: as in ``q_xt_x0``.
+            eps: the noise, the shape of ``x0``; drawn unless given.
+
+        Raises:
+            ValueError: if t or the shape of ``eps`` does not fit.
+        """
+        if eps is None:
+            eps = torch.randn_like(x0)
+        same_shape("eps", eps, x0)
+        mean, var = self.q_xt_x0(x0, t)
+        return mean + var.sqrt() * eps
+
+    def q_posterior(self, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of q(x_{t-1} | x_t, x_0): the step back, for someone who knows x_0.
+
+        Ho et al. 2020, Eqs. 6 and 7.
+
+        Args:
+            x0, xt: data and its noisy version, (B, ...).
+            t: times, (B,).
+
+        Returns:
+            The mean, the shape of ``xt``, and the variance, (B, 1, ...). At t = 0 they are x0 and 0.
+
+        Raises:
+            ValueError: if t or the shapes do not fit.
+        """
+        same_shape("x0", x0, xt)
+        mean = self._at(self.x0_coef, t, xt) * x0 + self._at(self.xt_coef, t, xt) * xt
+        var = self._at(self.beta_tilde, t, xt)
+        return mean, var
+
+    # The same x_t, told two ways: by its x_0 or by its noise
+
+    def predict_x0(self, xt: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """The x0 that, with noise ``eps``, becomes ``xt``. Ho et al. 2020, Eq. 4 solved for x0.
+
+        Raises:
+            ValueError: if t or the shape of ``eps`` does not fit.
+        """
+        same_shape("eps", eps, xt)
+        alpha_bar = self._at(self.alpha_bar, t, xt)
+        return (xt - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+
+    def predict_eps(self, xt: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+        """The noise that turns ``x0`` into ``xt``. Ho et al. 2020, Eq. 4 solved for eps.
+
+        Raises:
+            ValueError: if t or the shape of ``x0`` does not fit.
+        """
+        same_shape("x0", x0, xt)
+        alpha_bar = self._at(self.alpha_bar, t, xt)
+        return (xt - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
+
+    # Back: from noise to data
+
+    def denoise(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The network's estimate x0_hat of the data behind ``xt``, clipped to [-1, 1] if ``clip_x0``.
+
+        Ho et al. 2020, Eq. 15.
+
+        Raises:
+            ValueError: if t does not fit.
+        """
+        x0_hat = self.predict_x0(xt, t, self.eps_model(xt, t))
+        return x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat
+
+    def p_sample(
+        self, xt: Tensor, t: Tensor, *, x0_hat: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One reverse step: draw x_{t-1} from p_theta(x_{t-1} | x_t), without noise at t = 0.
+
+        Ho et al. 2020, Algorithm 2, written through x0_hat so that the estimate can be clipped.
+
+        Args:
+            xt: noisy data, (B, ...).
+            t: times, (B,).
+            x0_hat: what ``denoise(xt, t)`` said, if you have it already.
+            generator: where the noise comes from, on the CPU or on the device of ``xt``.
+
+        Returns:
+            x_prev, the shape of ``xt``.
+
+        Raises:
+            ValueError: if t or the shape of ``x0_hat`` does not fit.
+        """
+        if x0_hat is None:
+            x0_hat = self.denoise(xt, t)
+        mean, _ = self.q_posterior(x0_hat, xt, t)
+        sigma = self._at(self.sigma2, t, xt).sqrt()
+        not_last = (t > 0).view(sigma.shape)
+        return mean + not_last * sigma * noise_like(xt, generator)
+
+    def loss(self, x0: Tensor, noise: Tensor | None = None) -> Tensor:
+        """L_simple: how well the network guesses the noise, at a time drawn anew for every image.
+
+        Ho et al. 2020, Eq. 14 and Algorithm 1, as a mean over all values.
+
+        Args:
+            x0: data in [-1, 1], (B, ...).
+            noise: eps, the shape of ``x0``; drawn unless given.
+
+        Returns:
+            A scalar. Predicting no noise at all costs 1.
+        """
+        t = torch.randint(self.n_steps, (len(x0),), device=x0.device)
+        eps = torch.randn_like(x0) if noise is None else noise
+        xt = self.q_sample(x0, t, eps)
+        eps_theta = self.eps_model(xt, t)
+        return F.mse_loss(eps_theta, eps)
+
+    def _at(self, values: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        """``gather`` for the batch ``x``, after checking that there is one time for each of its elements."""
+        picked = gather(values, t, x.ndim)
+        if len(t) != len(x):
+            raise ValueError(f"t must hold one time for each of the {len(x)} elements of the batch; got {len(t)}")
+        return picked
+
+
+def posterior_coefficients(schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
+    """What the mean of q(x_{t-1} | x_t, x_0) takes of x_0 and of x_t, for every t: two tensors (T,).
+
+    Ho et al. 2020, Eq. 7. In float64, because 1 - alpha_bar has few correct digits in float32 where t is small.
+    """
+    s = schedule.to(torch.float64)
+    x0_coef = s.alpha_bar_prev.sqrt() * s.beta / (1 - s.alpha_bar)
+    xt_coef = s.alpha.sqrt() * (1 - s.alpha_bar_prev) / (1 - s.alpha_bar)
+    return x0_coef.to(schedule.beta.dtype), xt_coef.to(schedule.beta.dtype)
+
+
+def same_shape(name: str, x: Tensor, like: Tensor) -> None:
+    """Raise a ValueError if ``x``, called ``name``, has not the shape of the batch that it belongs to."""
+    if x.shape != like.shape:
+        raise ValueError(f"{name} must have the shape of the batch, {tuple(like.shape)}; got {tuple(x.shape)}")
+
+
+def noise_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Standard normal noise of the shape of ``x``, drawn where ``generator`` lives and moved to ``x``."""
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)

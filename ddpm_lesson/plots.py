@@ -1,0 +1,128 @@
+"""Pictures: arrays in, images, figures and files out."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ddpm_lesson.data import to_bytes
+from ddpm_lesson.sample import ReverseStep
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's colours
+
+
+def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
+    """Tile a batch into one picture, enlarged by whole pixels until it can be seen.
+
+    Args:
+        images: (B, C, H, W) in [-1, 1].
+        n_columns: images a row; a square grid unless given.
+        min_side: least width of the picture in pixels.
+    """
+    from torchvision.utils import make_grid
+
+    n_columns = n_columns or int(np.ceil(len(images) ** 0.5))
+    tiled = make_grid(to_bytes(images.detach().cpu()), nrow=n_columns, padding=1, pad_value=128)  # (3, H', W')
+    picture = Image.fromarray(tiled.permute(1, 2, 0).numpy())
+    scale = max(1, round(min_side / picture.width))
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60, hold_ms: int = 2000) -> None:
+    """Write an animation that loops and rests on its last frame.
+
+    Args:
+        frames: pictures of one size, at least one.
+        path: file to write.
+        frame_ms, hold_ms: milliseconds each frame and the last one stay.
+    """
+    first, *rest = frames
+    durations = [frame_ms] * len(rest) + [hold_ms]
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def loss_figure(steps: Sequence[int], losses: Sequence[float], smoothing: float = 0.9) -> Figure:
+    """The training loss over optimiser steps, with its running average.
+
+    Args:
+        steps, losses: points of the curve.
+        smoothing: weight of the past in the running average.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, losses, color=BLUE, alpha=0.35, linewidth=1, label="loss")
+    axes.plot(steps, running_average(losses, smoothing), color=ORANGE, linewidth=2, label="running average")
+    axes.set(xlabel="optimiser step", ylabel="loss $L_{simple}$", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return figure
+
+
+def running_average(values: Sequence[float], smoothing: float) -> list[float]:
+    """Exponential average without start-up bias."""
+    average, weight, out = 0.0, 0.0, []
+    for value in values:
+        average = smoothing * average + (1 - smoothing) * value
+        weight = smoothing * weight + (1 - smoothing)
+        out.append(average / weight)
+    return out
+
+
+class Picture(NamedTuple):
+    """A drawing and what it shows, in words."""
+
+    png: bytes
+    alt: str
+
+
+def picture(drawing: Image.Image | Figure, alt: str) -> Picture:
+    """Turn a Pillow image or a matplotlib figure into PNG bytes with alternative text."""
+    buffer = io.BytesIO()
+    if isinstance(drawing, Figure):
+        drawing.savefig(buffer, format="png", dpi=100)
+    else:
+        drawing.save(buffer, format="png")
+    return Picture(buffer.getvalue(), alt)
+
+
+def captioned_row(pairs: Sequence[tuple[str, Image.Image]], gap: int = 24) -> Image.Image:
+    """Pictures side by side on white, each under its caption."""
+    font = ImageFont.load_default(size=20)
+    top = 36  # pixels for the captions
+    width = sum(image.width for _, image in pairs) + gap * (len(pairs) + 1)
+    height = max(image.height for _, image in pairs) + top + gap
+    row = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(row)
+    x = gap
+    for caption, image in pairs:
+        draw.text((x + image.width // 2, top // 2), caption, fill="black", font=font, anchor="mm")
+        row.paste(image, (x, top))
+        x += image.width + gap
+    return row
+
+
+def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_columns: int | None = None) -> Picture:
+    """One state of the reverse process: x_t beside the estimate x0_hat.
+
+    Args:
+        step: the state.
+        T: number of diffusion steps of the model.
+        snr_db: signal-to-noise ratio at this time, in dB.
+        what: what the images are, for the alternative text, such as "16 digits".
+        n_columns: images a row.
+    """
+    noisy, clean = grid_image(step.xt, n_columns, 360), grid_image(step.x0_hat, n_columns, 360)
+    row = captioned_row([(f"x_t   (t = {step.t})", noisy), ("x0_hat: the guess from here", clean)])
+    where = f"at t = {step.t} of {T}, signal-to-noise {snr_db:.0f} dB"
+    return picture(row, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown, the first column to the left and the others centred."""
+    lines = [header, [":--"] + [":-:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

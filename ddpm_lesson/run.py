@@ -1,0 +1,154 @@
+"""A whole training run on disk: progress bar, checkpoints, pictures, stop and resume."""
+
+import csv
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.data import load_images
+from ddpm_lesson.plots import grid_image, loss_figure
+from ddpm_lesson.sample import reverse_steps
+from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
+
+LOG_EVERY = 10  # optimiser steps between two points of the loss curve
+
+
+def run(
+    config: TrainConfig, folder: str | Path, device: str | torch.device = "auto", *, resume: bool = False
+) -> TrainState:
+    """Train, save, draw. Ctrl-C finishes the step, saves everything and returns.
+
+    Writes into ``folder``: the checkpoint (see ``checkpoint``), ``loss.csv``, ``loss.png`` and, every
+    ``sample_every`` steps and at the end, ``samples/step_<n>.png``.
+
+    Args:
+        config: what to train on what, see ``PRESETS``.
+        folder: created if need be.
+        device: see ``get_device``.
+        resume: go on from the run in ``folder``, if there is one.
+
+    Returns:
+        The state at the end; ``state.averaged()`` is the model to sample from.
+
+    Raises:
+        FileExistsError: if ``folder`` holds a run and ``resume`` is False.
+        FloatingPointError: if the loss is no longer a number; the last checkpoint stays.
+        DataError, CheckpointError, ValueError: see ``load_images``, ``checkpoint`` and ``get_device``.
+    """
+    folder = Path(folder)
+    found = (folder / checkpoint.TRAINING).is_file()
+    if found and not resume:
+        raise FileExistsError(f"{folder} already holds a run: resume it, or choose another folder")
+    dataset = load_images(config.data, image_size=config.image_size)
+    state = TrainState(config, dataset.shape, device)
+    log = LossLog()
+    if found:
+        checkpoint.load_training(state, folder)
+        log.read(folder / "loss.csv", state.step)
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+
+    with interruptible() as stop, progress_bar(state) as bar:
+        for step in train(state, dataset):
+            log.add(step, bar, images=min(config.batch_size, len(dataset)))
+            finished = step.step == config.train_steps
+            if stop.is_set() or finished or step.step % config.save_every == 0:
+                checkpoint.save_training(state, folder)
+                log.write(folder)
+            if stop.is_set():
+                bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
+                return state
+            if step.step % config.sample_every == 0 and not finished:
+                draw_samples(state, folder, stop)
+        draw_samples(state, folder, stop)
+    return state
+
+
+def draw_samples(state: TrainState, folder: Path, stop: threading.Event) -> None:
+    """Write a grid of samples of the averaged model, from the same noise every time; give up if ``stop`` is set."""
+    config = state.config
+    generator = torch.Generator().manual_seed(config.seed)
+    shape = (config.n_samples, *state.image_shape)
+    for step in reverse_steps(state.averaged(), shape, config.sample_steps, generator):
+        if stop.is_set():
+            return
+        images = step.x0_hat
+    grid_image(images).save(folder / "samples" / f"step_{state.step:07d}.png")
+
+
+def progress_bar(state: TrainState) -> tqdm:
+    """A bar over optimiser steps that starts where the run stands."""
+    config = state.config
+    return tqdm(initial=state.step, total=config.train_steps, desc=f"train {config.data}", unit="step")
+
+
+@dataclass
+class LossLog:
+    """The loss curve: one averaged point every ``LOG_EVERY`` steps."""
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    pending: list[torch.Tensor] = field(default_factory=list)
+    since: float = field(default_factory=time.perf_counter)
+
+    def add(self, step: TrainStep, bar: tqdm, images: int) -> None:
+        """Take in a step, ``images`` of them in it, and move the bar. FloatingPointError if the loss is NaN."""
+        self.pending.append(step.loss)
+        bar.update()
+        if step.step % LOG_EVERY:
+            return
+        loss = torch.stack(self.pending).mean().item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {step.step}; the last checkpoint is kept. "
+                "Resume with a lower lr, or with mixed_precision bf16 or no"
+            )
+        now = time.perf_counter()
+        bar.set_postfix({"loss": f"{loss:.4f}", "images/s": f"{images * len(self.pending) / (now - self.since):.0f}"})
+        self.steps.append(step.step)
+        self.losses.append(loss)
+        self.pending, self.since = [], now
+
+    def write(self, folder: Path) -> None:
+        """Write ``loss.csv`` and ``loss.png``."""
+        rows = zip(self.steps, self.losses, strict=True)
+        with open(folder / "loss.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("step", "loss"), *rows])
+        if self.steps:
+            loss_figure(self.steps, self.losses).savefig(folder / "loss.png", dpi=150)
+
+    def read(self, file: Path, last_step: int) -> None:
+        """Take up the curve of an earlier run, up to the step that it resumes from."""
+        if file.is_file():
+            with open(file, newline="") as f:
+                rows = [(int(r["step"]), float(r["loss"])) for r in csv.DictReader(f) if int(r["step"]) <= last_step]
+            self.steps, self.losses = [s for s, _ in rows], [loss for _, loss in rows]
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C (or SIGTERM) into an event to be looked at between steps; the second one interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals reach the main thread only
+        return
+
+    def on_signal(number, frame):
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
