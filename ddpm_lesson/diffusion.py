@@ -33,6 +33,9 @@ def gather(values: Tensor, t: Tensor, ndim: int = 4) -> Tensor:
     return values[t.long()].view(-1, *[1] * (ndim - 1))
 
 
+SERIES = ("beta", "alpha", "alpha_bar", "alpha_bar_prev", "one_minus_alpha_bar", "one_minus_alpha_bar_prev")
+
+
 class DenoiseDiffusion(nn.Module):
     """A denoising diffusion model: a fixed forward process and a learned way back (Ho et al. 2020).
 
@@ -71,12 +74,10 @@ class DenoiseDiffusion(nn.Module):
         self.sigma = sigma
         self.clip_x0 = clip_x0
 
-        for name in ("beta", "alpha", "alpha_bar", "alpha_bar_prev", "beta_tilde"):
+        for name in SERIES:
             self.register_buffer(name, getattr(schedule, name).clone(), persistent=False)
-        self.register_buffer("sigma2", (self.beta if sigma == "beta" else self.beta_tilde).clone(), persistent=False)
-        x0_coef, xt_coef = posterior_coefficients(schedule)
-        self.register_buffer("x0_coef", x0_coef, persistent=False)
-        self.register_buffer("xt_coef", xt_coef, persistent=False)
+        sigma2 = schedule.beta if sigma == "beta" else schedule.beta_tilde
+        self.register_buffer("sigma2", sigma2.clone(), persistent=False)
         if device is not None:
             self.to(get_device(device))
 
@@ -102,9 +103,8 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t is not (B,) whole numbers in 0 .. T-1.
         """
-        alpha_bar = self._at(self.alpha_bar, t, x0)
-        mean = alpha_bar.sqrt() * x0
-        var = 1 - alpha_bar
+        mean = self._at(self.alpha_bar, t, x0).sqrt() * x0
+        var = self._at(self.one_minus_alpha_bar, t, x0)
         return mean, var
 
     def q_sample(self, x0: Tensor, t: Tensor, eps: Tensor | None = None) -> Tensor:
@@ -141,8 +141,15 @@ class DenoiseDiffusion(nn.Module):
             ValueError: if t or the shapes do not fit.
         """
         same_shape("x0", x0, xt)
-        mean = self._at(self.x0_coef, t, xt) * x0 + self._at(self.xt_coef, t, xt) * xt
-        var = self._at(self.beta_tilde, t, xt)
+        beta = self._at(self.beta, t, xt)
+        alpha = self._at(self.alpha, t, xt)
+        alpha_bar_prev = self._at(self.alpha_bar_prev, t, xt)
+        one_minus_alpha_bar = self._at(self.one_minus_alpha_bar, t, xt)
+        one_minus_alpha_bar_prev = self._at(self.one_minus_alpha_bar_prev, t, xt)
+        x0_coef = alpha_bar_prev.sqrt() * beta / one_minus_alpha_bar
+        xt_coef = alpha.sqrt() * one_minus_alpha_bar_prev / one_minus_alpha_bar
+        mean = x0_coef * x0 + xt_coef * xt
+        var = beta * one_minus_alpha_bar_prev / one_minus_alpha_bar
         return mean, var
 
     # The same x_t, told two ways: by its x_0 or by its noise
@@ -155,7 +162,8 @@ class DenoiseDiffusion(nn.Module):
         """
         same_shape("eps", eps, xt)
         alpha_bar = self._at(self.alpha_bar, t, xt)
-        return (xt - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+        one_minus_alpha_bar = self._at(self.one_minus_alpha_bar, t, xt)
+        return (xt - one_minus_alpha_bar.sqrt() * eps) / alpha_bar.sqrt()
 
     def predict_eps(self, xt: Tensor, t: Tensor, x0: Tensor) -> Tensor:
         """The noise that turns ``x0`` into ``xt``. Ho et al. 2020, Eq. 4 solved for eps.
@@ -165,7 +173,8 @@ class DenoiseDiffusion(nn.Module):
         """
         same_shape("x0", x0, xt)
         alpha_bar = self._at(self.alpha_bar, t, xt)
-        return (xt - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
+        one_minus_alpha_bar = self._at(self.one_minus_alpha_bar, t, xt)
+        return (xt - alpha_bar.sqrt() * x0) / one_minus_alpha_bar.sqrt()
 
     # Back: from noise to data
 
@@ -180,12 +189,13 @@ class DenoiseDiffusion(nn.Module):
         x0_hat = self.predict_x0(xt, t, self.eps_model(xt, t))
         return x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat
 
+    @torch.no_grad()
     def p_sample(
         self, xt: Tensor, t: Tensor, *, x0_hat: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """One reverse step: draw x_{t-1} from p_theta(x_{t-1} | x_t), without noise at t = 0.
 
-        Ho et al. 2020, Algorithm 2, written through x0_hat so that the estimate can be clipped.
+        Ho et al. 2020, Algorithm 2, written through x0_hat so that the estimate can be clipped. Keeps no graph.
 
         Args:
             xt: noisy data, (B, ...).
@@ -217,7 +227,12 @@ class DenoiseDiffusion(nn.Module):
 
         Returns:
             A scalar. Predicting no noise at all costs 1.
+
+        Raises:
+            ValueError: if ``x0`` holds whole numbers, or ``noise`` has another shape.
         """
+        if not x0.is_floating_point():
+            raise ValueError(f"x0 must hold floating-point values in [-1, 1]; got {x0.dtype}")
         t = torch.randint(self.n_steps, (len(x0),), device=x0.device)
         eps = torch.randn_like(x0) if noise is None else noise
         xt = self.q_sample(x0, t, eps)
@@ -230,17 +245,6 @@ class DenoiseDiffusion(nn.Module):
         if len(t) != len(x):
             raise ValueError(f"t must hold one time for each of the {len(x)} elements of the batch; got {len(t)}")
         return picked
-
-
-def posterior_coefficients(schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
-    """What the mean of q(x_{t-1} | x_t, x_0) takes of x_0 and of x_t, for every t: two tensors (T,).
-
-    Ho et al. 2020, Eq. 7. In float64, because 1 - alpha_bar has few correct digits in float32 where t is small.
-    """
-    s = schedule.to(torch.float64)
-    x0_coef = s.alpha_bar_prev.sqrt() * s.beta / (1 - s.alpha_bar)
-    xt_coef = s.alpha.sqrt() * (1 - s.alpha_bar_prev) / (1 - s.alpha_bar)
-    return x0_coef.to(schedule.beta.dtype), xt_coef.to(schedule.beta.dtype)
 
 
 def same_shape(name: str, x: Tensor, like: Tensor) -> None:

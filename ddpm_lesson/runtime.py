@@ -84,7 +84,7 @@ def memory_gb() -> float | None:
 def describe_machine() -> dict[str, str]:
     """What the lesson runs on, as label -> text: Python, PyTorch, system, processor, memory, GPU, Colab."""
     memory = memory_gb()
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else why_not("cuda")
+    gpu = why_not("cuda") or torch.cuda.get_device_name(0)
     if why_not("mps") is None:
         gpu = "Apple GPU (MPS)"
     return {

@@ -27,7 +27,7 @@ def ddpm_steps(
     Ho et al. 2020, Algorithm 2.
 
     Args:
-        diffusion: the model; put into ``eval()`` mode for the duration.
+        diffusion: the model; its dropout is off while it is asked, and its mode is left as it was.
         shape: of the batch, such as (B, C, H, W).
         generator: where all noise comes from, for repeatable samples.
 
@@ -35,12 +35,12 @@ def ddpm_steps(
         ``(t, xt, x0_hat)`` for t = T-1 .. 0. The last ``x0_hat`` is the sample.
     """
     xt = start_noise(diffusion, shape, generator)
-    with eval_mode(diffusion):
-        for t in range(diffusion.n_steps - 1, -1, -1):
-            times = torch.full((len(xt),), t, device=xt.device)
-            x0_hat = diffusion.denoise(xt, times)
-            yield ReverseStep(t, xt, x0_hat)
-            xt = diffusion.p_sample(xt, times, x0_hat=x0_hat, generator=generator)
+    for t in range(diffusion.n_steps - 1, -1, -1):
+        batch_t = torch.full((len(xt),), t, device=xt.device)
+        with eval_mode(diffusion):
+            x0_hat = diffusion.denoise(xt, batch_t)
+        yield ReverseStep(t, xt, x0_hat)
+        xt = diffusion.p_sample(xt, batch_t, x0_hat=x0_hat, generator=generator)
 
 
 def ddim_steps(
@@ -83,18 +83,18 @@ def _ddim_steps(
     """The loop of ``ddim_steps``, once its arguments are known to be right."""
     alpha_bar = diffusion.schedule.to(torch.float64).alpha_bar.tolist()
     xt = start_noise(diffusion, shape, generator)
-    with eval_mode(diffusion):
-        for t, t_next in zip(times, [*times[1:], None], strict=True):
-            batch_t = torch.full((len(xt),), t, device=xt.device)
+    for t, t_next in zip(times, [*times[1:], None], strict=True):
+        batch_t = torch.full((len(xt),), t, device=xt.device)
+        with eval_mode(diffusion):
             x0_hat = diffusion.denoise(xt, batch_t)
-            yield ReverseStep(t, xt, x0_hat)
-            if t_next is None:
-                return
-            eps = diffusion.predict_eps(xt, batch_t, x0_hat)
-            a, a_next = alpha_bar[t], alpha_bar[t_next]
-            sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)) ** 0.5
-            direction = (1 - a_next - sigma**2) ** 0.5 * eps
-            xt = a_next**0.5 * x0_hat + direction + sigma * noise_like(xt, generator)
+        yield ReverseStep(t, xt, x0_hat)
+        if t_next is None:
+            return
+        eps = diffusion.predict_eps(xt, batch_t, x0_hat)
+        a, a_next = alpha_bar[t], alpha_bar[t_next]
+        sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)) ** 0.5
+        direction = (1 - a_next - sigma**2) ** 0.5 * eps
+        xt = a_next**0.5 * x0_hat + direction + sigma * noise_like(xt, generator)
 
 
 def reverse_steps(
@@ -130,15 +130,16 @@ def ddim_times(T: int, n_steps: int) -> list[int]:
 
 def start_noise(diffusion: DenoiseDiffusion, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
     """x_T: pure noise of the given shape, where the model lives."""
-    return noise_like(torch.empty(tuple(shape), device=diffusion.device), generator)
+    return noise_like(torch.empty(tuple(shape), dtype=diffusion.beta.dtype, device=diffusion.device), generator)
 
 
 @contextmanager
 def eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the ``with`` block and restore the model's mode afterwards."""
-    was_training = model.training
+    """Switch dropout off inside the ``with`` block and restore the mode of every module afterwards."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True

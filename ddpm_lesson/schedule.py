@@ -6,6 +6,7 @@ Everything is computed in float64 and stored in float32.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ class NoiseSchedule:
         alpha: 1 - beta.
         alpha_bar: product of alpha up to and including t (Ho et al. 2020, Eq. 4).
         alpha_bar_prev: alpha_bar one step earlier; 1 at t = 0.
+        one_minus_alpha_bar, one_minus_alpha_bar_prev: stored as well, because subtracting in float32 would leave
+            few correct digits where alpha_bar is close to 1.
         beta_tilde: variance of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7).
         snr: signal-to-noise ratio alpha_bar / (1 - alpha_bar), a ratio of variances.
     """
@@ -34,15 +37,19 @@ class NoiseSchedule:
 
         alpha = 1 - beta
         alpha_bar = alpha.cumprod(0)
+        one_minus_alpha_bar = -torch.expm1(torch.log1p(-beta).cumsum(0))  # 1 - alpha_bar, without cancellation
         alpha_bar_prev = torch.cat((beta.new_ones(1), alpha_bar[:-1]))
-        beta_tilde = beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
+        one_minus_alpha_bar_prev = torch.cat((beta.new_zeros(1), one_minus_alpha_bar[:-1]))
+        beta_tilde = beta * one_minus_alpha_bar_prev / one_minus_alpha_bar
 
         self.beta = beta.to(dtype)
         self.alpha = alpha.to(dtype)
         self.alpha_bar = alpha_bar.to(dtype)
         self.alpha_bar_prev = alpha_bar_prev.to(dtype)
+        self.one_minus_alpha_bar = one_minus_alpha_bar.to(dtype)
+        self.one_minus_alpha_bar_prev = one_minus_alpha_bar_prev.to(dtype)
         self.beta_tilde = beta_tilde.to(dtype)
-        self.snr = (alpha_bar / (1 - alpha_bar)).to(dtype)
+        self.snr = (alpha_bar / one_minus_alpha_bar).to(dtype)
 
     @classmethod
     def linear(cls, n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "NoiseSchedule":
@@ -85,13 +92,14 @@ class NoiseSchedule:
         Raises:
             ValueError: if an argument is out of range.
         """
-        check_range(n_steps, beta_max, beta_max)
-        if s < 0:
+        check_steps(n_steps)
+        check_fraction("beta_max", beta_max)
+        if not s >= 0:
             raise ValueError(f"s must be at least 0; got {s}")
         u = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
         f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
         beta = (1 - f[1:] / f[:-1]).clamp(max=beta_max)
-        return cls(beta, {"kind": "cosine", "n_steps": n_steps, "s": s, "beta_max": beta_max})
+        return cls(beta, {"kind": "cosine", "n_steps": int(n_steps), "s": s, "beta_max": beta_max})
 
     @classmethod
     def from_betas(cls, betas: Sequence[float] | Tensor) -> "NoiseSchedule":
@@ -133,18 +141,28 @@ KINDS = ("linear", "cosine", "quadratic", "sigmoid")
 
 
 def _settings(kind: str, n_steps: int, beta_start: float, beta_end: float) -> dict[str, Any]:
-    return {"kind": kind, "n_steps": n_steps, "beta_start": beta_start, "beta_end": beta_end}
+    return {"kind": kind, "n_steps": int(n_steps), "beta_start": beta_start, "beta_end": beta_end}
 
 
 def check_range(n_steps: int, beta_start: float, beta_end: float) -> None:
     """Raise a ValueError that names the argument that cannot make a schedule, if any."""
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
-        raise ValueError(f"n_steps must be a whole number of at least 1; got {n_steps!r}")
-    for name, value in (("beta_start", beta_start), ("beta_end", beta_end)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1; got {value}")
+    check_steps(n_steps)
+    check_fraction("beta_start", beta_start)
+    check_fraction("beta_end", beta_end)
     if beta_end < beta_start:
         raise ValueError(f"beta_end must not be below beta_start; got {beta_end} below {beta_start}")
+
+
+def check_steps(n_steps: int) -> None:
+    """Raise a ValueError if there cannot be so many steps."""
+    if isinstance(n_steps, bool) or not isinstance(n_steps, Integral) or n_steps < 1:
+        raise ValueError(f"n_steps must be a whole number of at least 1; got {n_steps!r}")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raise a ValueError if the argument called ``name`` is not strictly between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1; got {value}")
 
 
 def check_betas(beta: Tensor) -> Tensor:

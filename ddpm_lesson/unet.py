@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 Swish = nn.SiLU  # x * sigmoid(x); PyTorch's name for it is SiLU
 
+DOWNSAMPLE = ("asymmetric", "symmetric")
+UPSAMPLE = ("nearest", "transposed")
+NARROW = ("after", "before")
+
 
 class TimeEmbedding(nn.Module):
     """Turn an integer time t into a vector that every residual block can read.
@@ -218,7 +222,8 @@ class Downsample(nn.Module):
 
     def __init__(self, n_channels: int, padding: str = "asymmetric"):
         super().__init__()
-        self.pad = {"asymmetric": (0, 1, 0, 1), "symmetric": (1, 1, 1, 1)}[padding]
+        check_choice("padding", padding, DOWNSAMPLE)
+        self.pad = (0, 1, 0, 1) if padding == "asymmetric" else (1, 1, 1, 1)
         self.conv = nn.Conv2d(n_channels, n_channels, kernel_size=3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -237,6 +242,7 @@ class Upsample(nn.Module):
 
     def __init__(self, n_channels: int, method: str = "nearest"):
         super().__init__()
+        check_choice("method", method, UPSAMPLE)
         self.method = method
         if method == "nearest":
             self.conv = nn.Conv2d(n_channels, n_channels, kernel_size=3, padding=1)
@@ -332,7 +338,7 @@ class UNet(nn.Module):
             if i > 0:
                 self.up.append(Upsample(channels, upsample))
 
-        self.norm = group_norm(final_groups or n_groups, channels, norm_eps)
+        self.norm = group_norm(final_groups or n_groups, channels, norm_eps, "final_groups")
         self.act = Swish()
         self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
         init_weights(self)
@@ -380,10 +386,10 @@ class UNet(nn.Module):
             raise ValueError(f"t must have shape ({len(xt)},), one time an image; got {tuple(t.shape)}")
 
 
-def group_norm(n_groups: int, n_channels: int, eps: float) -> nn.GroupNorm:
-    """A GroupNorm layer (Wu and He 2018); ValueError if the groups do not divide the channels."""
+def group_norm(n_groups: int, n_channels: int, eps: float, name: str = "n_groups") -> nn.GroupNorm:
+    """A GroupNorm layer (Wu and He 2018); ValueError about ``name`` if the groups do not divide the channels."""
     if n_groups < 1 or n_channels % n_groups:
-        raise ValueError(f"n_groups must divide the number of channels: {n_groups} does not divide {n_channels}")
+        raise ValueError(f"{name} must divide the number of channels: {n_groups} does not divide {n_channels}")
     return nn.GroupNorm(n_groups, n_channels, eps=eps)
 
 
@@ -406,26 +412,32 @@ def init_weights(model: UNet) -> None:
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, AttentionBlock):
+            nn.init.xavier_uniform_(module.projection.weight, gain=2**0.5)  # q, k, v as three layers of their own
             nn.init.zeros_(module.output.weight)
     nn.init.zeros_(model.final.weight)
 
 
-def check_settings(*, ch_mults, is_attn, downsample, upsample, narrow, dropout, **counts) -> None:
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise a ValueError if the argument called ``name`` is none of the ``allowed`` ones."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def check_settings(*, ch_mults, is_attn, downsample, upsample, narrow, dropout, norm_eps, **counts) -> None:
     """Raise a ValueError that names the first setting of ``UNet`` that cannot work."""
     for name, value in counts.items():
-        if name != "norm_eps" and value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+    if counts["n_channels"] < 4 or counts["n_channels"] % 2:
+        raise ValueError(f"n_channels must be even and at least 4; got {counts['n_channels']}")
+    if not norm_eps > 0:
+        raise ValueError(f"norm_eps must be above 0; got {norm_eps}")
     if not ch_mults or any(not isinstance(m, int) or m < 1 for m in ch_mults):
         raise ValueError(f"ch_mults must be whole numbers of at least 1, one a level; got {ch_mults}")
     if len(is_attn) != len(ch_mults):
         raise ValueError(f"is_attn must have one entry a level, {len(ch_mults)} like ch_mults; got {is_attn}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
-    choices = {
-        "downsample": (downsample, ("asymmetric", "symmetric")),
-        "upsample": (upsample, ("nearest", "transposed")),
-        "narrow": (narrow, ("after", "before")),
-    }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    check_choice("downsample", downsample, DOWNSAMPLE)
+    check_choice("upsample", upsample, UPSAMPLE)
+    check_choice("narrow", narrow, NARROW)
