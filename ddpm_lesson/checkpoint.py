@@ -4,9 +4,9 @@ A folder holds ``settings.json`` and ``model.safetensors`` (the weights to sampl
 holds ``training.safetensors``: everything that is needed to go on as if the run had never stopped.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from ddpm_lesson.train import TrainConfig, TrainState
 from ddpm_lesson.unet import UNet
 
 FORMAT = "ddpm_lesson 1"
+MODEL_FIELDS = ("n_channels", "ch_mults", "is_attn", "n_blocks", "n_heads", "n_groups", "n_steps", "schedule")
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 SETTINGS, MODEL, TRAINING = "settings.json", "model.safetensors", "training.safetensors"
 
 
@@ -43,9 +45,13 @@ def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
         TypeError: if the noise predictor is not a ``UNet``.
         CheckpointError: if the files cannot be written, for example because the disk is full.
     """
+    write_whole(Path(folder), model_files(diffusion, info))
+
+
+def model_files(diffusion: DenoiseDiffusion, info: dict[str, Any]) -> dict[str, bytes]:
+    """The contents of ``settings.json`` and ``model.safetensors``; TypeError if there is no ``UNet`` to write."""
     if not isinstance(diffusion.eps_model, UNet):
         raise TypeError(f"eps_model must be a UNet to be saved; got {type(diffusion.eps_model).__name__}")
-    folder = Path(folder)
     settings = {
         "format": FORMAT,
         "model": diffusion.eps_model.settings,
@@ -56,12 +62,12 @@ def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
         },
         **info,
     }
-    write_tensors(folder / MODEL, diffusion.eps_model.state_dict())
-    write_whole(folder / SETTINGS, lambda file: file.write_text(json.dumps(settings, indent=2) + "\n"))
+    text = json.dumps(settings, indent=2, default=str) + "\n"
+    return {SETTINGS: text.encode(), MODEL: tensor_bytes(diffusion.eps_model.state_dict())}
 
 
 def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> DenoiseDiffusion:
-    """Read a model, ready to sample from.
+    """Read a model, ready to sample from. Settings that the checkpoint leaves out take their defaults.
 
     Args:
         folder_or_name: a folder that ``save`` wrote, or the name of shipped weights: ``"digits"`` or ``"mnist"``.
@@ -88,15 +94,15 @@ def find(folder_or_name: str | Path) -> Path:
     """The folder of a checkpoint, or of shipped weights of that name."""
     shipped = sorted(f.parent.name for f in assets_folder().glob(f"*/{SETTINGS}"))
     folder = Path(folder_or_name)
-    if not folder.is_dir() and str(folder_or_name) in shipped:
-        return assets_folder() / folder
-    if not (folder / SETTINGS).is_file():
+    if (folder / SETTINGS).is_file():
+        return folder
+    if str(folder_or_name) not in shipped:
         near = nearest(str(folder_or_name), shipped)
         raise CheckpointError(
             f"no checkpoint at {str(folder)!r}{near}: it must be a folder with {SETTINGS} and {MODEL}, "
             f"or the name of shipped weights: {', '.join(shipped) or 'none here'}"
         )
-    return folder
+    return assets_folder() / folder
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -149,16 +155,14 @@ def save_training(state: TrainState, folder: str | Path) -> None:
     tensors |= prefixed("ema", state.ema.module.state_dict())
     tensors |= prefixed("optimizer", optimizer_tensors(state))
     progress = {"step": str(state.step), "scaler": json.dumps(state.scaler)}
-    write_tensors(Path(folder) / TRAINING, tensors, progress)
-    save(state.averaged(), folder, image_shape=state.image_shape, step=state.step, training=asdict(state.config))
+    info = {"image_shape": state.image_shape, "step": state.step, "training": asdict(state.config)}
+    write_whole(Path(folder), model_files(state.averaged(), info) | {TRAINING: tensor_bytes(tensors, progress)})
 
 
 def load_config(folder: str | Path) -> TrainConfig:
     """The settings of the run in ``folder``; CheckpointError if they are not there or not valid."""
     try:
-        stored = dict(read_settings(folder)["training"])
-        stored |= {name: tuple(stored[name]) for name in ("ch_mults", "is_attn")}
-        return TrainConfig(**stored)
+        return TrainConfig(**read_settings(folder)["training"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{Path(folder) / SETTINGS} does not describe a training run: {error}") from error
 
@@ -171,14 +175,36 @@ def load_training(state: TrainState, folder: str | Path) -> None:
     """
     file = Path(folder) / TRAINING
     tensors, progress = read_tensors(file)
+    check_same_model(state.config, load_config(folder), file)
+    try:
+        step, scaler = int(progress["step"]), json.loads(progress["scaler"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{file} does not say where the run stood: {error}") from error
     load_weights(state.diffusion.eps_model, with_prefix("model", tensors), file)
     load_weights(state.ema.module, with_prefix("ema", tensors), file)
+    if step:
+        load_moments(state, with_prefix("optimizer", tensors), file)
+    state.step, state.scaler = step, scaler
+    state.ema.n_averaged.fill_(step)
+
+
+def check_same_model(config: TrainConfig, stored: TrainConfig, source: Path) -> None:
+    """CheckpointError naming the first setting of the model in which two runs differ."""
+    for name in MODEL_FIELDS:
+        here, there = getattr(config, name), getattr(stored, name)
+        if here != there:
+            raise CheckpointError(f"{source} is of another architecture: {name} is {there!r} and should be {here!r}")
+
+
+def load_moments(state: TrainState, tensors: dict[str, Tensor], source: Path) -> None:
+    """Give the optimiser its moments back; CheckpointError naming the first that is missing."""
     for name, parameter in state.diffusion.eps_model.named_parameters():
-        saved = with_prefix(name, with_prefix("optimizer", tensors))
-        state.optimizer.state[parameter] = {k: v.to(parameter.device) if k != "step" else v for k, v in saved.items()}
-    state.step = int(progress["step"])
-    state.scaler = json.loads(progress["scaler"])
-    state.ema.n_averaged.fill_(state.step)
+        saved = with_prefix(name, tensors)
+        missing = [key for key in ADAM_STATE if key not in saved]
+        if missing:
+            raise CheckpointError(f"{source} lacks {missing[0]} of the optimiser for {name}")
+        moments = {key: value.to(parameter.device) for key, value in saved.items() if key != "step"}
+        state.optimizer.state[parameter] = {"step": saved["step"], **moments}
 
 
 def optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
@@ -207,19 +233,27 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"cannot read {file}: {error}") from error
 
 
-def write_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(file, lambda path: path.write_bytes(to_safetensors(tensors, metadata)))
+def tensor_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """The contents of a safetensors file."""
+    return to_safetensors({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, metadata)
 
 
-def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside ``file`` and move into place, so that it is never half written and never lost."""
-    unfinished = file.with_name(file.name + ".unfinished")
+def write_whole(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files beside the old ones and move them into place once all are complete, so that nothing is lost.
+
+    Raises:
+        CheckpointError: if a file cannot be written; the earlier ones stay.
+    """
+    unfinished = {folder / name: folder / f"{name}.unfinished" for name in files}
+    file = folder
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        os.replace(unfinished, file)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, contents in zip(unfinished, files.values(), strict=True):
+            unfinished[file].write_bytes(contents)
+        for file, path in unfinished.items():
+            os.replace(path, file)
+    except OSError as error:
+        for path in unfinished.values():
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise CheckpointError(f"could not save {file}: {error}. What was saved before is untouched") from error

@@ -2,7 +2,9 @@
 
 import difflib
 import os
+from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -12,6 +14,12 @@ from torch.utils.data import Dataset
 DOWNLOADED = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR10"}  # name -> torchvision's class
 DATASETS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W)
 DIGITS_TRAIN = 1500  # of scikit-learn's 1,797 digits; the rest is the test split
+
+
+DOWNLOAD_ERRORS = (
+    *(OSError, RuntimeError, HTTPException),  # the network
+    *(ValueError, AssertionError, EOFError, UnpicklingError),  # files that were cut off
+)
 
 
 class DataError(RuntimeError):
@@ -38,7 +46,7 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        return to_unit(self.images[index])
+        return from_bytes(self.images[index])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,7 +54,7 @@ class ImageDataset(Dataset):
         return tuple(self.images.shape[1:])
 
 
-def to_unit(images: Tensor) -> Tensor:
+def from_bytes(images: Tensor) -> Tensor:
     """Bytes 0 .. 255 -> float32 in [-1, 1] (Ho et al. 2020, section 3.3)."""
     return images.float() / 127.5 - 1
 
@@ -81,8 +89,8 @@ def load_images(name_or_path: str | Path, split: str = "train", image_size: int 
         dataset = load_digits(split)
     elif name_or_path in DOWNLOADED:
         dataset = load_torchvision(name_or_path, split)
-    elif Path(name_or_path).is_dir():
-        return load_folder(Path(name_or_path), split, image_size)
+    elif str(name_or_path) and Path(name_or_path).expanduser().is_dir():
+        return load_folder(Path(name_or_path).expanduser(), split, image_size)
     else:
         raise ValueError(unknown_dataset(str(name_or_path)))
     if image_size not in (None, dataset.shape[-1]):
@@ -126,7 +134,7 @@ def load_torchvision(name: str, split: str) -> ImageDataset:
     root = data_folder()
     try:
         raw = source(root, train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
+    except DOWNLOAD_ERRORS as error:
         raise DataError(download_advice(name, source, root, error)) from error
     images = torch.as_tensor(raw.data)  # MNIST: (N, H, W); CIFAR-10: (N, H, W, 3)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
@@ -144,14 +152,18 @@ def download_advice(name: str, source: type, root: Path, error: Exception) -> st
         f"could not get the data set {name!r} ({error}).\n"
         f"  Tried: {', '.join(tried)}\n"
         f"  By hand: put {', '.join(files)} into {place}\n"
+        f"  Damaged: delete what is in {place} and try again\n"
         f"  Another place: set the environment variable DDPM_DATA\n"
         f"  Offline: the data set 'digits' needs no download"
     )
 
 
 def load_folder(folder: Path, split: str, image_size: int | None) -> ImageDataset:
-    """A folder of images; sub-folders are classes. Grey only if every image is."""
-    if (folder / split).is_dir():
+    """A folder of images; sub-folders are classes. Grey only if every image is.
+
+    A folder without ``train/`` and ``test/`` is the same for both splits.
+    """
+    if any((folder / name).is_dir() for name in ("train", "test")):
         folder = folder / split
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not is_hidden(f.relative_to(folder)))
     if not files:
@@ -174,17 +186,29 @@ def is_hidden(path: Path) -> bool:
 
 def read_image(file: Path, image_size: int | None) -> tuple[Tensor, bool]:
     """One picture as (3, H, W) bytes, and whether it was stored in grey."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as picture:
-            grey = picture.mode in ("1", "L", "LA", "I;16")
-            picture = ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+            grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
+            if picture.mode.startswith("I"):  # 16 bits
+                picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
+            picture = on_white(ImageOps.exif_transpose(picture))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{str(file)!r} is not an image that can be read ({error}); move it elsewhere") from error
     if image_size is not None:
         picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1), grey
+
+
+def on_white(picture):
+    """A Pillow image in RGB, with white behind what is transparent."""
+    from PIL import Image
+
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
 def check_same_size(files: list[Path], pictures: list[tuple[Tensor, bool]]) -> None:

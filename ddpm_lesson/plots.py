@@ -23,14 +23,19 @@ def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480
         images: (B, C, H, W) in [-1, 1].
         n_columns: images a row; a square grid unless given.
         min_side: least width of the picture in pixels.
+
+    Raises:
+        ValueError: if there are no images.
     """
     from torchvision.utils import make_grid
 
+    if len(images) == 0:
+        raise ValueError("images must hold at least one image; got none")
     n_columns = n_columns or int(np.ceil(len(images) ** 0.5))
     tiled = make_grid(to_bytes(images.detach().cpu()), nrow=n_columns, padding=1, pad_value=128)  # (3, H', W')
-    picture = Image.fromarray(tiled.permute(1, 2, 0).numpy())
-    scale = max(1, round(min_side / picture.width))
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    tiles = Image.fromarray(tiled.permute(1, 2, 0).numpy())
+    scale = -(-min_side // tiles.width)
+    return tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
 
 
 def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60, hold_ms: int = 2000) -> None:
@@ -40,7 +45,13 @@ def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60
         frames: pictures of one size, at least one.
         path: file to write.
         frame_ms, hold_ms: milliseconds each frame and the last one stay.
+
+    Raises:
+        ValueError: if there are no frames.
     """
+    frames = list(frames)
+    if not frames:
+        raise ValueError("frames must hold at least one picture; got none")
     first, *rest = frames
     durations = [frame_ms] * len(rest) + [hold_ms]
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
@@ -84,7 +95,7 @@ def picture(drawing: Image.Image | Figure, alt: str) -> Picture:
     """Turn a Pillow image or a matplotlib figure into PNG bytes with alternative text."""
     buffer = io.BytesIO()
     if isinstance(drawing, Figure):
-        drawing.savefig(buffer, format="png", dpi=100)
+        drawing.savefig(buffer, format="png", dpi=150)
     else:
         drawing.save(buffer, format="png")
     return Picture(buffer.getvalue(), alt)
@@ -116,7 +127,7 @@ def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_colum
         what: what the images are, for the alternative text, such as "16 digits".
         n_columns: images a row.
     """
-    noisy, clean = grid_image(step.xt, n_columns, 360), grid_image(step.x0_hat, n_columns, 360)
+    noisy, clean = grid_image(step.xt, n_columns, 340), grid_image(step.x0_hat, n_columns, 340)
     row = captioned_row([(f"x_t   (t = {step.t})", noisy), ("x0_hat: the guess from here", clean)])
     where = f"at t = {step.t} of {T}, signal-to-noise {snr_db:.0f} dB"
     return picture(row, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")

@@ -1,12 +1,11 @@
 """A whole training run on disk: progress bar, checkpoints, pictures, stop and resume."""
 
-import csv
+import contextlib
 import math
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
-from ddpm_lesson.plots import grid_image, loss_figure
+from ddpm_lesson.plots import grid_image, loss_figure, picture
 from ddpm_lesson.sample import reverse_steps
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
 
@@ -40,18 +39,17 @@ def run(
         The state at the end; ``state.averaged()`` is the model to sample from.
 
     Raises:
-        FileExistsError: if ``folder`` holds a run and ``resume`` is False.
+        FileExistsError: if ``folder`` holds a run or a model and ``resume`` is False.
         FloatingPointError: if the loss is no longer a number; the last checkpoint stays.
         DataError, CheckpointError, ValueError: see ``load_images``, ``checkpoint`` and ``get_device``.
     """
     folder = Path(folder)
-    found = (folder / checkpoint.TRAINING).is_file()
-    if found and not resume:
-        raise FileExistsError(f"{folder} already holds a run: resume it, or choose another folder")
+    if (folder / checkpoint.SETTINGS).is_file() and not resume:
+        raise FileExistsError(f"{folder} already holds a run or a model: resume it, or choose another folder")
     dataset = load_images(config.data, image_size=config.image_size)
     state = TrainState(config, dataset.shape, device)
     log = LossLog()
-    if found:
+    if (folder / checkpoint.TRAINING).is_file():
         checkpoint.load_training(state, folder)
         log.read(folder / "loss.csv", state.step)
     (folder / "samples").mkdir(parents=True, exist_ok=True)
@@ -61,8 +59,9 @@ def run(
             log.add(step, bar, images=min(config.batch_size, len(dataset)))
             finished = step.step == config.train_steps
             if stop.is_set() or finished or step.step % config.save_every == 0:
-                checkpoint.save_training(state, folder)
+                log.check(step)
                 log.write(folder)
+                checkpoint.save_training(state, folder)
             if stop.is_set():
                 bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
                 return state
@@ -100,40 +99,50 @@ class LossLog:
     since: float = field(default_factory=time.perf_counter)
 
     def add(self, step: TrainStep, bar: tqdm, images: int) -> None:
-        """Take in a step, ``images`` of them in it, and move the bar. FloatingPointError if the loss is NaN."""
+        """Take in a step of so many images and move the bar; every ``LOG_EVERY`` steps add a point to the curve."""
         self.pending.append(step.loss)
         bar.update()
         if step.step % LOG_EVERY:
             return
-        loss = torch.stack(self.pending).mean().item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at step {step.step}; the last checkpoint is kept. "
-                "Resume with a lower lr, or with mixed_precision bf16 or no"
-            )
+        loss = self.check(step)
         now = time.perf_counter()
         bar.set_postfix({"loss": f"{loss:.4f}", "images/s": f"{images * len(self.pending) / (now - self.since):.0f}"})
         self.steps.append(step.step)
         self.losses.append(loss)
         self.pending, self.since = [], now
 
+    def check(self, step: TrainStep) -> float:
+        """The mean loss since the last point; FloatingPointError if it is no longer a number."""
+        loss = torch.stack(self.pending).mean().item() if self.pending else 0.0
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {step.step}; the last checkpoint is kept. "
+                "Resume with a lower lr, or with mixed_precision bf16 or no"
+            )
+        return loss
+
     def write(self, folder: Path) -> None:
         """Write ``loss.csv`` and ``loss.png``."""
         rows = zip(self.steps, self.losses, strict=True)
-        with open(folder / "loss.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("step", "loss"), *rows])
+        text = "".join(f"{step},{loss}\n" for step, loss in [("step", "loss"), *rows])
+        files = {"loss.csv": text.encode()}
         if self.steps:
-            loss_figure(self.steps, self.losses).savefig(folder / "loss.png", dpi=150)
+            files["loss.png"] = picture(loss_figure(self.steps, self.losses), "training loss").png
+        checkpoint.write_whole(folder, files)
 
     def read(self, file: Path, last_step: int) -> None:
         """Take up the curve of an earlier run, up to the step that it resumes from."""
-        if file.is_file():
-            with open(file, newline="") as f:
-                rows = [(int(r["step"]), float(r["loss"])) for r in csv.DictReader(f) if int(r["step"]) <= last_step]
-            self.steps, self.losses = [s for s, _ in rows], [loss for _, loss in rows]
+        if not file.is_file():
+            return
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(ValueError):  # the heading, or a line that was cut off
+                step, loss = line.split(",")
+                if int(step) <= last_step:
+                    self.losses.append(float(loss))
+                    self.steps.append(int(step))
 
 
-@contextmanager
+@contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C (or SIGTERM) into an event to be looked at between steps; the second one interrupts."""
     stop = threading.Event()

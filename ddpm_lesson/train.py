@@ -52,19 +52,29 @@ class TrainConfig:
     sample_steps: int | None = None  # DDIM steps for the grids; all T steps of DDPM unless given
 
     def __post_init__(self):
-        at_least_one = ("n_steps", "train_steps", "batch_size", "save_every", "sample_every", "n_samples")
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("ch_mults", "is_attn"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        for name in ("n_steps", "train_steps", "batch_size", "save_every", "sample_every", "n_samples"):
+            self._check(name, is_whole(getattr(self, name), at_least=1), "a whole number of at least 1")
+        for name in ("image_size", "sample_steps"):
+            value = getattr(self, name)
+            self._check(name, value is None or is_whole(value, at_least=1), "a whole number of at least 1")
+        self._check("sample_steps", (self.sample_steps or 1) <= self.n_steps, f"at most n_steps, {self.n_steps}")
+        self._check("warmup_steps", is_whole(self.warmup_steps, at_least=0), "a whole number of at least 0")
+        self._check("seed", is_whole(self.seed, at_least=0) and self.seed < 2**32, "a whole number in 0 .. 2**32 - 1")
         for name in ("lr", "grad_clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1); got {self.ema_decay}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must not be negative; got {self.warmup_steps}")
-        if self.mixed_precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"mixed_precision must be no, bf16 or fp16; got {self.mixed_precision!r}")
+            self._check(name, 0 < getattr(self, name) < float("inf"), "above 0")
+        self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        self._check("mixed_precision", self.mixed_precision in ("no", "bf16", "fp16"), "no, bf16 or fp16")
+
+    def _check(self, name: str, good: bool, right: str) -> None:
+        if not good:
+            raise ValueError(f"{name} must be {right}; got {getattr(self, name)!r}")
+
+
+def is_whole(value: Any, at_least: int) -> bool:
+    """Whether ``value`` is an integer of at least ``at_least``."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 PRESETS = {
@@ -172,14 +182,19 @@ class TrainState:
         optimizer: Adam.
         scaler: state of the gradient scaler, for ``mixed_precision="fp16"`` only.
         step: optimiser steps taken.
+
+    Raises:
+        ValueError: if the settings do not make a model, or the device or its precision is not there.
     """
 
     def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int], device: str | torch.device = "auto"):
+        device = get_device(device)
+        if config.mixed_precision == "fp16" and device.type == "cpu":
+            raise ValueError("mixed_precision must be no or bf16 on the CPU; got 'fp16', which needs a GPU")
         self.config = config
         self.image_shape = tuple(image_shape)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.diffusion = build_diffusion(config, image_shape[0]).to(get_device(device))
+        with seeded(config.seed, device):
+            self.diffusion = build_diffusion(config, image_shape[0]).to(device)
         self.ema = AveragedModel(self.diffusion.eps_model, multi_avg_fn=average_with_warmup(config.ema_decay))
         self.optimizer = torch.optim.Adam(self.diffusion.eps_model.parameters(), lr=config.lr)
         self.scaler: dict[str, Any] = {}
@@ -241,7 +256,7 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
 
         diffusion.train()
         x0 = next_batch(dataset, config, state.step).to(diffusion.device)  # (B, C, H, W)
-        with step_seed(config.seed, state.step, diffusion.device):
+        with seeded(combine_seeds(config.seed, state.step), diffusion.device):
             if config.flip:
                 x0 = random_flip(x0)
             with accelerator.autocast():
@@ -278,15 +293,15 @@ def random_flip(x: Tensor) -> Tensor:
 
 
 def combine_seeds(seed: int, index: int) -> int:
-    """One seed for each step (or epoch) of a run."""
-    return (seed << 32) + index
+    """One seed for each step (or epoch) of a run; runs of different seeds share none for a million steps."""
+    return seed * 1_000_003 + index
 
 
 @contextmanager
-def step_seed(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Random numbers of one training step; the caller's own random state is left alone."""
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers that follow from ``seed``; the caller's own random state is left alone (on the CPU and CUDA)."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(combine_seeds(seed, step))
+        torch.manual_seed(seed)
         yield
 
 

@@ -1,0 +1,37 @@
+"""Every notebook runs in a real JupyterLab, and every control of every panel changes its picture."""
+
+import pytest
+
+from .conftest import NOTEBOOKS
+
+PICTURE = "img => ({ src: img.src, alt: img.alt, height: img.getBoundingClientRect().height })"
+ERRORS = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
+    .flatMap(cell => cell.outputs ?? [])
+    .filter(output => output.output_type === 'error')
+    .map(output => output.ename + ': ' + output.evalue)"""
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
+def test_notebook_runs_and_its_panels_answer_the_keyboard(open_notebook, name, tmp_path):
+    page = open_notebook(name)
+    try:
+        assert page.evaluate(ERRORS) == []
+        for panel in page.locator(".ddpm-panel").all():
+            check_panel(page, panel)
+    except Exception:
+        page.screenshot(path=tmp_path / "failure.png")
+        raise
+
+
+def check_panel(page, panel):
+    image = panel.locator("img")
+    image.wait_for()
+    for control in panel.locator(".noUi-handle, select, input").all():
+        before = image.evaluate(PICTURE)
+        assert before["alt"]
+        control.focus()
+        page.keyboard.press("ArrowRight" if control.get_attribute("role") == "slider" else "ArrowDown")
+        page.wait_for_function("([img, src]) => img.src !== src", arg=[image.element_handle(), before["src"]])
+        after = image.evaluate(PICTURE)
+        assert after["alt"] != before["alt"]
+        assert after["height"] == before["height"]

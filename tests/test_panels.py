@@ -1,0 +1,88 @@
+"""Panels without a browser: set a control, look at the picture."""
+
+import base64
+import io
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_lesson import DenoiseDiffusion, ddim_steps, panels
+
+
+@pytest.fixture
+def diffusion():
+    return DenoiseDiffusion(lambda xt, t: 0.5 * xt, 100)
+
+
+@pytest.fixture
+def panel(diffusion):
+    steps = list(ddim_steps(diffusion, (4, 1, 8, 8), 10, generator=torch.Generator().manual_seed(0)))
+    return panels.show_reverse_process(diffusion, steps, "4 squares")
+
+
+def shown(panel):
+    """The picture and the alternative text that the page shows now."""
+    alt, source = re.search(r'alt="([^"]*)".*base64,([^"]*)"', panel.image.value).groups()
+    return Image.open(io.BytesIO(base64.b64decode(source))), alt
+
+
+def test_every_position_of_the_slider_shows_another_picture_of_the_same_size(panel):
+    slider = panel.controls["step"]
+    pictures, alts, sizes = set(), set(), set()
+    for position in range(slider.min, slider.max + 1):
+        slider.value = position
+        picture, alt = shown(panel)
+        pictures.add(picture.tobytes())
+        alts.add(alt)
+        sizes.add(picture.size)
+    assert len(pictures) == len(alts) == 10
+    assert len(sizes) == 1
+
+
+def test_alternative_text_says_what_is_shown(panel, diffusion):
+    panel.controls["step"].value = 5
+    _, alt = shown(panel)
+    snr_db = 10 * torch.log10(diffusion.alpha_bar[49] / (1 - diffusion.alpha_bar[49]))
+    assert alt.startswith("4 squares")
+    assert "t = 49 of 100" in alt
+    assert f"{snr_db:.0f} dB" in alt
+
+
+def test_controls_are_labelled_and_a_question_stands_in_front(panel):
+    assert all(control.description for control in panel.controls.values())
+    assert panel.box.children[0].value.endswith("?</b>")
+
+
+def test_a_picture_is_left_for_readers_without_a_kernel(panel):
+    panel.controls["step"].value = 3
+    bundle = panel._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert picture.size == shown(panel)[0].size
+    assert "t = 99" in bundle["text/plain"]
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.box.model_id
+
+
+def test_reverse_process_without_states_is_refused(diffusion):
+    with pytest.raises(ValueError, match="steps must hold at least one state"):
+        panels.show_reverse_process(diffusion, [])
+
+
+def test_devices_that_are_not_there_are_greyed_with_the_reason(monkeypatch):
+    monkeypatch.setattr(panels, "why_not", lambda name: None if name == "cpu" else f"no {name} today")
+    choice = panels.choose_device("cpu")
+    disabled = {name: button.disabled for name, button in choice.buttons.items()}
+    assert disabled == {"cpu": False, "cuda": True, "mps": True}
+    assert choice.buttons["cuda"].tooltip == "no cuda today"
+    assert "no mps today" in choice.box.children[-1].value
+
+
+def test_a_click_chooses_the_device(monkeypatch):
+    monkeypatch.setattr(panels, "why_not", lambda name: None)
+    monkeypatch.setattr(panels, "get_device", lambda name: torch.device("cpu" if name == "auto" else name))
+    choice = panels.choose_device()
+    assert choice.device.type == "cpu"
+    choice.buttons["cuda"].click()
+    assert choice.device.type == "cuda"
+    assert {n: b.icon for n, b in choice.buttons.items()} == {"cpu": "", "cuda": "check", "mps": ""}
