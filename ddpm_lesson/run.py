@@ -39,17 +39,18 @@ def run(
         The state at the end; ``state.averaged()`` is the model to sample from.
 
     Raises:
-        FileExistsError: if ``folder`` holds a run or a model and ``resume`` is False.
+        FileExistsError: if ``folder`` holds a run and ``resume`` is False, or a model without its run.
         FloatingPointError: if the loss is no longer a number; the last checkpoint stays.
         DataError, CheckpointError, ValueError: see ``load_images``, ``checkpoint`` and ``get_device``.
     """
     folder = Path(folder)
-    if (folder / checkpoint.SETTINGS).is_file() and not resume:
-        raise FileExistsError(f"{folder} already holds a run or a model: resume it, or choose another folder")
+    resumable = (folder / checkpoint.TRAINING).is_file()
+    if (folder / checkpoint.SETTINGS).is_file() and not (resume and resumable):
+        raise FileExistsError(f"{folder} already holds a run or a model: resume the run, or choose another folder")
     dataset = load_images(config.data, image_size=config.image_size)
     state = TrainState(config, dataset.shape, device)
     log = LossLog()
-    if (folder / checkpoint.TRAINING).is_file():
+    if resumable:
         checkpoint.load_training(state, folder)
         log.read(folder / "loss.csv", state.step)
     (folder / "samples").mkdir(parents=True, exist_ok=True)

@@ -501,7 +501,7 @@ def disk_that_fills_up_after(size: int):
 @pytest.mark.parametrize("size", [0, 1, 10_000])
 def test_full_disk_leaves_the_earlier_model_untouched(saved, size):
     before, newer = contents(saved), tiny_diffusion(seed=1)
-    with disk_that_fills_up_after(size), pytest.raises(CheckpointError, match="could not save .* is untouched"):
+    with disk_that_fills_up_after(size), pytest.raises(CheckpointError, match=r"could not save .* is untouched"):
         checkpoint.save(newer, saved)
     assert contents(saved) == before
 
@@ -509,7 +509,7 @@ def test_full_disk_leaves_the_earlier_model_untouched(saved, size):
 @pytest.mark.parametrize("size", [0, 1, 10_000])
 def test_full_disk_leaves_the_earlier_run_untouched(trained, size):
     before, later = contents(trained), trained_state(7)
-    with disk_that_fills_up_after(size), pytest.raises(CheckpointError, match="could not save .* is untouched"):
+    with disk_that_fills_up_after(size), pytest.raises(CheckpointError, match=r"could not save .* is untouched"):
         checkpoint.save_training(later, trained)
     assert contents(trained) == before
 

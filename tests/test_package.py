@@ -27,16 +27,21 @@ ROOMS = [
 ]  # from the ground up
 
 
+def files_of(room):
+    """The file of a room, or the files of one that is a folder."""
+    place = ROOT / "ddpm_lesson" / room
+    return list(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
 def imported_rooms(room):
-    """Rooms of the package that a room imports, anywhere in it."""
-    tree = ast.parse((ROOT / "ddpm_lesson" / f"{room}.py").read_text())
+    """Other rooms of the package that a room imports, anywhere in it."""
     names = set()
-    for node in ast.walk(tree):
+    for node in (node for file in files_of(room) for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.ImportFrom) and node.module == "ddpm_lesson":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module.startswith("ddpm_lesson."):
-            names.add(node.module.removeprefix("ddpm_lesson."))
-    return names
+            names.add(node.module.split(".")[1])
+    return names - {room}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -45,8 +50,8 @@ def test_rooms_import_only_rooms_below(room):
 
 
 def test_every_room_is_in_the_house():
-    files = {p.stem for p in (ROOT / "ddpm_lesson").glob("*.py") if not p.stem.startswith("__")}
-    assert files == set(ROOMS)
+    files = {path.stem for path in (ROOT / "ddpm_lesson").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert {name for name in files if not name.startswith("__")} - {"assets"} == set(ROOMS)
 
 
 def test_public_names_exist():
@@ -64,6 +69,14 @@ def test_constraints_pin_everything_that_is_required():
     pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     required = set(re.findall(r"^([\w-]+)>=", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     assert required <= pinned
+
+
+def test_the_example_of_the_readme_runs():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    names = {}
+    exec(code, names)
+    assert names["t"] == 49  # the last of 20 evenly spaced times
+    assert names["x0_hat"].shape == (4, 1, 28, 28)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "assets/README.md"])

@@ -173,7 +173,7 @@ def test_resuming_a_finished_run_takes_no_step(config, finished):
 
 def test_second_run_in_the_same_folder_is_refused_and_changes_nothing(config, finished):
     before = contents(finished[1])
-    with pytest.raises(FileExistsError, match="already holds a run or a model: resume it, or choose another folder"):
+    with pytest.raises(FileExistsError, match="already holds a run or a model: resume"):
         run(config, finished[1], "cpu")
     assert contents(finished[1]) == before
 

@@ -13,19 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ddpm_lesson.data import ImageDataset, load_images
-from ddpm_lesson.train import (
-    PRESETS,
-    TrainConfig,
-    TrainState,
-    average_with_warmup,
-    build_diffusion,
-    combine_seeds,
-    get_preset,
-    learning_rate,
-    next_batch,
-    random_flip,
-    train,
-)
+from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, build_diffusion, get_preset, train
+from ddpm_lesson.train.loop import average_with_warmup, combine_seeds, learning_rate, next_batch, random_flip
 
 TINY = TrainConfig(
     data="digits",

@@ -18,8 +18,8 @@ from ddpm_lesson.unet import (
     UNet,
     UpBlock,
     Upsample,
-    group_norm,
 )
+from ddpm_lesson.unet.blocks import group_norm
 
 PAPER = {"n_channels": 128, "ch_mults": (1, 2, 2, 2), "is_attn": (False, True, False, False)}
 LABML = {

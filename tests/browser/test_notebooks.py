@@ -1,5 +1,8 @@
 """Every notebook runs in a real JupyterLab, and every control of every panel changes its picture."""
 
+import re
+
+import nbformat
 import pytest
 
 from .conftest import NOTEBOOKS
@@ -16,11 +19,18 @@ def test_notebook_runs_and_its_panels_answer_the_keyboard(open_notebook, name, t
     page = open_notebook(name)
     try:
         assert page.evaluate(ERRORS) == []
-        for panel in page.locator(".ddpm-panel").all():
+        panels = page.locator(".ddpm-panel").all()
+        assert len(panels) == len(re.findall(r"^show_\w+\(", sources(name), re.MULTILINE))
+        for panel in panels:
             check_panel(page, panel)
     except Exception:
         page.screenshot(path=tmp_path / "failure.png")
         raise
+
+
+def sources(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
 
 def check_panel(page, panel):

@@ -1,156 +1,19 @@
-"""Training: presets, the average of the weights, and the loop as a generator of steps."""
+"""The training loop as a generator of steps, and the state that it changes."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ddpm_lesson.data import DATASETS, ImageDataset, nearest
+from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.runtime import get_device
+from ddpm_lesson.train.presets import TrainConfig
 from ddpm_lesson.unet import UNet
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Every setting of a training run. ``PRESETS`` holds one for each data set."""
-
-    data: str = "digits"  # data set or folder of images, see load_images
-    image_size: int | None = None  # pixels a side; the data set's own unless given
-
-    n_channels: int = 128  # base width of the U-Net
-    ch_mults: tuple[int, ...] = (1, 2, 2, 2)  # width of each level, times the base width
-    is_attn: tuple[bool, ...] = (False, True, False, False)  # which levels have attention
-    n_blocks: int = 2  # blocks a level
-    n_heads: int = 1  # attention heads
-    n_groups: int = 32  # groups of the group normalisation
-    dropout: float = 0.1  # inside the residual blocks
-
-    n_steps: int = 1000  # T, diffusion steps
-    schedule: str = "linear"  # linear, cosine, quadratic or sigmoid
-    sigma: str = "beta"  # variance of the reverse step: beta or posterior
-    clip_x0: bool = True  # clip the estimate of x0 to [-1, 1]
-
-    train_steps: int = 800_000  # optimiser steps
-    batch_size: int = 128  # images a step
-    lr: float = 2e-4  # Adam's learning rate after warm-up
-    warmup_steps: int = 5_000  # steps over which the learning rate rises to lr
-    grad_clip: float = 1.0  # largest norm of the gradient
-    ema_decay: float = 0.9999  # of the average of the weights, once warmed up
-    flip: bool = False  # mirror every other image left to right
-    mixed_precision: str = "no"  # no, bf16 or fp16
-    seed: int = 0  # of weights, batches, times and noise
-
-    save_every: int = 5_000  # steps between checkpoints
-    sample_every: int = 20_000  # steps between sample grids
-    n_samples: int = 64  # images in a sample grid
-    sample_steps: int | None = None  # DDIM steps for the grids; all T steps of DDPM unless given
-
-    def __post_init__(self):
-        for name in ("ch_mults", "is_attn"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
-        for name in ("n_steps", "train_steps", "batch_size", "save_every", "sample_every", "n_samples"):
-            self._check(name, is_whole(getattr(self, name), at_least=1), "a whole number of at least 1")
-        for name in ("image_size", "sample_steps"):
-            value = getattr(self, name)
-            self._check(name, value is None or is_whole(value, at_least=1), "a whole number of at least 1")
-        self._check("sample_steps", (self.sample_steps or 1) <= self.n_steps, f"at most n_steps, {self.n_steps}")
-        self._check("warmup_steps", is_whole(self.warmup_steps, at_least=0), "a whole number of at least 0")
-        self._check("seed", is_whole(self.seed, at_least=0) and self.seed < 2**32, "a whole number in 0 .. 2**32 - 1")
-        for name in ("lr", "grad_clip"):
-            self._check(name, 0 < getattr(self, name) < float("inf"), "above 0")
-        self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
-        self._check("mixed_precision", self.mixed_precision in ("no", "bf16", "fp16"), "no, bf16 or fp16")
-
-    def _check(self, name: str, good: bool, right: str) -> None:
-        if not good:
-            raise ValueError(f"{name} must be {right}; got {getattr(self, name)!r}")
-
-
-def is_whole(value: Any, at_least: int) -> bool:
-    """Whether ``value`` is an integer of at least ``at_least``."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
-
-
-PRESETS = {
-    # scikit-learn's 8 x 8 digits: under a minute on a laptop's CPU
-    "digits": TrainConfig(
-        data="digits",
-        n_channels=32,
-        ch_mults=(1, 2),
-        is_attn=(False, True),
-        n_blocks=1,
-        n_groups=8,
-        dropout=0.0,
-        train_steps=300,
-        lr=2e-3,
-        warmup_steps=20,
-        ema_decay=0.98,
-        save_every=100,
-        sample_every=10_000,
-        sample_steps=50,
-    ),
-    # 28 x 28 handwriting: an evening on a CPU, minutes on a GPU
-    "mnist": TrainConfig(
-        data="mnist",
-        n_channels=24,
-        ch_mults=(1, 2, 4),
-        is_attn=(False, False, True),
-        n_blocks=1,
-        n_groups=8,
-        dropout=0.0,
-        train_steps=14_000,
-        batch_size=32,
-        lr=1e-3,
-        warmup_steps=200,
-        ema_decay=0.9995,
-        save_every=250,
-        sample_every=2_000,
-        sample_steps=50,
-    ),
-    # 28 x 28 clothes: the same network; a shirt looks the same mirrored
-    "fashion": TrainConfig(
-        data="fashion",
-        n_channels=24,
-        ch_mults=(1, 2, 4),
-        is_attn=(False, False, True),
-        n_blocks=1,
-        n_groups=8,
-        dropout=0.0,
-        train_steps=14_000,
-        batch_size=32,
-        lr=1e-3,
-        warmup_steps=200,
-        ema_decay=0.9995,
-        flip=True,
-        save_every=250,
-        sample_every=2_000,
-        sample_steps=50,
-    ),
-    # the paper's CIFAR-10 setting (Ho et al. 2020, Appendix B): days on one GPU
-    "cifar10": TrainConfig(data="cifar10", flip=True),
-}
-
-
-def get_preset(name: str, **overrides: Any) -> TrainConfig:
-    """The preset called ``name``, with any field replaced.
-
-    Raises:
-        ValueError: if there is no such preset or field, or a value is out of range.
-    """
-    if name not in PRESETS:
-        near = nearest(name, list(PRESETS))
-        raise ValueError(f"no preset called {name!r}{near}; the presets are {', '.join(PRESETS)}")
-    known = [f.name for f in fields(TrainConfig)]
-    for field in overrides:
-        if field not in known:
-            raise ValueError(f"a training run has no setting {field!r}{nearest(field, known)}")
-    return replace(PRESETS[name], **overrides)
 
 
 def build_diffusion(config: TrainConfig, image_channels: int) -> DenoiseDiffusion:

@@ -1,15 +1,10 @@
-"""The noise predictor: a U-Net that sees a noisy image x_t and the time t and answers eps_theta.
+"""The blocks of the U-Net, each small enough to read in one go.
 
-Every block of the network is a class of its own, small enough to read in one go:
-``TimeEmbedding``, ``ResidualBlock``, ``AttentionBlock``, ``DownBlock``, ``MiddleBlock``, ``UpBlock``,
-``Downsample``, ``Upsample`` and, from them, ``UNet``.
-
-Defaults follow Ho et al. 2020 (Appendix B and the authors' code). Where other well-known
-implementations choose differently, a keyword switches to their choice.
+Defaults follow Ho et al. 2020 (Appendix B and the authors' code). Where other well-known implementations choose
+differently, a keyword switches to their choice.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +14,6 @@ Swish = nn.SiLU  # x * sigmoid(x); PyTorch's name for it is SiLU
 
 DOWNSAMPLE = ("asymmetric", "symmetric")
 UPSAMPLE = ("nearest", "transposed")
-NARROW = ("after", "before")
 
 
 class TimeEmbedding(nn.Module):
@@ -256,136 +250,6 @@ class Upsample(nn.Module):
         return self.conv(x)
 
 
-class UNet(nn.Module):
-    """Predict the noise in x_t: the network eps_theta(x_t, t) of Ho et al. 2020, Appendix B.
-
-    The way down halves the image between levels, the way up doubles it again, and every feature map of the
-    way down is kept and handed across. Level i works with ``n_channels * ch_mults[i]`` channels.
-    The paper's CIFAR-10 network is ``UNet(3, 128, (1, 2, 2, 2), (False, True, False, False))``: 35,746,307
-    parameters.
-
-    Args:
-        image_channels: channels of the image, 1 for grey and 3 for colour.
-        n_channels: base width.
-        ch_mults: width of each level, as a multiple of the base width.
-        is_attn: whether the blocks of each level end in attention.
-        n_blocks: blocks a level on the way down; the way up has one more.
-        n_heads: attention heads.
-        n_groups: groups of every group normalisation; must divide the width of every level.
-        final_groups: groups of the last normalisation; ``n_groups`` unless given.
-        norm_eps: added to the variance in every group normalisation.
-        dropout: inside the residual blocks.
-        downsample: ``"asymmetric"`` or ``"symmetric"`` padding, see ``Downsample``.
-        upsample: ``"nearest"`` or ``"transposed"``, see ``Upsample``.
-        narrow: where the way up narrows to the next level's width: ``"after"`` upsampling (the paper) or
-            ``"before"`` it, in the last block of the level below (labml).
-
-    Raises:
-        ValueError: if a setting is out of range or two of them do not fit together.
-    """
-
-    def __init__(
-        self,
-        image_channels: int = 3,
-        n_channels: int = 64,
-        ch_mults: Sequence[int] = (1, 2, 2, 4),
-        is_attn: Sequence[bool] = (False, False, True, True),
-        n_blocks: int = 2,
-        *,
-        n_heads: int = 1,
-        n_groups: int = 32,
-        final_groups: int | None = None,
-        norm_eps: float = 1e-6,
-        dropout: float = 0.1,
-        downsample: str = "asymmetric",
-        upsample: str = "nearest",
-        narrow: str = "after",
-    ):
-        super().__init__()
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self.settings |= {"ch_mults": tuple(ch_mults), "is_attn": tuple(is_attn)}
-        check_settings(**self.settings)
-        widths = [n_channels * m for m in ch_mults]
-        time_channels = 4 * n_channels
-        block = {"n_heads": n_heads, "n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
-        last = len(widths) - 1
-
-        self.image_proj = nn.Conv2d(image_channels, n_channels, kernel_size=3, padding=1)
-        self.time_emb = TimeEmbedding(time_channels)
-
-        self.down = nn.ModuleList()
-        channels = n_channels
-        kept = [channels]  # channels of every feature map that the way up will get back
-        for i, width in enumerate(widths):
-            for _ in range(n_blocks):
-                self.down.append(DownBlock(channels, width, time_channels, is_attn[i], **block))
-                channels = width
-                kept.append(channels)
-            if i < last:
-                self.down.append(Downsample(channels, downsample))
-                kept.append(channels)
-
-        self.middle = MiddleBlock(channels, time_channels, **block)
-
-        self.up = nn.ModuleList()
-        for i in range(last, -1, -1):
-            out = [widths[i]] * (n_blocks + 1)
-            if narrow == "before":
-                out[-1] = widths[i - 1] if i > 0 else n_channels
-            for width in out:
-                self.up.append(UpBlock(channels, kept.pop(), width, time_channels, is_attn[i], **block))
-                channels = width
-            if i > 0:
-                self.up.append(Upsample(channels, upsample))
-
-        self.norm = group_norm(final_groups or n_groups, channels, norm_eps, "final_groups")
-        self.act = Swish()
-        self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
-        init_weights(self)
-
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """Predict the noise.
-
-        Args:
-            xt: noisy images, (B, image_channels, H, W); H and W divisible by 2 for every level but the first.
-            t: their times, (B,).
-
-        Returns:
-            eps_theta, the shape of ``xt``.
-
-        Raises:
-            ValueError: if the shapes do not fit the network or each other.
-        """
-        self.check_input(xt, t)
-        t_emb = self.time_emb(t)  # (B, 4 * n_channels)
-        x = self.image_proj(xt)  # (B, n_channels, H, W)
-
-        kept = [x]
-        for module in self.down:
-            x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-            kept.append(x)
-
-        x = self.middle(x, t_emb)
-
-        for module in self.up:
-            x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
-
-        return self.final(self.act(self.norm(x)))  # (B, image_channels, H, W)
-
-    def check_input(self, xt: Tensor, t: Tensor) -> None:
-        """Raise a ValueError that says what is wrong with the shapes of ``xt`` and ``t``, if anything."""
-        channels, factor = self.settings["image_channels"], 2 ** (len(self.settings["ch_mults"]) - 1)
-        if xt.ndim != 4 or xt.shape[1] != channels:
-            raise ValueError(f"xt must have shape (B, {channels}, H, W); got {tuple(xt.shape)}")
-        if xt.shape[2] % factor or xt.shape[3] % factor:
-            raise ValueError(
-                f"image sides must be divisible by {factor}, because the U-Net halves them "
-                f"{len(self.settings['ch_mults']) - 1} times; xt is {xt.shape[2]} x {xt.shape[3]}"
-            )
-        if t.shape != xt.shape[:1]:
-            raise ValueError(f"t must have shape ({len(xt)},), one time an image; got {tuple(t.shape)}")
-
-
 def group_norm(n_groups: int, n_channels: int, eps: float, name: str = "n_groups") -> nn.GroupNorm:
     """A GroupNorm layer (Wu and He 2018); ValueError about ``name`` if the groups do not divide the channels."""
     if n_groups < 1 or n_channels % n_groups:
@@ -398,46 +262,7 @@ def attention(n_channels: int, n_heads: int, *, n_groups: int = 32, norm_eps: fl
     return AttentionBlock(n_channels, n_heads, n_groups=n_groups, norm_eps=norm_eps)
 
 
-def init_weights(model: UNet) -> None:
-    """Initialise as the authors' code does: Xavier-uniform weights, zero biases, and every branch silent.
-
-    The last layer of each residual branch and of the network starts at zero, so an untrained U-Net
-    predicts no noise at all and its loss is 1, the variance of eps.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    for module in model.modules():
-        if isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.conv2.weight)
-        elif isinstance(module, AttentionBlock):
-            nn.init.xavier_uniform_(module.projection.weight, gain=2**0.5)  # q, k, v as three layers of their own
-            nn.init.zeros_(module.output.weight)
-    nn.init.zeros_(model.final.weight)
-
-
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise a ValueError if the argument called ``name`` is none of the ``allowed`` ones."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-
-
-def check_settings(*, ch_mults, is_attn, downsample, upsample, narrow, dropout, norm_eps, **counts) -> None:
-    """Raise a ValueError that names the first setting of ``UNet`` that cannot work."""
-    for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
-    if counts["n_channels"] < 4 or counts["n_channels"] % 2:
-        raise ValueError(f"n_channels must be even and at least 4; got {counts['n_channels']}")
-    if not norm_eps > 0:
-        raise ValueError(f"norm_eps must be above 0; got {norm_eps}")
-    if not ch_mults or any(not isinstance(m, int) or m < 1 for m in ch_mults):
-        raise ValueError(f"ch_mults must be whole numbers of at least 1, one a level; got {ch_mults}")
-    if len(is_attn) != len(ch_mults):
-        raise ValueError(f"is_attn must have one entry a level, {len(ch_mults)} like ch_mults; got {is_attn}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must lie in [0, 1); got {dropout}")
-    check_choice("downsample", downsample, DOWNSAMPLE)
-    check_choice("upsample", upsample, UPSAMPLE)
-    check_choice("narrow", narrow, NARROW)

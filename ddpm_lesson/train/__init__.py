@@ -1,0 +1,15 @@
+"""Training: presets, the state of a run, and the loop as a generator of steps."""
+
+from ddpm_lesson.train.loop import TrainState, TrainStep, build_diffusion, seconds_per_image, train
+from ddpm_lesson.train.presets import PRESETS, TrainConfig, get_preset
+
+__all__ = [
+    "PRESETS",
+    "TrainConfig",
+    "TrainState",
+    "TrainStep",
+    "build_diffusion",
+    "get_preset",
+    "seconds_per_image",
+    "train",
+]
