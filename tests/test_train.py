@@ -149,7 +149,7 @@ NAN = float("nan")
     ("field", "value"),
     [
         *((f, 0) for f in ("n_steps", "train_steps", "batch_size", "save_every", "sample_every", "n_samples")),
-        *((f, -3) for f in ("n_steps", "batch_size", "warmup_steps")),
+        *((f, -3) for f in ("n_steps", "batch_size", "warmup_steps", "cooldown_steps")),
         *((f, v) for f in ("lr", "grad_clip") for v in (0, -1.0, NAN)),
         *(("ema_decay", v) for v in (-0.1, 1, 1.5, NAN)),
         *(("mixed_precision", v) for v in ("fp32", "", None)),
@@ -304,6 +304,11 @@ def test_learning_rate_rises_over_the_warm_up_and_stays(digits):
 
 def test_without_warm_up_the_learning_rate_is_full_at_once():
     assert learning_rate(replace(TINY, warmup_steps=0), 0) == TINY.lr
+
+
+def test_learning_rate_falls_to_nothing_over_the_cool_down():
+    config = replace(TINY, lr=0.4, warmup_steps=0, cooldown_steps=4, train_steps=6)
+    assert [learning_rate(config, step) for step in range(7)] == pytest.approx([0.4, 0.4, 0.4, 0.3, 0.2, 0.1, 0.0])
 
 
 # Batches

@@ -136,8 +136,10 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Learning rate of a step: a linear rise over ``warmup_steps``, then constant."""
-    return config.lr * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    """Learning rate of a step: it rises over ``warmup_steps``, stays, and falls over ``cooldown_steps``."""
+    rise = (step + 1) / max(1, config.warmup_steps)
+    fall = (config.train_steps - step) / max(1, config.cooldown_steps)
+    return config.lr * min(1.0, rise, fall)
 
 
 def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
