@@ -63,7 +63,7 @@ def model_files(diffusion: DenoiseDiffusion, info: dict[str, Any]) -> dict[str, 
         **info,
     }
     text = json.dumps(settings, indent=2, default=str) + "\n"
-    return {SETTINGS: text.encode(), MODEL: tensor_bytes(diffusion.eps_model.state_dict())}
+    return {MODEL: tensor_bytes(diffusion.eps_model.state_dict()), SETTINGS: text.encode()}
 
 
 def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> DenoiseDiffusion:
@@ -156,7 +156,7 @@ def save_training(state: TrainState, folder: str | Path) -> None:
     tensors |= prefixed("optimizer", optimizer_tensors(state))
     progress = {"step": str(state.step), "scaler": json.dumps(state.scaler)}
     info = {"image_shape": state.image_shape, "step": state.step, "training": asdict(state.config)}
-    write_whole(Path(folder), model_files(state.averaged(), info) | {TRAINING: tensor_bytes(tensors, progress)})
+    write_whole(Path(folder), {TRAINING: tensor_bytes(tensors, progress)} | model_files(state.averaged(), info))
 
 
 def load_config(folder: str | Path) -> TrainConfig:
@@ -228,7 +228,8 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; CheckpointError if it cannot be read."""
     try:
         with safe_open(file, framework="pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
+            # copies, because an open view of the file would keep Windows from replacing it
+            return {name: f.get_tensor(name).clone() for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {file}: {error}") from error
 

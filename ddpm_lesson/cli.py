@@ -80,34 +80,43 @@ def config_options(command: click.Command) -> click.Command:
 def train_command(preset: str, out: Path | None, device: str, resume: bool, **settings: Any) -> None:
     """Train a model. Ctrl-C saves everything and stops; --resume goes on."""
     overrides = {name: value for name, value in settings.items() if value is not None}
-    config = get_preset(preset, **overrides)
     folder = out or Path("runs") / preset
     if resume and (folder / checkpoint.SETTINGS).is_file():
-        config = replace(checkpoint.load_config(folder), **overrides)
+        config = resumed_config(folder, preset, overrides)
+    else:
+        config = get_preset(preset, **overrides)
     run(config, folder, device, resume=resume)
     click.echo(f"{folder}: weights, loss.png and samples/. Draw more with: ddpm-lesson sample {folder}")
+
+
+def resumed_config(folder: Path, preset: str, overrides: dict[str, Any]) -> TrainConfig:
+    """The settings of the run in ``folder``, with what the user changed; ValueError if it is of another preset."""
+    stored = checkpoint.load_config(folder)
+    wanted = overrides.get("data", get_preset(preset).data)
+    if wanted != stored.data:
+        raise ValueError(f"the run in {folder} trains on {stored.data!r}, not on {wanted!r}; name another --out")
+    return replace(stored, **overrides)
 
 
 @main.command("sample")
 @click.argument("model", metavar="FOLDER_OR_NAME")
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to write.")
 @click.option("--n", "n_samples", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
-@click.option("--sampler", type=click.Choice(["ddpm", "ddim"]), default="ddpm", show_default=True)
-@click.option("--steps", type=int, default=50, show_default=True, help="Steps of the ddim sampler.")
-@click.option("--eta", type=float, default=0.0, show_default=True, help="Randomness of the ddim sampler, 0 to 1.")
+@click.option("--steps", type=int, help="Steps of the DDIM sampler.  [default: all steps of DDPM]")
+@click.option("--eta", type=float, default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def sample_command(
-    model: str, out: Path, n_samples: int, sampler: str, steps: int, eta: float, seed: int, device: str
+    model: str, out: Path, n_samples: int, steps: int | None, eta: float, seed: int, device: str
 ) -> None:
     """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist).
 
-    Writes grid.png and reverse.gif, the way from noise to images.
+    Writes grid.png and reverse.gif, the way from noise to images. --steps 50 is twenty times faster than all 1000.
     """
     diffusion = checkpoint.load(model, device)
     shape = (n_samples, *checkpoint.image_shape(model))
     generator = torch.Generator().manual_seed(seed)
-    if sampler == "ddpm":
+    if steps is None:
         states, total = ddpm_steps(diffusion, shape, generator), diffusion.n_steps
     else:
         states, total = ddim_steps(diffusion, shape, steps, eta, generator), steps

@@ -25,11 +25,7 @@ def gather(values: Tensor, t: Tensor, ndim: int = 4) -> Tensor:
     Raises:
         ValueError: if t has the wrong type or shape, or leaves 0 .. T-1.
     """
-    if not isinstance(t, Tensor) or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool or t.ndim != 1:
-        got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
-        raise ValueError(f"t must be a tensor of whole numbers of shape (B,), one time an element; got {got}")
-    if t.numel() and (t.min() < 0 or t.max() >= len(values)):
-        raise ValueError(f"t must lie in 0 .. {len(values) - 1}; got {int(t.min())} .. {int(t.max())}")
+    check_times(t, len(values))
     return values[t.long()].view(-1, *[1] * (ndim - 1))
 
 
@@ -103,6 +99,7 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t is not (B,) whole numbers in 0 .. T-1.
         """
+        self._check(t, x0)
         mean = self._at(self.alpha_bar, t, x0).sqrt() * x0
         var = self._at(self.one_minus_alpha_bar, t, x0)
         return mean, var
@@ -140,6 +137,7 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t or the shapes do not fit.
         """
+        self._check(t, xt)
         same_shape("x0", x0, xt)
         beta = self._at(self.beta, t, xt)
         alpha = self._at(self.alpha, t, xt)
@@ -160,6 +158,7 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t or the shape of ``eps`` does not fit.
         """
+        self._check(t, xt)
         same_shape("eps", eps, xt)
         alpha_bar = self._at(self.alpha_bar, t, xt)
         one_minus_alpha_bar = self._at(self.one_minus_alpha_bar, t, xt)
@@ -171,6 +170,7 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t or the shape of ``x0`` does not fit.
         """
+        self._check(t, xt)
         same_shape("x0", x0, xt)
         alpha_bar = self._at(self.alpha_bar, t, xt)
         one_minus_alpha_bar = self._at(self.one_minus_alpha_bar, t, xt)
@@ -239,12 +239,24 @@ class DenoiseDiffusion(nn.Module):
         eps_theta = self.eps_model(xt, t)
         return F.mse_loss(eps_theta, eps)
 
-    def _at(self, values: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """``gather`` for the batch ``x``, after checking that there is one time for each of its elements."""
-        picked = gather(values, t, x.ndim)
+    def _check(self, t: Tensor, x: Tensor) -> None:
+        """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``."""
+        check_times(t, self.n_steps)
         if len(t) != len(x):
             raise ValueError(f"t must hold one time for each of the {len(x)} elements of the batch; got {len(t)}")
-        return picked
+
+    def _at(self, values: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        """``gather`` for the batch ``x`` and times that are known to be right."""
+        return values[t.long()].view(-1, *[1] * (x.ndim - 1))
+
+
+def check_times(t: Tensor, n_steps: int) -> None:
+    """Raise a ValueError unless ``t`` is a row of whole numbers in 0 .. n_steps-1."""
+    if not isinstance(t, Tensor) or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool or t.ndim != 1:
+        got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
+        raise ValueError(f"t must be a tensor of whole numbers of shape (B,), one time an element; got {got}")
+    if ((t < 0) | (t >= n_steps)).any():
+        raise ValueError(f"t must lie in 0 .. {n_steps - 1}; got {int(t.min())} .. {int(t.max())}")
 
 
 def same_shape(name: str, x: Tensor, like: Tensor) -> None:

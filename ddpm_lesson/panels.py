@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import torch
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.plots import Picture, reverse_picture
+from ddpm_lesson.plots import Picture, reverse_picture, reverse_strip
 from ddpm_lesson.runtime import DEVICES, get_device, why_not
 from ddpm_lesson.sample import ReverseStep
 
@@ -20,23 +20,31 @@ from ddpm_lesson.sample import ReverseStep
 class Panel:
     """A question, its controls and a picture that answers it; the one redraw path of every panel.
 
-    The picture is an HTML image with alternative text in a box of fixed height. A notebook that is read without a
-    kernel shows the first picture.
+    The picture is an HTML image with alternative text, as high as the first one. A notebook that is read without a
+    kernel shows the picture ``static``.
 
     Args:
         question: what the reader may find out here.
         draw: called with the value of every control by name; returns the picture.
-        height: of the picture, in pixels.
+        static: what to leave in the notebook; the first picture unless given.
         controls: widgets with a ``value`` and a ``description``.
     """
 
-    def __init__(self, question: str, draw: Callable[..., Picture], height: int, **controls: widgets.Widget):
+    def __init__(
+        self,
+        question: str,
+        draw: Callable[..., Picture],
+        *,
+        static: Picture | None = None,
+        **controls: widgets.Widget,
+    ):
         self.draw = draw
-        self.height = height
         self.controls = controls
         self.image = widgets.HTML()
+        first = draw(**{name: control.value for name, control in controls.items()})
+        self.height = first.height
+        self.static = static or first
         self.redraw()
-        self.static = self.picture
         for control in controls.values():
             control.observe(self.redraw, names="value")
         self.box = widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), *controls.values(), self.image])
@@ -44,10 +52,10 @@ class Panel:
 
     def redraw(self, change: Any = None) -> None:
         """Draw the picture for the present values of the controls."""
-        self.picture = self.draw(**{name: control.value for name, control in self.controls.items()})
-        source = base64.b64encode(self.picture.png).decode()
-        alt = html.escape(self.picture.alt, quote=True)
-        style = f"height:{self.height}px; max-width:100%; object-fit:contain"
+        picture = self.draw(**{name: control.value for name, control in self.controls.items()})
+        source = base64.b64encode(picture.png).decode()
+        alt = html.escape(picture.alt, quote=True)
+        style = f"height:{self.height}px; max-width:100%; object-fit:contain; object-position:left"
         self.image.value = f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{source}">'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -82,7 +90,7 @@ def show_reverse_process(diffusion: DenoiseDiffusion, steps: Sequence[ReverseSte
         0, 0, len(steps) - 1, description="steps back", layout=widgets.Layout(width="560px", max_width="100%")
     )
     question = "When does the network first know what it is drawing, and when can you see it in x_t?"
-    return Panel(question, lambda step: pictures[step], height=420, step=slider)
+    return Panel(question, lambda step: pictures[step], static=reverse_strip(steps, what), step=slider)
 
 
 class DeviceChoice:

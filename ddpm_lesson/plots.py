@@ -13,7 +13,7 @@ from torch import Tensor
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.sample import ReverseStep
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's colours
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colours
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -85,9 +85,10 @@ def running_average(values: Sequence[float], smoothing: float) -> list[float]:
 
 
 class Picture(NamedTuple):
-    """A drawing and what it shows, in words."""
+    """A drawing, its height in pixels, and what it shows, in words."""
 
     png: bytes
+    height: int
     alt: str
 
 
@@ -96,25 +97,35 @@ def picture(drawing: Image.Image | Figure, alt: str) -> Picture:
     buffer = io.BytesIO()
     if isinstance(drawing, Figure):
         drawing.savefig(buffer, format="png", dpi=150)
+        drawing = Image.open(buffer)
     else:
         drawing.save(buffer, format="png")
-    return Picture(buffer.getvalue(), alt)
+    return Picture(buffer.getvalue(), drawing.height, alt)
 
 
-def captioned_row(pairs: Sequence[tuple[str, Image.Image]], gap: int = 24) -> Image.Image:
-    """Pictures side by side on white, each under its caption."""
-    font = ImageFont.load_default(size=20)
-    top = 36  # pixels for the captions
-    width = sum(image.width for _, image in pairs) + gap * (len(pairs) + 1)
-    height = max(image.height for _, image in pairs) + top + gap
-    row = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(row)
-    x = gap
-    for caption, image in pairs:
-        draw.text((x + image.width // 2, top // 2), caption, fill="black", font=font, anchor="mm")
-        row.paste(image, (x, top))
-        x += image.width + gap
-    return row
+def contact_sheet(captions: Sequence[str], rows: dict[str, Sequence[Image.Image]], gap: int = 16) -> Image.Image:
+    """Pictures of one size in named rows on white, with a caption over each column.
+
+    Args:
+        captions: one a column.
+        rows: name (may be empty) -> one picture a column.
+        gap: pixels between pictures.
+    """
+    font = ImageFont.load_default(size=18)
+    side, head = max(font.getlength(name) for name in rows), 34  # pixels for names and captions
+    cell = next(iter(rows.values()))[0]
+    left = round(side) + gap * (2 if side else 1)
+    width, height = left + len(captions) * (cell.width + gap), head + len(rows) * (cell.height + gap)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, caption in enumerate(captions):
+        draw.text((left + i * (cell.width + gap) + cell.width // 2, head // 2), caption, "black", font, anchor="mm")
+    for j, (name, pictures) in enumerate(rows.items()):
+        y = head + j * (cell.height + gap)
+        draw.text((gap, y + cell.height // 2), name, "black", font, anchor="lm")
+        for i, image in enumerate(pictures):
+            sheet.paste(image, (left + i * (cell.width + gap), y))
+    return sheet
 
 
 def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_columns: int | None = None) -> Picture:
@@ -127,10 +138,29 @@ def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_colum
         what: what the images are, for the alternative text, such as "16 digits".
         n_columns: images a row.
     """
-    noisy, clean = grid_image(step.xt, n_columns, 340), grid_image(step.x0_hat, n_columns, 340)
-    row = captioned_row([(f"x_t   (t = {step.t})", noisy), ("x0_hat: the guess from here", clean)])
+    images = [grid_image(x, n_columns, 340) for x in (step.xt, step.x0_hat)]
+    sheet = contact_sheet([f"x_t  at t = {step.t}", "x0_hat, the guess from there"], {"": images})
     where = f"at t = {step.t} of {T}, signal-to-noise {snr_db:.0f} dB"
-    return picture(row, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
+    return picture(sheet, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
+
+
+def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 6, n_images: int = 4) -> Picture:
+    """The reverse process at a glance: x_t over x0_hat at evenly spaced times.
+
+    Args:
+        steps: all states, from noise to image.
+        what: what the images are, for the alternative text.
+        n_states: how many of the states to show.
+        n_images: how many images of the batch to show.
+    """
+    states = [steps[i] for i in np.linspace(0, len(steps) - 1, min(n_states, len(steps))).round().astype(int)]
+    rows = {
+        "x_t": [grid_image(s.xt[:n_images], min_side=110) for s in states],
+        "x0_hat": [grid_image(s.x0_hat[:n_images], min_side=110) for s in states],
+    }
+    times = [f"t = {s.t}" for s in states]
+    alt = f"{what} on the way from noise to image, x_t over the network's guess x0_hat at {', '.join(times)}"
+    return picture(contact_sheet(times, rows), alt)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -44,13 +44,15 @@ def run(
         DataError, CheckpointError, ValueError: see ``load_images``, ``checkpoint`` and ``get_device``.
     """
     folder = Path(folder)
-    resumable = (folder / checkpoint.TRAINING).is_file()
-    if (folder / checkpoint.SETTINGS).is_file() and not (resume and resumable):
-        raise FileExistsError(f"{folder} already holds a run or a model: resume the run, or choose another folder")
+    found = (folder / checkpoint.SETTINGS).is_file()
+    if found and not resume:
+        raise FileExistsError(f"{folder} already holds a run or a model: resume it, or choose another folder")
+    if found and not (folder / checkpoint.TRAINING).is_file():
+        raise FileExistsError(f"{folder} holds a model without its {checkpoint.TRAINING}: choose another folder")
     dataset = load_images(config.data, image_size=config.image_size)
     state = TrainState(config, dataset.shape, device)
     log = LossLog()
-    if resumable:
+    if found:
         checkpoint.load_training(state, folder)
         log.read(folder / "loss.csv", state.step)
     (folder / "samples").mkdir(parents=True, exist_ok=True)
@@ -60,8 +62,8 @@ def run(
             log.add(step, bar, images=min(config.batch_size, len(dataset)))
             finished = step.step == config.train_steps
             if stop.is_set() or finished or step.step % config.save_every == 0:
-                log.check(step)
-                log.write(folder)
+                log.check(step, scaled=bool(state.scaler))
+                log.write(folder, bar)
                 checkpoint.save_training(state, folder)
             if stop.is_set():
                 bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
@@ -105,31 +107,35 @@ class LossLog:
         bar.update()
         if step.step % LOG_EVERY:
             return
-        loss = self.check(step)
+        loss = self.mean_loss()
         now = time.perf_counter()
         bar.set_postfix({"loss": f"{loss:.4f}", "images/s": f"{images * len(self.pending) / (now - self.since):.0f}"})
         self.steps.append(step.step)
         self.losses.append(loss)
         self.pending, self.since = [], now
 
-    def check(self, step: TrainStep) -> float:
-        """The mean loss since the last point; FloatingPointError if it is no longer a number."""
-        loss = torch.stack(self.pending).mean().item() if self.pending else 0.0
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at step {step.step}; the last checkpoint is kept. "
-                "Resume with a lower lr, or with mixed_precision bf16 or no"
-            )
-        return loss
+    def mean_loss(self) -> float:
+        """The mean loss since the last point of the curve."""
+        return torch.stack(self.pending).mean().item() if self.pending else 0.0
 
-    def write(self, folder: Path) -> None:
-        """Write ``loss.csv`` and ``loss.png``."""
+    def check(self, step: TrainStep, scaled: bool) -> None:
+        """FloatingPointError if the weights are spoilt; a scaled gradient may overflow, its step is then skipped."""
+        if not (math.isfinite(self.mean_loss()) and (scaled or math.isfinite(step.grad_norm))):
+            raise FloatingPointError(
+                f"loss {step.loss.item()} and gradient norm {float(step.grad_norm)} at step {step.step}; the last "
+                "checkpoint is kept. Resume with a lower lr, or with mixed_precision bf16 or no"
+            )
+
+    def write(self, folder: Path, bar: tqdm) -> None:
+        """Write ``loss.csv`` and ``loss.png``; if that fails, say so and go on."""
         rows = zip(self.steps, self.losses, strict=True)
-        text = "".join(f"{step},{loss}\n" for step, loss in [("step", "loss"), *rows])
-        files = {"loss.csv": text.encode()}
+        files = {"loss.csv": "".join(f"{step},{loss}\n" for step, loss in [("step", "loss"), *rows]).encode()}
         if self.steps:
             files["loss.png"] = picture(loss_figure(self.steps, self.losses), "training loss").png
-        checkpoint.write_whole(folder, files)
+        try:
+            checkpoint.write_whole(folder, files)
+        except checkpoint.CheckpointError as error:
+            bar.write(f"training goes on, but the loss curve is not up to date: {error}")
 
     def read(self, file: Path, last_step: int) -> None:
         """Take up the curve of an earlier run, up to the step that it resumes from."""

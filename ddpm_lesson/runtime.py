@@ -41,6 +41,8 @@ def why_not(device: str | torch.device) -> str | None:
         count = torch.cuda.device_count()
         if count == 0:
             return "PyTorch finds no CUDA GPU here"
+        if not torch.cuda.is_available():
+            return "PyTorch finds a CUDA GPU but cannot use it; is its driver too old?"
         if (device.index or 0) >= count:
             return f"this machine has {count} CUDA GPU{'s' if count > 1 else ''}, numbered from 0"
         return None

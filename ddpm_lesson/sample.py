@@ -52,13 +52,13 @@ def ddim_steps(
 ) -> Iterator[ReverseStep]:
     """Sample with few steps from the same model.
 
-    Song et al. 2021 (DDIM), Eq. 12, on ``n_steps`` evenly spaced times that end at T-1.
+    Song et al. 2021 (DDIM), Eqs. 12 and 16, on ``n_steps`` evenly spaced times, the largest of them T-1.
 
     Args:
         diffusion, shape, generator: as in ``ddpm_steps``.
         n_steps: how many of the T times to visit, 1 .. T.
-        eta: 0 for a deterministic path from noise to data; 1 for the noise of ``ddpm_steps``
-            with ``sigma="posterior"``.
+        eta: 0 for a deterministic path from noise to data; 1 for fresh noise at every step, which with
+            ``n_steps`` = T is ``ddpm_steps`` with ``sigma="posterior"``.
 
     Yields:
         ``(t, xt, x0_hat)`` for falling t. The last ``x0_hat`` is the sample.
@@ -93,7 +93,7 @@ def _ddim_steps(
         eps = diffusion.predict_eps(xt, batch_t, x0_hat)
         a, a_next = alpha_bar[t], alpha_bar[t_next]
         sigma = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)) ** 0.5
-        direction = (1 - a_next - sigma**2) ** 0.5 * eps
+        direction = max(0.0, 1 - a_next - sigma**2) ** 0.5 * eps
         xt = a_next**0.5 * x0_hat + direction + sigma * noise_like(xt, generator)
 
 

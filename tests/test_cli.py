@@ -71,7 +71,13 @@ def test_resume_keeps_the_settings_of_the_run_and_takes_overrides(trained):
     assert json.loads((trained / "settings.json").read_text())["step"] == 5
 
 
-@pytest.mark.parametrize("sampler", [["--sampler=ddpm"], ["--sampler=ddim", "--steps=7", "--eta=0.5"]])
+def test_a_run_is_not_resumed_as_another(trained):
+    result = invoke("train", "mnist", "--out", trained, "--resume")
+    assert result.exit_code == 1
+    assert "trains on 'digits', not on 'mnist'" in result.output
+
+
+@pytest.mark.parametrize("sampler", [[], ["--steps=7", "--eta=0.5"]])
 def test_sample_writes_a_grid_and_an_animation(trained, tmp_path, sampler):
     result = invoke("sample", trained, "--out", tmp_path / "new", "--n=4", "--device=cpu", *sampler)
     assert result.exit_code == 0, result.output
@@ -82,7 +88,7 @@ def test_sample_writes_a_grid_and_an_animation(trained, tmp_path, sampler):
 
 def test_sample_repeats_with_the_seed(trained, tmp_path):
     def grid(name, seed):
-        invoke("sample", trained, "--out", tmp_path / name, "--n=4", "--sampler=ddim", "--steps=3", f"--seed={seed}")
+        invoke("sample", trained, "--out", tmp_path / name, "--n=4", "--steps=3", f"--seed={seed}")
         return (tmp_path / name / "grid.png").read_bytes()
 
     assert grid("a", 1) == grid("b", 1) != grid("c", 2)
@@ -102,8 +108,8 @@ def test_sample_repeats_with_the_seed(trained, tmp_path):
         (["train", "digits", "--ch-mults=1,2,4,8,16", "--is-attn=no,no,no,no,no"], ["divisible by 16", "8 x 8"]),
         (["train", "digits", "--ch-mults=1,2,4"], ["is_attn", "3"]),
         (["sample", "mnits"], ["mnits", "mnist"]),
-        (["sample", "digits", "--sampler=ddim", "--steps=0"], ["n_steps", "0"]),
-        (["sample", "digits", "--sampler=ddim", "--eta=2"], ["eta", "2"]),
+        (["sample", "digits", "--steps=0"], ["n_steps", "0"]),
+        (["sample", "digits", "--steps=9", "--eta=2"], ["eta", "2"]),
     ],
 )
 def test_mistakes_are_answered_in_a_sentence(tmp_path, arguments, words):

@@ -143,7 +143,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
-    """The batch of a step: every epoch visits the images once, in an order that its seed decides."""
+    """The batch of a step: every epoch visits each image at most once, in an order that its seed decides."""
     size = min(config.batch_size, len(dataset))
     epoch, i = divmod(step, len(dataset) // size)
     generator = torch.Generator().manual_seed(combine_seeds(config.seed, epoch))
@@ -164,7 +164,7 @@ def combine_seeds(seed: int, index: int) -> int:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that follow from ``seed``; the caller's own random state is left alone (on the CPU and CUDA)."""
+    """Random numbers that follow from ``seed``; the caller's random state, on the CPU and ``device``, is kept."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -176,30 +176,34 @@ def start_accelerator(mixed_precision: str, device: torch.device):
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+    accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", device_placement=False)
+    if accelerator.num_processes > 1:
+        raise ValueError(f"training runs in one process so far; got {accelerator.num_processes}")
+    return accelerator
 
 
 def seconds_per_image(config: TrainConfig, device: str | torch.device = "auto", at_least: float = 0.3) -> float:
-    """How long training takes here for each image, measured: forward and backward pass on made-up images.
+    """How long training takes here for each image, measured: forward and backward pass on blank images.
 
-    The batch is doubled until it takes ``at_least`` seconds or is as large as ``config.batch_size``.
+    The batch is doubled until a pass takes ``at_least`` seconds or the batch is as large as ``config.batch_size``;
+    then the faster of two passes counts.
 
     Args:
         config: what would be trained; its ``data`` must be a known data set.
         device: see ``get_device``.
-        at_least: seconds that the measurement should last.
+        at_least: seconds that a pass should last.
     """
-    device = get_device(device)
     shape = DATASETS[config.data]
-    diffusion = build_diffusion(config, shape[0]).to(device)
-    size = 1
-    while True:
-        x0 = torch.zeros(size, *shape, device=device)
-        diffusion.loss(x0).backward()  # the first pass of a size is slower
+    diffusion = build_diffusion(config, shape[0]).to(get_device(device))
+
+    def seconds(size: int) -> float:
         start = time.perf_counter()
-        diffusion.loss(x0).backward()
-        diffusion.eps_model.final.bias.grad.sum().item()  # waits for the device
-        seconds = time.perf_counter() - start
-        if seconds >= at_least or size >= config.batch_size:
-            return seconds / size
-        size *= 2
+        diffusion.loss(torch.zeros(size, *shape, device=diffusion.device)).backward()
+        diffusion.eps_model.image_proj.bias.grad.sum().item()  # waits for the device
+        return time.perf_counter() - start
+
+    seconds(1)  # the very first pass is slower
+    size = 1
+    while (taken := seconds(size)) < at_least and size < config.batch_size:
+        size = min(2 * size, config.batch_size)
+    return min(taken, seconds(size)) / size

@@ -147,58 +147,92 @@ class AttentionBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """A residual block and, where asked for, attention: the unit of the U-Net's way down.
+    """The unit of the U-Net's way down: a residual block and, where asked for, attention. The resolution stays.
 
     Args:
         in_channels, out_channels, time_channels: as in ``ResidualBlock``.
         has_attn: whether an ``AttentionBlock`` follows.
         n_heads: attention heads.
-        block: further keywords of ``ResidualBlock``; ``n_groups`` and ``norm_eps`` go to the attention as well.
+        n_groups, norm_eps, dropout: as in ``ResidualBlock``.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, time_channels: int, has_attn: bool, *, n_heads: int = 1, **block
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_channels: int,
+        has_attn: bool,
+        *,
+        n_heads: int = 1,
+        n_groups: int = 32,
+        norm_eps: float = 1e-6,
+        dropout: float = 0.1,
     ):
         super().__init__()
-        self.res = ResidualBlock(in_channels, out_channels, time_channels, **block)
-        self.attn = attention(out_channels, n_heads, **block) if has_attn else nn.Identity()
+        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        self.res = ResidualBlock(in_channels, out_channels, time_channels, dropout=dropout, **norm)
+        self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
 
     def forward(self, x: Tensor, t_emb: Tensor) -> Tensor:
         """(B, in_channels, H, W) and (B, time_channels) -> (B, out_channels, H, W)."""
         return self.attn(self.res(x, t_emb))
 
 
-class UpBlock(DownBlock):
-    """The unit of the way up: a ``DownBlock`` that first takes in the feature map kept on the way down.
+class UpBlock(nn.Module):
+    """The unit of the way up: takes in a feature map kept on the way down, then as ``DownBlock``.
 
     Args:
         in_channels: channels that come from below.
         skip_channels: channels of the feature map kept on the way down.
-        out_channels, time_channels, has_attn, n_heads, block: as in ``DownBlock``.
+        out_channels, time_channels, has_attn, n_heads, n_groups, norm_eps, dropout: as in ``DownBlock``.
     """
 
     def __init__(
-        self, in_channels: int, skip_channels: int, out_channels: int, time_channels: int, has_attn: bool, **block
+        self,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        time_channels: int,
+        has_attn: bool,
+        *,
+        n_heads: int = 1,
+        n_groups: int = 32,
+        norm_eps: float = 1e-6,
+        dropout: float = 0.1,
     ):
-        super().__init__(in_channels + skip_channels, out_channels, time_channels, has_attn, **block)
+        super().__init__()
+        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        self.res = ResidualBlock(in_channels + skip_channels, out_channels, time_channels, dropout=dropout, **norm)
+        self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
 
     def forward(self, x: Tensor, skip: Tensor, t_emb: Tensor) -> Tensor:
         """(B, in_channels, H, W), (B, skip_channels, H, W), (B, time_channels) -> (B, out_channels, H, W)."""
-        return super().forward(torch.cat((x, skip), dim=1), t_emb)
+        x = torch.cat((x, skip), dim=1)  # (B, in_channels + skip_channels, H, W)
+        return self.attn(self.res(x, t_emb))
 
 
 class MiddleBlock(nn.Module):
     """Residual block, attention, residual block, at the lowest resolution.
 
     Args:
-        n_channels, time_channels, n_heads, block: as in ``DownBlock``.
+        n_channels, time_channels, n_heads, n_groups, norm_eps, dropout: as in ``DownBlock``.
     """
 
-    def __init__(self, n_channels: int, time_channels: int, *, n_heads: int = 1, **block):
+    def __init__(
+        self,
+        n_channels: int,
+        time_channels: int,
+        *,
+        n_heads: int = 1,
+        n_groups: int = 32,
+        norm_eps: float = 1e-6,
+        dropout: float = 0.1,
+    ):
         super().__init__()
-        self.res1 = ResidualBlock(n_channels, n_channels, time_channels, **block)
-        self.attn = attention(n_channels, n_heads, **block)
-        self.res2 = ResidualBlock(n_channels, n_channels, time_channels, **block)
+        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        self.res1 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)
+        self.attn = AttentionBlock(n_channels, n_heads, **norm)
+        self.res2 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)
 
     def forward(self, x: Tensor, t_emb: Tensor) -> Tensor:
         """(B, C, H, W) and (B, time_channels) -> (B, C, H, W)."""
@@ -255,11 +289,6 @@ def group_norm(n_groups: int, n_channels: int, eps: float, name: str = "n_groups
     if n_groups < 1 or n_channels % n_groups:
         raise ValueError(f"{name} must divide the number of channels: {n_groups} does not divide {n_channels}")
     return nn.GroupNorm(n_groups, n_channels, eps=eps)
-
-
-def attention(n_channels: int, n_heads: int, *, n_groups: int = 32, norm_eps: float = 1e-6, **_) -> AttentionBlock:
-    """The attention block that belongs to residual blocks with these settings."""
-    return AttentionBlock(n_channels, n_heads, n_groups=n_groups, norm_eps=norm_eps)
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

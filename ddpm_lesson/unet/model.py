@@ -69,8 +69,21 @@ class UNet(nn.Module):
         narrow: str = "after",
     ):
         super().__init__()
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self.settings |= {"ch_mults": tuple(ch_mults), "is_attn": tuple(is_attn)}
+        self.settings = {
+            "image_channels": image_channels,
+            "n_channels": n_channels,
+            "ch_mults": tuple(ch_mults),
+            "is_attn": tuple(is_attn),
+            "n_blocks": n_blocks,
+            "n_heads": n_heads,
+            "n_groups": n_groups,
+            "final_groups": final_groups,
+            "norm_eps": norm_eps,
+            "dropout": dropout,
+            "downsample": downsample,
+            "upsample": upsample,
+            "narrow": narrow,
+        }
         check_settings(**self.settings)
         widths = [n_channels * m for m in ch_mults]
         time_channels = 4 * n_channels

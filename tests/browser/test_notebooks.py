@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from .conftest import NOTEBOOKS
 
@@ -19,9 +20,9 @@ def test_notebook_runs_and_its_panels_answer_the_keyboard(open_notebook, name, t
     page = open_notebook(name)
     try:
         assert page.evaluate(ERRORS) == []
-        panels = page.locator(".ddpm-panel").all()
-        assert len(panels) == len(re.findall(r"^show_\w+\(", sources(name), re.MULTILINE))
-        for panel in panels:
+        panels = page.locator(".ddpm-panel")
+        expect(panels).to_have_count(len(re.findall(r"\bshow_\w+\(", sources(name))), timeout=30_000)
+        for panel in panels.all():
             check_panel(page, panel)
     except Exception:
         page.screenshot(path=tmp_path / "failure.png")
