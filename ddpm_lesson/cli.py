@@ -19,7 +19,8 @@ from ddpm_lesson.run import run
 from ddpm_lesson.sample import ddim_steps, ddpm_steps
 from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
 
-GIF_FRAMES = 60  # states of the reverse process in an animation
+GIF_FRAMES = 40  # states of the reverse process in an animation
+GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
 EXPECTED = (ValueError, DataError, checkpoint.CheckpointError, FileExistsError, FloatingPointError)
 
 
@@ -123,9 +124,9 @@ def sample_command(
     frames = []
     for i, state in enumerate(tqdm(states, total=total, desc="sample", unit="step")):
         if i * GIF_FRAMES // total > (i - 1) * GIF_FRAMES // total:
-            frames.append(grid_image(state.xt))
-    frames.append(grid_image(state.x0_hat))
+            frames.append(grid_image(state.xt, min_side=GIF_SIDE))
+    frames.append(grid_image(state.x0_hat, min_side=GIF_SIDE))
     out.mkdir(parents=True, exist_ok=True)
-    frames[-1].save(out / "grid.png")
+    grid_image(state.x0_hat).save(out / "grid.png")
     save_gif(frames, out / "reverse.gif")
     click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")

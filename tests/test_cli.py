@@ -82,7 +82,7 @@ def test_sample_writes_a_grid_and_an_animation(trained, tmp_path, sampler):
     result = invoke("sample", trained, "--out", tmp_path / "new", "--n=4", "--device=cpu", *sampler)
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "new" / "reverse.gif") as gif, Image.open(tmp_path / "new" / "grid.png") as grid:
-        assert gif.size == grid.size
+        assert gif.width <= grid.width
         assert 2 < gif.n_frames <= GIF_FRAMES + 1
 
 

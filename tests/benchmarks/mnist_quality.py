@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson import checkpoint, get_device, load_images, seed_everything
+from ddpm_lesson import DenoiseDiffusion, checkpoint, get_device, load_images, seed_everything
 from ddpm_lesson.plots import grid_image, markdown_table
-from ddpm_lesson.sample import sample
+from ddpm_lesson.sample import ddim_steps
 
 BATCH = 128
 SURE = 0.9  # probability from which the classifier counts as sure
@@ -54,13 +54,16 @@ def probabilities(model: nn.Module, images: Tensor, device: torch.device) -> Ten
     return torch.cat([model(batch.to(device)).softmax(1).cpu() for batch in images.split(1000)])
 
 
-def draw(diffusion, n: int, steps: int | None, seed: int) -> Tensor:
-    """``n`` samples, in batches; ``steps`` of DDIM, or all of DDPM."""
+def draw(diffusion: DenoiseDiffusion, n: int, steps: int, eta: float, seed: int) -> Tensor:
+    """``n`` samples, in batches."""
     generator = torch.Generator().manual_seed(seed)
     images = []
     for start in range(0, n, 250):
-        images.append(sample(diffusion, (min(250, n - start), 1, 28, 28), steps, generator).cpu())
-        click.echo(f"samples: {start + len(images[-1])} of {n}", err=True)
+        shape = (min(250, n - start), 1, 28, 28)
+        for state in ddim_steps(diffusion, shape, steps, eta, generator):
+            x0_hat = state.x0_hat
+        images.append(x0_hat.cpu())
+        click.echo(f"samples: {start + shape[0]} of {n}", err=True)
     return torch.cat(images)
 
 
@@ -74,12 +77,13 @@ def row(name: str, p: Tensor) -> tuple[str, str, str, str]:
 @click.command()
 @click.option("--model", default="mnist", show_default=True, help="Checkpoint folder or shipped weights.")
 @click.option("--n", default=1000, show_default=True, help="Samples to draw.")
-@click.option("--steps", type=int, default=100, show_default=True, help="DDIM steps; 0 for all steps of DDPM.")
+@click.option("--steps", default=100, show_default=True, help="How many of the T times to visit.")
+@click.option("--eta", default=1.0, show_default=True, help="Randomness of the sampler, 0 to 1.")
 @click.option("--epochs", default=4, show_default=True, help="Training of the classifier.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default="runs/mnist_quality", show_default=True)
-def main(model: str, n: int, steps: int, epochs: int, seed: int, device: str, out: Path) -> None:
+def main(model: str, n: int, steps: int, eta: float, epochs: int, seed: int, device: str, out: Path) -> None:
     """Measure how digit-like samples are."""
     device = get_device(device)
     seed_everything(seed)
@@ -90,8 +94,8 @@ def main(model: str, n: int, steps: int, epochs: int, seed: int, device: str, ou
     click.echo(f"classifier: {accuracy:.2%} of the 10,000 test images right")
 
     start = time.perf_counter()
-    images = draw(checkpoint.load(model, device), n, steps or None, seed)
-    click.echo(f"{n} samples in {time.perf_counter() - start:.0f} s")
+    images = draw(checkpoint.load(model, device), n, steps, eta, seed)
+    click.echo(f"{n} samples of {steps} steps, eta {eta}, in {time.perf_counter() - start:.0f} s")
     out.mkdir(parents=True, exist_ok=True)
     grid_image(images[:64], min_side=720).save(out / "grid.png")
     header = ("", f"confidence above {SURE}", "mean confidence", "how often 0 1 2 .. 9")
