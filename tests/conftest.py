@@ -79,3 +79,12 @@ def exact():
         return scheduler
 
     return apply
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Models as small as ``TINY`` are slower on several threads, much slower beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -20,33 +20,14 @@ from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import sample
 from ddpm_lesson.schedule import NoiseSchedule
-from ddpm_lesson.train import TrainConfig, TrainState, build_diffusion, train
+from ddpm_lesson.train import TrainState, build_diffusion, train
 from ddpm_lesson.unet import UNet
+from tests.tiny import TINY as WITHOUT_ATTENTION
 
-TINY = TrainConfig(
-    n_channels=8,
-    ch_mults=(1, 2),
-    is_attn=(False, True),
-    n_blocks=1,
-    n_groups=4,
-    dropout=0.1,
-    n_steps=20,
-    train_steps=12,
-    batch_size=16,
-    warmup_steps=3,
-    sample_steps=5,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+TINY = replace(WITHOUT_ATTENTION, is_attn=(False, True))
 FILES = ["model.safetensors", "settings.json"]
 RUN_FILES = ["model.safetensors", "settings.json", "training.safetensors"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are slower on several threads, much slower beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tiny_unet(**settings) -> UNet:

@@ -25,17 +25,11 @@ from ddpm_lesson import run as run_module
 from ddpm_lesson.checkpoint import CheckpointError
 from ddpm_lesson.run import run
 from ddpm_lesson.train import TrainConfig, TrainState
+from tests.tiny import TINY
 
 RUN_FILES = ["loss.csv", "model.safetensors", "samples", "settings.json", "training.safetensors"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are slower on several threads, much slower beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +39,7 @@ def config(tmp_path_factory) -> TrainConfig:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 8, 8), dtype=np.uint8)
     for i, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{i:02d}.png")
-    return TrainConfig(
-        data=str(folder),
-        n_channels=8,
-        ch_mults=(1, 2),
-        is_attn=(False, False),
-        n_blocks=1,
-        n_groups=4,
-        dropout=0.1,
-        n_steps=20,
-        train_steps=9,
-        batch_size=16,
-        warmup_steps=3,
-        save_every=4,
-        sample_every=100,
-        n_samples=4,
-        sample_steps=5,
-    )
+    return replace(TINY, data=str(folder), train_steps=9)
 
 
 @pytest.fixture(scope="module")

@@ -15,34 +15,10 @@ from torch.optim.swa_utils import AveragedModel
 from ddpm_lesson.data import ImageDataset, load_images
 from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, build_diffusion, get_preset, train
 from ddpm_lesson.train.loop import average_with_warmup, combine_seeds, learning_rate, next_batch, random_flip
+from tests.tiny import TINY
 
-TINY = TrainConfig(
-    data="digits",
-    n_channels=8,
-    ch_mults=(1, 2),
-    is_attn=(False, False),
-    n_blocks=1,
-    n_groups=4,
-    dropout=0.1,
-    n_steps=20,
-    train_steps=12,
-    batch_size=16,
-    warmup_steps=3,
-    save_every=4,
-    sample_every=100,
-    n_samples=4,
-    sample_steps=5,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are slower on several threads, much slower beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
