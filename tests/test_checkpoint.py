@@ -415,7 +415,6 @@ def test_settings_of_a_run_come_back(trained):
     [
         lambda s: s.pop("training"),
         lambda s: s.update(training=None),
-        lambda s: s["training"].pop("ch_mults"),
         lambda s: s["training"].update(colour="red"),
         lambda s: s["training"].update(batch_size=0),
         lambda s: s["training"].update(is_attn=True),
