@@ -5,7 +5,7 @@ Only widgets that ipywidgets 7.7 and 8 share are used, so that panels work in Co
 
 import base64
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets as widgets
@@ -71,7 +71,7 @@ def widget_view(box: widgets.Widget) -> dict[str, Any]:
     return {"application/vnd.jupyter.widget-view+json": view}
 
 
-def show_reverse_process(diffusion: DenoiseDiffusion, steps: Sequence[ReverseStep], what: str = "images") -> Panel:
+def show_reverse_process(diffusion: DenoiseDiffusion, steps: Iterable[ReverseStep], what: str = "images") -> Panel:
     """Scrub the reverse process from noise to image: x_t beside x0_hat.
 
     Args:
@@ -82,6 +82,7 @@ def show_reverse_process(diffusion: DenoiseDiffusion, steps: Sequence[ReverseSte
     Raises:
         ValueError: if there are no states.
     """
+    steps = list(steps)
     if not steps:
         raise ValueError("steps must hold at least one state of the reverse process; got none")
     snr_db = 10 * diffusion.schedule.snr.log10()

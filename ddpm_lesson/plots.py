@@ -144,7 +144,7 @@ def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_colum
     return picture(sheet, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
 
 
-def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 6, n_images: int = 4) -> Picture:
+def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 7, n_images: int = 4) -> Picture:
     """The reverse process at a glance: x_t over x0_hat at evenly spaced times.
 
     Args:

@@ -26,7 +26,7 @@ class NoiseSchedule:
         one_minus_alpha_bar, one_minus_alpha_bar_prev: stored as well, because subtracting in float32 would leave
             few correct digits where alpha_bar is close to 1.
         beta_tilde: variance of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7).
-        snr: signal-to-noise ratio alpha_bar / (1 - alpha_bar), a ratio of variances.
+        snr: signal-to-noise ratio alpha_bar / (1 - alpha_bar), for data of unit power.
     """
 
     def __init__(self, beta: Tensor, settings: dict[str, Any], dtype: torch.dtype = torch.float32):

@@ -59,7 +59,7 @@ def test_a_picture_is_left_for_readers_without_a_kernel(panel):
     bundle = panel._repr_mimebundle_()
     strip = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert strip.width > strip.height
-    assert "t = 99, t = 79, t = 59, t = 49, t = 29, t = 9" in bundle["text/plain"]
+    assert "t = 99, t = 79, t = 69, t = 59, t = 39, t = 19, t = 9" in bundle["text/plain"]
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.box.model_id
 
 

@@ -108,7 +108,7 @@ PRESETS = {
         sample_every=10_000,
         sample_steps=50,
     ),
-    # 28 x 28 handwriting: hours on a CPU, minutes on a GPU
+    # 28 x 28 handwriting: an hour or two on a CPU
     "mnist": MNIST,
     # 28 x 28 clothes: the same network; not mirrored, because all shoes point to the left
     "fashion": replace(MNIST, data="fashion"),
