@@ -5,12 +5,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FIRST := notebooks/00_start_here.ipynb
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: lab test unit notebooks-test lint notebooks clean
 
 lab: $(VENV)/lab.done
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
 
 test: lint unit notebooks-test
 
