@@ -26,7 +26,7 @@ def gather(values: Tensor, t: Tensor, ndim: int = 4) -> Tensor:
         ValueError: if t has the wrong type or shape, or leaves 0 .. T-1.
     """
     check_times(t, len(values))
-    return values[t.long()].view(-1, *[1] * (ndim - 1))
+    return pick(values, t, ndim)
 
 
 SERIES = ("beta", "alpha", "alpha_bar", "alpha_bar_prev", "one_minus_alpha_bar", "one_minus_alpha_bar_prev")
@@ -247,7 +247,12 @@ class DenoiseDiffusion(nn.Module):
 
     def _at(self, values: Tensor, t: Tensor, x: Tensor) -> Tensor:
         """``gather`` for the batch ``x`` and times that are known to be right."""
-        return values[t.long()].view(-1, *[1] * (x.ndim - 1))
+        return pick(values, t, x.ndim)
+
+
+def pick(values: Tensor, t: Tensor, ndim: int) -> Tensor:
+    """``gather`` without a look at ``t``."""
+    return values[t.long()].view(-1, *[1] * (ndim - 1))
 
 
 def check_times(t: Tensor, n_steps: int) -> None:

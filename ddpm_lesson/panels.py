@@ -41,22 +41,23 @@ class Panel:
         self.draw = draw
         self.controls = controls
         self.image = widgets.HTML()
-        first = draw(**{name: control.value for name, control in controls.items()})
-        self.height = first.height
+        self.height = 0  # of the picture in pixels; the first one decides
+        first = self.redraw()
         self.static = static or first
-        self.redraw()
         for control in controls.values():
             control.observe(self.redraw, names="value")
         self.box = widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), *controls.values(), self.image])
         self.box.add_class("ddpm-panel")
 
-    def redraw(self, change: Any = None) -> None:
+    def redraw(self, change: Any = None) -> Picture:
         """Draw the picture for the present values of the controls."""
         picture = self.draw(**{name: control.value for name, control in self.controls.items()})
         source = base64.b64encode(picture.png).decode()
         alt = html.escape(picture.alt, quote=True)
+        self.height = self.height or picture.height
         style = f"height:{self.height}px; max-width:100%; object-fit:contain; object-position:left"
         self.image.value = f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{source}">'
+        return picture
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return widget_view(self.box) | {

@@ -120,7 +120,8 @@ class LossLog:
 
     def check(self, step: TrainStep, scaled: bool) -> None:
         """FloatingPointError if the weights are spoilt; a scaled gradient may overflow, its step is then skipped."""
-        if not (math.isfinite(self.mean_loss()) and (scaled or math.isfinite(step.grad_norm))):
+        loss_is_fine = math.isfinite(step.loss) and math.isfinite(self.mean_loss())
+        if not (loss_is_fine and (scaled or math.isfinite(step.grad_norm))):
             raise FloatingPointError(
                 f"loss {step.loss.item()} and gradient norm {float(step.grad_norm)} at step {step.step}; the last "
                 "checkpoint is kept. Resume with a lower lr, or with mixed_precision bf16 or no"
