@@ -64,7 +64,9 @@ def to_bytes(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def load_images(name_or_path: str | Path, split: str = "train", image_size: int | None = None) -> ImageDataset:
+def load_images(
+    name_or_path: str | Path, split: str = "train", image_size: int | None = None, *, download: bool = True
+) -> ImageDataset:
     """Load a data set.
 
     Args:
@@ -73,13 +75,14 @@ def load_images(name_or_path: str | Path, split: str = "train", image_size: int 
             In a folder, ``train/`` and ``test/`` are the splits if they are there, and sub-folders are the classes.
         split: ``"train"`` or ``"test"``.
         image_size: scale the shorter side to this many pixels and cut out the middle square.
+        download: fetch a data set that is not on this machine.
 
     Returns:
         The images, with ``labels`` and ``classes`` where there are any.
 
     Raises:
         ValueError: if the name, the split or the size is unknown or out of range.
-        DataError: if a download fails, or a folder is empty or holds something that is not an image.
+        DataError: if a download fails or is not wanted, or a folder is empty or holds something that is not an image.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
@@ -88,7 +91,7 @@ def load_images(name_or_path: str | Path, split: str = "train", image_size: int 
     if name_or_path == "digits":
         dataset = load_digits(split)
     elif name_or_path in DOWNLOADED:
-        dataset = load_torchvision(name_or_path, split)
+        dataset = load_torchvision(name_or_path, split, download)
     elif str(name_or_path) and Path(name_or_path).expanduser().is_dir():
         return load_folder(Path(name_or_path).expanduser(), split, image_size)
     else:
@@ -110,6 +113,20 @@ def nearest(name: str, names: list[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
+def on_this_machine() -> list[str]:
+    """Names of the data sets that load without a download."""
+    return [name for name in DATASETS if name == "digits" or is_stored(name)]
+
+
+def is_stored(name: str) -> bool:
+    """Whether a data set that is downloaded on first use is on this machine already."""
+    try:
+        load_torchvision(name, "test", download=False)
+    except DataError:
+        return False
+    return True
+
+
 def data_folder() -> Path:
     """Where downloaded data sets live: ``DDPM_DATA``, or a cache in the home folder."""
     return Path(os.environ.get("DDPM_DATA") or Path.home() / ".cache" / "ddpm_lesson").expanduser()
@@ -126,15 +143,17 @@ def load_digits(split: str) -> ImageDataset:
     return ImageDataset(torch.from_numpy(images), labels, tuple("0123456789"))
 
 
-def load_torchvision(name: str, split: str) -> ImageDataset:
-    """MNIST, Fashion-MNIST or CIFAR-10, downloaded on first use."""
+def load_torchvision(name: str, split: str, download: bool) -> ImageDataset:
+    """MNIST, Fashion-MNIST or CIFAR-10, downloaded on first use if ``download`` allows it."""
     from torchvision import datasets
 
     source = getattr(datasets, DOWNLOADED[name])
     root = data_folder()
     try:
-        raw = source(root, train=split == "train", download=True)
+        raw = source(root, train=split == "train", download=download)
     except DOWNLOAD_ERRORS as error:
+        if not download:
+            raise DataError(f"{name!r} is not on this machine; load_images({name!r}) fetches it, once") from error
         raise DataError(download_advice(name, source, root, error)) from error
     images = torch.as_tensor(raw.data)  # MNIST: (N, H, W); CIFAR-10: (N, H, W, 3)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Samplers: the reverse process as generators, so that the caller plots, stops or records every step."""
+"""The chain forward and back, as generators, so that the caller plots, stops or records every step."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +8,27 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
+
+
+def forward_steps(
+    diffusion: DenoiseDiffusion, x0: Tensor, generator: torch.Generator | None = None
+) -> Iterator[Tensor]:
+    """Noise data step by step, the long way that ``q_sample`` abbreviates.
+
+    Ho et al. 2020, Eq. 2: x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps, with fresh noise at every step.
+
+    Args:
+        diffusion: the model; only its schedule is used.
+        x0: data, (B, ...).
+        generator: where all noise comes from.
+
+    Yields:
+        x_t for t = 0 .. T-1, each the shape of ``x0``.
+    """
+    xt = x0
+    for alpha, beta in zip(diffusion.alpha.sqrt(), diffusion.beta.sqrt(), strict=True):
+        xt = alpha * xt + beta * noise_like(xt, generator)
+        yield xt
 
 
 class ReverseStep(NamedTuple):

@@ -125,6 +125,11 @@ class NoiseSchedule:
             raise ValueError(f"schedule must be one of {', '.join(KINDS)} or a NoiseSchedule; got {kind!r}")
         return getattr(cls, kind)(**arguments)
 
+    @property
+    def snr_db(self) -> Tensor:
+        """Signal-to-noise ratio in decibels, 10 log10 of ``snr``, (T,)."""
+        return 10 * self.snr.log10()
+
     def to(self, dtype: torch.dtype) -> "NoiseSchedule":
         """The same schedule stored in another ``dtype``; float64 keeps every digit that was computed."""
         return NoiseSchedule(self._beta, self.settings, dtype)

@@ -1,14 +1,14 @@
-"""Panels without a browser: set a control, look at the picture."""
+"""The scrubber of the reverse process."""
 
 import base64
 import io
-import re
 
 import pytest
 import torch
 from PIL import Image
 
 from ddpm_lesson import DenoiseDiffusion, ddim_steps, panels
+from tests.panels.shown import shown
 
 
 @pytest.fixture
@@ -20,12 +20,6 @@ def diffusion():
 def panel(diffusion):
     steps = list(ddim_steps(diffusion, (4, 1, 8, 8), 10, generator=torch.Generator().manual_seed(0)))
     return panels.show_reverse_process(diffusion, steps, "4 squares")
-
-
-def shown(panel):
-    """The picture and the alternative text that the page shows now."""
-    alt, source = re.search(r'alt="([^"]*)".*base64,([^"]*)"', panel.image.value).groups()
-    return Image.open(io.BytesIO(base64.b64decode(source))), alt
 
 
 def test_every_position_of_the_slider_shows_another_picture_of_the_same_size(panel):
@@ -56,7 +50,7 @@ def test_controls_are_labelled_and_a_question_stands_in_front(panel):
 
 
 def test_a_picture_is_left_for_readers_without_a_kernel(panel):
-    bundle = panel._repr_mimebundle_()
+    bundle, _ = panel._repr_mimebundle_()
     strip = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert strip.width > strip.height
     assert "t = 99, t = 79, t = 69, t = 59, t = 39, t = 19, t = 9" in bundle["text/plain"]
@@ -66,22 +60,3 @@ def test_a_picture_is_left_for_readers_without_a_kernel(panel):
 def test_reverse_process_without_states_is_refused(diffusion):
     with pytest.raises(ValueError, match="steps must hold at least one state"):
         panels.show_reverse_process(diffusion, [])
-
-
-def test_devices_that_are_not_there_are_greyed_with_the_reason(monkeypatch):
-    monkeypatch.setattr(panels, "why_not", lambda name: None if name == "cpu" else f"no {name} today")
-    choice = panels.choose_device("cpu")
-    disabled = {name: button.disabled for name, button in choice.buttons.items()}
-    assert disabled == {"cpu": False, "cuda": True, "mps": True}
-    assert choice.buttons["cuda"].tooltip == "no cuda today"
-    assert "no mps today" in choice.box.children[-1].value
-
-
-def test_a_click_chooses_the_device(monkeypatch):
-    monkeypatch.setattr(panels, "why_not", lambda name: None)
-    monkeypatch.setattr(panels, "get_device", lambda name: torch.device("cpu" if name == "auto" else name))
-    choice = panels.choose_device()
-    assert choice.device.type == "cpu"
-    choice.buttons["cuda"].click()
-    assert choice.device.type == "cuda"
-    assert {n: b.icon for n, b in choice.buttons.items()} == {"cpu": "", "cuda": "check", "mps": ""}

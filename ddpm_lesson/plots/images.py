@@ -1,19 +1,15 @@
-"""Pictures: arrays in, images, figures and files out."""
+"""Batches of images as pictures."""
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ddpm_lesson.data import to_bytes
+from ddpm_lesson.plots.core import Picture, picture
 from ddpm_lesson.sample import ReverseStep
-
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colours
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -55,52 +51,6 @@ def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60
     first, *rest = frames
     durations = [frame_ms] * len(rest) + [hold_ms]
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
-
-
-def loss_figure(steps: Sequence[int], losses: Sequence[float], smoothing: float = 0.9) -> Figure:
-    """The training loss over optimiser steps, with its running average.
-
-    Args:
-        steps, losses: points of the curve.
-        smoothing: weight of the past in the running average.
-    """
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(steps, losses, color=BLUE, alpha=0.35, linewidth=1, label="loss")
-    axes.plot(steps, running_average(losses, smoothing), color=ORANGE, linewidth=2, label="running average")
-    axes.set(xlabel="optimiser step", ylabel="loss $L_{simple}$", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
-
-
-def running_average(values: Sequence[float], smoothing: float) -> list[float]:
-    """Exponential average without start-up bias."""
-    average, weight, out = 0.0, 0.0, []
-    for value in values:
-        average = smoothing * average + (1 - smoothing) * value
-        weight = smoothing * weight + (1 - smoothing)
-        out.append(average / weight)
-    return out
-
-
-class Picture(NamedTuple):
-    """A drawing, its height in pixels, and what it shows, in words."""
-
-    png: bytes
-    height: int
-    alt: str
-
-
-def picture(drawing: Image.Image | Figure, alt: str) -> Picture:
-    """Turn a Pillow image or a matplotlib figure into PNG bytes with alternative text."""
-    buffer = io.BytesIO()
-    if isinstance(drawing, Figure):
-        drawing.savefig(buffer, format="png", dpi=150)
-        drawing = Image.open(buffer)
-    else:
-        drawing.save(buffer, format="png")
-    return Picture(buffer.getvalue(), drawing.height, alt)
 
 
 def contact_sheet(captions: Sequence[str], rows: dict[str, Sequence[Image.Image]], gap: int = 16) -> Image.Image:
@@ -161,9 +111,3 @@ def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 7, n_
     times = [f"t = {s.t}" for s in states]
     alt = f"{what} on the way from noise to image, x_t over the network's guess x0_hat at {', '.join(times)}"
     return picture(contact_sheet(times, rows), alt)
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown, the first column to the left and the others centred."""
-    lines = [header, [":--"] + [":-:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,119 @@
+"""The variational bound on the negative log-likelihood, term by term, in bits per dimension.
+
+Ho et al. 2020, Eq. 5: L_T + sum over t of L_{t-1} + L_0. A dimension is one value of one image.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
+from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.schedule import NoiseSchedule
+
+NATS_PER_BIT = math.log(2)
+
+
+def gaussian_kl(mean1: Tensor, var1: Tensor, mean2: Tensor, var2: Tensor) -> Tensor:
+    """KL(N(mean1, var1) || N(mean2, var2)) for every value, in nats.
+
+    The arguments broadcast; the variances are positive.
+    """
+    return 0.5 * ((var2 / var1).log() + (var1 + (mean1 - mean2) ** 2) / var2 - 1)
+
+
+def prior_bits(schedule: NoiseSchedule, x0: Tensor) -> Tensor:
+    """L_T = KL(q(x_T | x_0) || N(0, 1)) in bits per dimension, (B,): what the end of the chain still knows of x0.
+
+    Ho et al. 2020, Eq. 5, first term. ``x0`` is (B, ...) in [-1, 1].
+    """
+    schedule = schedule.to(torch.float64)
+    alpha_bar, var = schedule.alpha_bar[-1], schedule.one_minus_alpha_bar[-1]
+    mean = alpha_bar.sqrt() * x0.double()
+    return per_dimension(gaussian_kl(mean, var, torch.zeros(()), torch.ones(()))) / NATS_PER_BIT
+
+
+def loss_weights(schedule: NoiseSchedule, sigma: str = "beta") -> Tensor:
+    """What multiplies ||eps - eps_theta||^2 in L_{t-1}: beta^2 / (2 sigma^2 alpha (1 - alpha_bar)), in nats, (T,).
+
+    Ho et al. 2020, Eq. 12. L_simple sets it to 1. At t = 0 with ``sigma="posterior"`` it is infinite, because the
+    posterior's variance vanishes there.
+
+    Raises:
+        ValueError: if ``sigma`` is neither ``"beta"`` nor ``"posterior"``.
+    """
+    if sigma not in ("beta", "posterior"):
+        raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
+    s = schedule.to(torch.float64)
+    sigma2 = s.beta if sigma == "beta" else s.beta_tilde
+    return s.beta**2 / (2 * sigma2 * s.alpha * s.one_minus_alpha_bar)
+
+
+def decoder_log_likelihood(x0: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """log p(x0 | x_1) of bytes: the mass of N(mean, var) in the bin around each of the 256 values; nats, like ``x0``.
+
+    Ho et al. 2020, Eq. 13. ``x0`` is in [-1, 1]; the first and the last bin reach to infinity.
+    """
+    std = var.sqrt()
+    upper = ((x0 + 1 / 255 - mean) / std).masked_fill(x0 > 1 - 1e-4, torch.inf)
+    lower = ((x0 - 1 / 255 - mean) / std).masked_fill(x0 < -1 + 1e-4, -torch.inf)
+    flip = lower > 0  # use the tail where digits are left
+    upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
+    log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+    return log_upper + torch.log1p(-(log_lower - log_upper).exp())
+
+
+class Bound(NamedTuple):
+    """The terms of the bound in bits per dimension, one row an image."""
+
+    L_T: Tensor  # (B,) does the forward process end in the prior?
+    L_t: Tensor  # (B, T) index t is the term of the step from x_t to x_{t-1}; index 0 is L_0, the decoder
+    total: Tensor  # (B,)
+
+    @property
+    def L_0(self) -> Tensor:
+        """(B,) the last step, from x_1 to bytes: the distortion of section 4.3, the rest being the rate."""
+        return self.L_t[:, 0]
+
+
+@torch.no_grad()
+def variational_bound(diffusion: DenoiseDiffusion, x0: Tensor, generator: torch.Generator | None = None) -> Bound:
+    """The bound for every image of a batch, with one draw of x_t for each t.
+
+    Ho et al. 2020, Eqs. 5, 6, 7 and 13. Takes T passes of the network.
+
+    Args:
+        diffusion: the model, with at least two steps; dropout is off while it is asked.
+        x0: images (B, ...) in [-1, 1], bytes scaled linearly.
+        generator: where the noise comes from.
+
+    Raises:
+        ValueError: if the model has one step only.
+    """
+    if diffusion.n_steps < 2:
+        raise ValueError(f"n_steps must be at least 2 for a bound with all its terms; got {diffusion.n_steps}")
+    with eval_mode(diffusion):
+        terms = [bound_term(diffusion, x0, t, generator) for t in range(diffusion.n_steps)]
+    L_T = prior_bits(diffusion.schedule, x0.cpu()).to(x0)
+    L_t = torch.stack(terms, dim=1)
+    return Bound(L_T, L_t, L_T + L_t.sum(1))
+
+
+def bound_term(diffusion: DenoiseDiffusion, x0: Tensor, t: int, generator: torch.Generator | None = None) -> Tensor:
+    """One draw of the term of step t, (B,) in bits per dimension: a KL divergence, or at t = 0 the decoder's."""
+    batch_t = torch.full((len(x0),), t, device=x0.device)
+    xt = diffusion.q_sample(x0, batch_t, noise_like(x0, generator))
+    x0_hat = diffusion.denoise(xt, batch_t)
+    model_mean, _ = diffusion.q_posterior(x0_hat, xt, batch_t)
+    if t == 0:
+        var = diffusion.schedule.beta_tilde[1].to(x0)  # as in the paper's code: the smallest variance above 0
+        return -per_dimension(decoder_log_likelihood(x0, model_mean, var)) / NATS_PER_BIT
+    mean, var = diffusion.q_posterior(x0, xt, batch_t)
+    return per_dimension(gaussian_kl(mean, var, model_mean, diffusion.sigma2[t])) / NATS_PER_BIT
+
+
+def per_dimension(values: Tensor) -> Tensor:
+    """The mean over everything but the batch, (B,)."""
+    return values.flatten(1).mean(1)

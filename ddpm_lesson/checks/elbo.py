@@ -1,0 +1,378 @@
+"""Exercises of notebook 01."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.checks.core import Exercise, Mistake
+
+
+def numbers(*values: float) -> Tensor:
+    """A row in float64."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    """Standard normal numbers, the same every time."""
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# gaussian_kl
+
+
+def gaussian_kl(mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
+    """KL(N(mean1, std1^2) || N(mean2, std2^2)) in nats, value by value: equation (1.3)."""
+    return torch.log(std2 / std1) + (std1**2 + (mean1 - mean2) ** 2) / (2 * std2**2) - 0.5
+
+
+check_gaussian_kl = Exercise(
+    function="gaussian_kl",
+    solution=gaussian_kl,
+    cases=(
+        (numbers(0.0, 1.0, -2.0), numbers(1.0, 0.5, 3.0), numbers(0.0, -1.0, 1.0), numbers(1.0, 2.0, 0.7)),
+        (torch.zeros(2, 3), torch.full((2, 3), 0.9), torch.ones(2, 3), torch.full((2, 3), 1.6)),
+        (numbers(0.3), numbers(0.2), numbers(0.3), numbers(1.1)),
+    ),
+    mistakes=(
+        Mistake(
+            "variance for standard deviation",
+            lambda m1, s1, m2, s2: 0.5 * torch.log(s2 / s1) + (s1 + (m1 - m2) ** 2) / (2 * s2) - 0.5,
+            "This looks like the formula for variances, fed with standard deviations.",
+            "What do the arguments `std1` and `std2` hold, and what does (1.3) square?",
+            "Square the standard deviations in the fraction, and leave $\\log(s_2 / s_1)$ without a factor.",
+        ),
+        Mistake(
+            "arguments swapped",
+            lambda m1, s1, m2, s2: gaussian_kl(m2, s2, m1, s1),
+            "This looks like KL in the other direction, with the two Gaussians swapped.",
+            "KL(1 || 2) averages over the first distribution. Whose standard deviation stands in the denominator?",
+            "The denominator holds `std2`; the logarithm is $\\log(s_2 / s_1)$.",
+        ),
+        Mistake(
+            "logarithm upside down",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) - 2 * torch.log(s2 / s1),
+            "This looks like $\\log(s_1 / s_2)$ where $\\log(s_2 / s_1)$ belongs.",
+            "Try a very wide second Gaussian: it gives every value little density, so the divergence must be large.",
+            "The logarithm comes from $\\log p - \\log q = \\dots - \\log s_1 + \\log s_2$.",
+        ),
+        Mistake(
+            "twice too large",
+            lambda m1, s1, m2, s2: 2 * gaussian_kl(m1, s1, m2, s2),
+            "This looks exactly twice too large: a factor 1/2 is missing in front of everything.",
+            "Where does the exponent of a Gaussian have its 1/2?",
+            "With variances inside one bracket, the whole bracket is halved.",
+        ),
+        Mistake(
+            "half of the fraction forgotten",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / s2**2 - 0.5,
+            "This looks like a fraction over $s_2^2$ where $2 s_2^2$ belongs.",
+            "Two equal Gaussians must give 0. Does yours?",
+            "For equal Gaussians the fraction must be 1/2, so that it cancels the -1/2.",
+        ),
+        Mistake(
+            "minus one half forgotten",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 0.5,
+            "This looks 1/2 too large everywhere.",
+            "Two equal Gaussians must give 0. Does yours?",
+            "The average of $(x - m_1)^2 / 2 s_1^2$ over the first Gaussian is 1/2, with a minus in front.",
+        ),
+        Mistake(
+            "difference not squared",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2)) / (2 * s2**2) - 0.5,
+            "This looks like the difference of the means without its square.",
+            "May the divergence depend on which mean is larger?",
+            "Write `(mean1 - mean2) ** 2`.",
+        ),
+        Mistake(
+            "variance of the first forgotten",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
+            "This looks like the fraction without $s_1^2$.",
+            "What is the average of $(x - m_2)^2$ over the first Gaussian? Not only the distance of the means.",
+            "$\\mathbb{E}[(x - m_2)^2] = s_1^2 + (m_1 - m_2)^2$.",
+        ),
+        Mistake(
+            "bits",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) / math.log(2),
+            "This looks right, but in bits.",
+            "Nats come from the natural logarithm.",
+            "Drop the division by `log(2)`, or the `log2`.",
+        ),
+    ),
+    consequence=(
+        "Look at the fraction: with both standard deviations fixed, all that is left to learn is a squared distance of "
+        "means. That is why, in part 04, the loss of a diffusion model becomes a mean squared error."
+    ),
+)
+
+
+# elbo
+
+
+def elbo(log_prior: Tensor, log_likelihood: Tensor, log_q: Tensor) -> Tensor:
+    """Estimate of the ELBO from draws of q: equation (1.8). All (B, n), the result (B,)."""
+    return (log_prior + log_likelihood - log_q).mean(dim=1)
+
+
+def elbo_case(batch: int, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-densities as a latent model gives them at draws of q."""
+    z, x = noise(batch, n, seed=seed), noise(batch, 1, seed=seed + 1)
+    return -0.5 * z**2 - 0.9, -2 * (x - z) ** 2 - 0.2, -1.5 * (z - 0.4 * x) ** 2 - 0.4
+
+
+check_elbo = Exercise(
+    function="elbo",
+    solution=elbo,
+    cases=(elbo_case(3, 5, 0), elbo_case(1, 8, 2), elbo_case(4, 4, 4)),
+    mistakes=(
+        Mistake(
+            "logarithm of the mean",
+            lambda p, x, q: (p + x - q).exp().mean(1).log(),
+            "This looks like the logarithm of the mean weight, where the mean of the logarithm belongs.",
+            "On which side of Jensen's inequality does the ELBO stand?",
+            "Take no `exp`: average the log-weights themselves. (Yours is a bound as well, the tighter one of "
+            "importance-weighted autoencoders.)",
+        ),
+        Mistake(
+            "q left out",
+            lambda p, x, q: (p + x).mean(1),
+            "This looks like the average of log p(x, z), without q.",
+            "The weight inside the logarithm is a ratio. What stands below?",
+            "Subtract `log_q`.",
+        ),
+        Mistake(
+            "q added",
+            lambda p, x, q: (p + x + q).mean(1),
+            "This looks like + log q where - log q belongs.",
+            "The weight inside the logarithm is p(x, z) / q(z | x).",
+            "The logarithm of a ratio is a difference: subtract `log_q`.",
+        ),
+        Mistake(
+            "prior left out",
+            lambda p, x, q: (x - q).mean(1),
+            "This looks like the average without log p(z).",
+            "p(x, z) is a product of two factors.",
+            "$\\log p(x, z) = \\log p(z) + \\log p(x \\mid z)$.",
+        ),
+        Mistake(
+            "likelihood left out",
+            lambda p, x, q: (p - q).mean(1),
+            "This looks like the average without log p(x | z): x never enters.",
+            "p(x, z) is a product of two factors.",
+            "$\\log p(x, z) = \\log p(z) + \\log p(x \\mid z)$.",
+        ),
+        Mistake(
+            "negative",
+            lambda p, x, q: (q - p - x).mean(1),
+            "This looks like the negative ELBO: the loss and not the bound.",
+            "Which of the two lies below log p(x)?",
+            "Turn the sign round.",
+        ),
+        Mistake(
+            "sum over the draws",
+            lambda p, x, q: (p + x - q).sum(1),
+            "This looks like a sum over the draws where their mean belongs.",
+            "With twice as many draws, should the estimate double?",
+            "Use `.mean(dim=1)`.",
+        ),
+        Mistake(
+            "mean over the batch too",
+            lambda p, x, q: (p + x - q).mean(),
+            "This looks like one mean over everything.",
+            "Every row belongs to another x, and each x has its own bound.",
+            "Use `.mean(dim=1)`: the result has shape (B,).",
+        ),
+        Mistake(
+            "mean over the wrong dimension",
+            lambda p, x, q: (p + x - q).mean(0),
+            "This looks like a mean over the batch where one over the draws belongs.",
+            "The arguments are (B, n): which dimension holds the draws?",
+            "Use `.mean(dim=1)`.",
+        ),
+        Mistake(
+            "weighted by q again",
+            lambda p, x, q: (q.exp() * (p + x - q)).mean(1),
+            "This looks like an average with the weight q.",
+            "The draws come from q already. Where does q show up a second time?",
+            "A plain mean over draws of q *is* the expectation under q.",
+        ),
+    ),
+    consequence=(
+        "Every term is something you can compute, for any decoder. A variational autoencoder is trained with exactly "
+        "this estimate, often with a single draw (n = 1); a diffusion model uses it with a chain of latents."
+    ),
+)
+
+
+# negative_elbo: one draw of the bound of a chain
+
+
+def negative_elbo(log_q_end: Tensor, log_prior: Tensor, log_posterior: Tensor, log_p: Tensor) -> Tensor:
+    """One draw of the bound of a chain: what (1.16) averages. (B,), (B,), (B, T-1), (B, T); the result (B,)."""
+    L_T = log_q_end - log_prior
+    L_steps = (log_posterior - log_p[:, 1:]).sum(dim=1)
+    L_0 = -log_p[:, 0]
+    return L_T + L_steps + L_0
+
+
+def chain_case(batch: int, T: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-densities along a forward path, as ``negative_elbo`` takes them."""
+    parts = noise(batch, 2 * T + 1, seed=seed) - 1
+    return parts[:, 0], parts[:, 1], parts[:, 2 : T + 1], parts[:, T + 1 :]
+
+
+check_negative_elbo = Exercise(
+    function="negative_elbo",
+    solution=negative_elbo,
+    cases=(chain_case(3, 4, 10), chain_case(2, 2, 11), chain_case(5, 5, 12)),
+    mistakes=(
+        Mistake(
+            "only the sum over t = 2..T",
+            lambda end, prior, post, p: (post - p[:, 1:]).sum(1),
+            "This looks like the sum over t = 2..T alone: the slip that many texts make.",
+            "Which two factors were left over after the ratios had cancelled?",
+            "Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`.",
+        ),
+        Mistake(
+            "L_T forgotten",
+            lambda end, prior, post, p: (post - p[:, 1:]).sum(1) - p[:, 0],
+            "This looks like the bound without $L_T$.",
+            "Where does the model's own start p(x_T) enter?",
+            "Add `log_q_end - log_prior`.",
+        ),
+        Mistake(
+            "L_0 forgotten",
+            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1),
+            "This looks like the bound without $L_0$.",
+            "`log_p` has T columns and `log_posterior` only T-1. Which column has no partner?",
+            "Subtract `log_p[:, 0]`, the last step back, to the data.",
+        ),
+        Mistake(
+            "end of the forward process forgotten",
+            lambda end, prior, post, p: -prior + (post - p[:, 1:]).sum(1) - p[:, 0],
+            "This looks like the bound without log q(x_T | x_0).",
+            "The ratios in (1.15) cancel, all but one factor.",
+            "$L_T$ compares `log_q_end` with `log_prior`: take their difference.",
+        ),
+        Mistake(
+            "L_T upside down",
+            lambda end, prior, post, p: prior - end + (post - p[:, 1:]).sum(1) - p[:, 0],
+            "This looks like $L_T$ with its sign turned round.",
+            "Every KL term has q above and p below.",
+            "Write `log_q_end - log_prior`.",
+        ),
+        Mistake(
+            "L_0 with the wrong sign",
+            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1) + p[:, 0],
+            "This looks like + log p(x_0 | x_1) where a minus belongs.",
+            "A model that gives the data more density should have a smaller loss.",
+            "$L_0 = -\\log p_\\theta(x_0 \\mid x_1)$.",
+        ),
+        Mistake(
+            "off by one",
+            lambda end, prior, post, p: end - prior + (post - p[:, :-1]).sum(1) - p[:, 0],
+            "This looks off by one: the first step back is counted twice and the last one never.",
+            "`log_posterior[:, 0]` is about $x_1$ given $x_2$. Which column of `log_p` is about the same?",
+            "Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$.",
+        ),
+        Mistake(
+            "sign of everything",
+            lambda end, prior, post, p: -negative_elbo(end, prior, post, p),
+            "This looks like the ELBO: right, but with the sign of a thing to maximise.",
+            "The loss is an upper bound of $-\\log p_\\theta(x_0)$.",
+            "Turn the sign round.",
+        ),
+        Mistake(
+            "mean over the steps",
+            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).mean(1) - p[:, 0],
+            "This looks like the mean over the steps where their sum belongs.",
+            "The logarithm of a product of T factors has T summands.",
+            "Use `.sum(dim=1)`.",
+        ),
+        Mistake(
+            "one number for the batch",
+            lambda end, prior, post, p: negative_elbo(end, prior, post, p).mean(),
+            "This looks like a mean over the batch.",
+            "Every row is the path of another x_0.",
+            "Sum over `dim=1` only; the result has shape (B,).",
+        ),
+    ),
+    consequence=(
+        "Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ only, and "
+        "$x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time."
+    ),
+)
+
+
+# bits_per_dim
+
+
+def bits_per_dim(nats: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Nats for a whole image in bits per dimension: equation (1.17). (B,); ``shape`` is that of the batch."""
+    return nats / (math.prod(shape[1:]) * math.log(2))
+
+
+check_bits_per_dim = Exercise(
+    function="bits_per_dim",
+    solution=bits_per_dim,
+    cases=(
+        (numbers(2000.0, 2500.0), (2, 1, 28, 28)),
+        (numbers(8000.0, 7000.0, 7500.0), (3, 3, 32, 32)),
+        (numbers(100.0), (1, 3, 4, 8)),
+    ),
+    mistakes=(
+        Mistake(
+            "still nats",
+            lambda nats, shape: nats / math.prod(shape[1:]),
+            "This looks like nats per dimension.",
+            "How many nats is one bit, the answer to one fair yes-or-no question?",
+            "Divide by $\\log 2 = 0.693$ as well.",
+        ),
+        Mistake(
+            "multiplied by log 2",
+            lambda nats, shape: nats / math.prod(shape[1:]) * math.log(2),
+            "This looks multiplied by log 2.",
+            "A bit is smaller than a nat, so there must be more of them.",
+            "Divide by $\\log 2$.",
+        ),
+        Mistake(
+            "decimal digits",
+            lambda nats, shape: nats / (math.prod(shape[1:]) * math.log(10)),
+            "This looks like decimal digits per dimension.",
+            "Bits count in twos.",
+            "Divide by `math.log(2)`, and not by `math.log(10)`.",
+        ),
+        Mistake(
+            "batch counted as a dimension",
+            lambda nats, shape: nats / (math.prod(shape) * math.log(2)),
+            "This looks divided by the size of the batch as well.",
+            "`nats` holds one number an image. How many values has one image?",
+            "Use `shape[1:]`.",
+        ),
+        Mistake(
+            "channels forgotten",
+            lambda nats, shape: nats / (math.prod(shape[2:]) * math.log(2)),
+            "This looks like bits per pixel: the channels are not counted.",
+            "A dimension is one value of one pixel. How many has a colour pixel?",
+            "Use `shape[1:]`: channels, height and width.",
+        ),
+        Mistake(
+            "not divided by the dimensions",
+            lambda nats, shape: nats / math.log(2),
+            "This looks like bits for the whole image.",
+            "A larger image must not look worse only because it has more values.",
+            "Divide by the number of values of one image as well.",
+        ),
+        Mistake(
+            "base 2 logarithm of the nats",
+            lambda nats, shape: torch.log2(nats) / math.prod(shape[1:]),
+            "This looks like log2 of the nats.",
+            "Nats are a logarithm already; only its base changes.",
+            "$\\log_2 y = \\log y / \\log 2$: divide by $\\log 2$.",
+        ),
+    ),
+    consequence=(
+        "Now you can read tables: 8 bits/dim is a raw byte, the DDPM of 2020 needs 3.75 on CIFAR-10 "
+        "(Ho et al. 2020, table 1), so its bound says that a colour image needs less than half of its raw bytes."
+    ),
+)

@@ -1,0 +1,261 @@
+"""Exercises of part 3: schedules, signal-to-noise, noising in one shot, L_T."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.checks.core import Exercise, Mistake
+
+
+def _linear_alpha_bar(n_steps: int, beta_start: float, beta_end: float) -> Tensor:
+    return torch.cumprod(1 - torch.linspace(beta_start, beta_end, n_steps, dtype=torch.float64), 0)
+
+
+def _betas(n_steps: int, beta_start: float, beta_end: float) -> Tensor:
+    return torch.linspace(beta_start, beta_end, n_steps, dtype=torch.float64)
+
+
+check_linear_alpha_bar = Exercise(
+    function="linear_alpha_bar",
+    solution=_linear_alpha_bar,
+    cases=((1000, 1e-4, 0.02), (10, 0.05, 0.4)),
+    mistakes=(
+        Mistake(
+            "alpha for alpha_bar",
+            lambda n, a, b: 1 - _betas(n, a, b),
+            "This looks like alpha, the factor of a single step.",
+            "How much of x_0 is left after t steps, not after one?",
+            "Each step multiplies by alpha_t, so after t steps all of them are multiplied: a cumulative product.",
+        ),
+        Mistake(
+            "sum for product",
+            lambda n, a, b: torch.cumsum(1 - _betas(n, a, b), 0),
+            "This looks like a sum of the alphas; it grows beyond 1.",
+            "Steps follow each other: does the second factor act on what the first has left, or beside it?",
+            "Use `torch.cumprod` where you used `torch.cumsum`.",
+        ),
+        Mistake(
+            "product of beta",
+            lambda n, a, b: torch.cumprod(_betas(n, a, b), 0),
+            "This looks like the product of the betas; it is nearly 0 from the start.",
+            "beta is what noise adds. What keeps the signal?",
+            "Multiply alpha = 1 - beta, not beta.",
+        ),
+        Mistake(
+            "one minus the sum of beta",
+            lambda n, a, b: 1 - torch.cumsum(_betas(n, a, b), 0),
+            "This looks like 1 minus the sum of the betas, which falls below 0.",
+            "A step takes a share of what is left, not of what was there at the start.",
+            "1 - beta_1 - beta_2 is only close to (1 - beta_1)(1 - beta_2) while both are small: multiply.",
+        ),
+        Mistake(
+            "shifted by one step",
+            lambda n, a, b: torch.cat((torch.ones(1).double(), _linear_alpha_bar(n, a, b)[:-1])),
+            "This looks like alpha_bar one step earlier: it starts with 1.",
+            "Index 0 is after the first step. Has anything been added by then?",
+            "Do not put a 1 in front: alpha_bar[0] = 1 - beta[0].",
+        ),
+        Mistake(
+            "square root of alpha",
+            lambda n, a, b: torch.cumprod((1 - _betas(n, a, b)).sqrt(), 0),
+            "This looks like the square root of alpha_bar, the factor of x_0 itself.",
+            "alpha_bar counts power (variance), and its root multiplies the image.",
+            "Leave out the square root.",
+        ),
+    ),
+    consequence="With the paper's numbers it ends at 0.00004: of the image's power, one part in 25,000 is left.",
+)
+
+
+def _snr_db(alpha_bar: Tensor) -> Tensor:
+    return 10 * torch.log10(alpha_bar / (1 - alpha_bar))
+
+
+check_snr_db = Exercise(
+    function="snr_db",
+    solution=_snr_db,
+    cases=((torch.tensor([0.9999, 0.5, 0.0039, 4e-5], dtype=torch.float64),), (torch.tensor(0.3).double(),)),
+    mistakes=(
+        Mistake(
+            "20 for 10",
+            lambda a: 2 * _snr_db(a),
+            "This looks like 20 log10, twice what is right.",
+            "20 log10 is for ratios of amplitudes. Are alpha_bar and 1 - alpha_bar amplitudes or powers?",
+            "alpha_bar is the power of the signal (a variance), so take 10 log10 of the ratio.",
+        ),
+        Mistake(
+            "ratio of amplitudes",
+            lambda a: _snr_db(a) / 2,
+            "This looks like 10 log10 of a ratio of amplitudes, half of what is right.",
+            "Did you take square roots before dividing?",
+            "Divide alpha_bar by 1 - alpha_bar without roots: decibels with the factor 10 want powers.",
+        ),
+        Mistake(
+            "natural logarithm",
+            lambda a: 10 * torch.log(a / (1 - a)),
+            "This looks like the natural logarithm.",
+            "A decibel is a tenth of a power of ten.",
+            "Use `torch.log10` in place of `torch.log`.",
+        ),
+        Mistake(
+            "noise over signal",
+            lambda a: -_snr_db(a),
+            "This looks upside down: the sign is the opposite of what is right.",
+            "Near t = 0 there is hardly any noise. Should the ratio be large or small?",
+            "Signal over noise: alpha_bar over 1 - alpha_bar.",
+        ),
+        Mistake(
+            "no logarithm",
+            lambda a: a / (1 - a),
+            "This looks like the ratio itself, not in decibels.",
+            "The ratio runs over nine powers of ten; decibels make that a line you can draw.",
+            "Take 10 log10 of what you have.",
+        ),
+        Mistake(
+            "noise of power 1",
+            lambda a: 10 * torch.log10(a),
+            "This looks like the signal's power alone, as if the noise always had power 1.",
+            "What multiplies eps in x_t, and what is its square?",
+            "The noise has power 1 - alpha_bar; divide by it.",
+        ),
+    ),
+    consequence="0 dB, as much noise as signal, is reached where alpha_bar = 1/2: about a quarter of the paper's way.",
+)
+
+
+def _at(values: Tensor, t: Tensor) -> Tensor:
+    return values[t].view(-1, 1, 1, 1)
+
+
+def _q_sample(x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    return _at(alpha_bar, t).sqrt() * x0 + (1 - _at(alpha_bar, t)).sqrt() * eps
+
+
+def _noising_case(batch: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x0, eps = torch.randn(2, batch, 3, 4, 4, generator=generator, dtype=torch.float64)
+    t = torch.randint(1, 20, (batch,), generator=generator)
+    return x0.clamp(-1, 1), t, eps, _linear_alpha_bar(20, 0.01, 0.3)
+
+
+check_q_sample = Exercise(
+    function="q_sample",
+    solution=_q_sample,
+    cases=(_noising_case(4, 0), _noising_case(2, 1)),
+    mistakes=(
+        Mistake(
+            "missing square roots",
+            lambda x0, t, eps, a: _at(a, t) * x0 + (1 - _at(a, t)) * eps,
+            "This looks like (3.1) without its square roots.",
+            "1 - alpha_bar is a variance. What multiplies eps, a variance or a standard deviation?",
+            "Both factors are roots: sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps.",
+        ),
+        Mistake(
+            "variance for standard deviation",
+            lambda x0, t, eps, a: _at(a, t).sqrt() * x0 + (1 - _at(a, t)) * eps,
+            "This looks like the variance in front of the noise, where its standard deviation belongs.",
+            "If eps has variance 1, what is the variance of c times eps?",
+            "Take the root: sqrt(1 - alpha_bar_t) eps.",
+        ),
+        Mistake(
+            "root of the signal missing",
+            lambda x0, t, eps, a: _at(a, t) * x0 + (1 - _at(a, t)).sqrt() * eps,
+            "This looks like alpha_bar in front of x_0, where its square root belongs.",
+            "Squares of the two factors must add up to 1, or the variance is not preserved.",
+            "Write sqrt(alpha_bar_t) x_0.",
+        ),
+        Mistake(
+            "signal and noise swapped",
+            lambda x0, t, eps, a: (1 - _at(a, t)).sqrt() * x0 + _at(a, t).sqrt() * eps,
+            "This looks as if the two factors were swapped: noise first, image last.",
+            "At t = 0, alpha_bar is close to 1. Should you see the image or the noise then?",
+            "The root of alpha_bar goes with x_0, the root of 1 - alpha_bar with eps.",
+        ),
+        Mistake(
+            "one step early",
+            lambda x0, t, eps, a: _q_sample(x0, t - 1, eps, a),
+            "This looks like x_{t-1}: alpha_bar was read one place too early.",
+            "In code, index t already is the paper's step t + 1.",
+            "Use alpha_bar[t], without subtracting 1.",
+        ),
+        Mistake(
+            "roots apart",
+            lambda x0, t, eps, a: _at(a, t).sqrt() * x0 + (1 - _at(a, t).sqrt()) * eps,
+            "This looks like 1 - sqrt(alpha_bar), which is not sqrt(1 - alpha_bar).",
+            "Check the parentheses: what is under the root?",
+            "Subtract first, then take the root: (1 - alpha_bar[t]).sqrt().",
+        ),
+        Mistake(
+            "noise subtracted",
+            lambda x0, t, eps, a: _at(a, t).sqrt() * x0 - (1 - _at(a, t)).sqrt() * eps,
+            "This looks like the noise with the opposite sign.",
+            "The result has the right distribution, but the network will be told that eps was added.",
+            "Use + between the two terms.",
+        ),
+    ),
+    consequence="One line replaces up to 1000 steps: training can ask for any t at once, which makes it fast.",
+)
+
+
+def _L_T(x0: Tensor, alpha_bar_T: float) -> float:
+    power = float(x0.square().mean())
+    return 0.5 * (alpha_bar_T * power - alpha_bar_T - math.log(1 - alpha_bar_T)) / math.log(2)
+
+
+check_L_T = Exercise(
+    function="L_T",
+    solution=_L_T,
+    cases=(
+        (torch.linspace(-1, 1, 24, dtype=torch.float64).view(2, 3, 2, 2), 0.2),
+        (torch.linspace(-0.5, 1, 10, dtype=torch.float64).view(2, 5), 0.05),
+    ),
+    mistakes=(
+        Mistake(
+            "nats for bits",
+            lambda x0, a: _L_T(x0, a) * math.log(2),
+            "This looks like nats.",
+            "The natural logarithm counts in nats; the paper's table counts in bits.",
+            "Divide by ln 2 = 0.693.",
+        ),
+        Mistake(
+            "multiplied by ln 2",
+            lambda x0, a: _L_T(x0, a) * math.log(2) ** 2,
+            "This looks as if nats were multiplied by ln 2, where they should be divided.",
+            "A bit is smaller than a nat: 0.693 nats. Are there more bits or more nats in a given amount?",
+            "Divide by ln 2.",
+        ),
+        Mistake(
+            "sum over dimensions",
+            lambda x0, a: _L_T(x0, a) * x0[0].numel(),
+            "This looks like bits for a whole image, not for one of its values.",
+            "bits/dim is an average over the dimensions of an image.",
+            "Use the mean of x_0 squared, not the sum.",
+        ),
+        Mistake(
+            "missing one half",
+            lambda x0, a: 2 * _L_T(x0, a),
+            "This looks twice as large as it should be.",
+            "The KL divergence between Gaussians starts with 1/2.",
+            "Multiply by 1/2.",
+        ),
+        Mistake(
+            "mean for mean square",
+            lambda x0, a: 0.5 * (a * float(x0.mean()) ** 2 - a - math.log(1 - a)) / math.log(2),
+            "This looks like the square of the mean of x_0, where the mean of the squares belongs.",
+            "A grey image and one of black and white stripes have the same mean. Which one is easier to see in noise?",
+            "Square first, then average: x0.square().mean().",
+        ),
+        Mistake(
+            "standard deviation for variance",
+            lambda x0, a: (
+                0.5 * (a * float(x0.square().mean()) + math.sqrt(1 - a) - 1 - math.log(math.sqrt(1 - a))) / math.log(2)
+            ),
+            "This looks like the standard deviation in place of the variance 1 - alpha_bar.",
+            "The formula for the KL divergence wants variances.",
+            "Use 1 - alpha_bar itself, without a root.",
+        ),
+    ),
+    consequence="With the paper's schedule it is about 0.00001 bits: x_T has forgotten the image, so sampling may "
+    "start from pure noise.",
+)

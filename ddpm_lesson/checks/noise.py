@@ -1,0 +1,485 @@
+"""Exercises of notebook 04: from one guess to another, the weight of the loss, the loss, and the step back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddpm_lesson.checks.core import Exercise, Mistake
+
+
+def numbers(*shape: int, seed: int) -> Tensor:
+    """Standard normal numbers, the same every time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def over(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ..., 1), to broadcast over the batch ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+BETA = torch.linspace(0.02, 0.6, 8)  # a short schedule on which no two formulas look alike
+ALPHA_BAR = (1 - BETA).cumprod(0)
+
+
+def coefficients(t: int, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """beta, alpha and alpha_bar of step t."""
+    return beta[t], 1 - beta[t], (1 - beta).cumprod(0)[t]
+
+
+# predict_x0
+
+check_predict_x0 = Exercise(
+    function="predict_x0",
+    solution=lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5,
+    cases=[
+        (numbers(4, 1, 2, 2, seed=1), numbers(4, 1, 2, 2, seed=2), 0.9),
+        (numbers(5, seed=3), numbers(5, seed=4), 0.3),
+        (numbers(2, 3, seed=5), numbers(2, 3, seed=6), 0.05),
+    ],
+    mistakes=(
+        Mistake(
+            "variance for std",
+            lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar) * eps) / alpha_bar**0.5,
+            r"This looks like the noise multiplied by $1-\bar\alpha_t$, its variance.",
+            "Which number multiplies `eps` in the forward formula: a variance or a standard deviation?",
+            r"$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$: take the root of $1-\bar\alpha_t$.",
+        ),
+        Mistake(
+            "alpha_bar without its root",
+            lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar,
+            r"This looks like a division by $\bar\alpha_t$ instead of its root.",
+            "Look at what multiplies `x0` in the forward formula, and divide by exactly that.",
+            r"Divide by $\sqrt{\bar\alpha_t}$: `alpha_bar ** 0.5`.",
+        ),
+        Mistake(
+            "no roots at all",
+            lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar) * eps) / alpha_bar,
+            "This looks like both coefficients without their roots.",
+            r"$\bar\alpha_t$ and $1-\bar\alpha_t$ are shares of *variance*. Data and noise take their roots.",
+            "Put `** 0.5` on both.",
+        ),
+        Mistake(
+            "sign",
+            lambda xt, eps, alpha_bar: (xt + (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5,
+            "This looks like noise added where it has to be taken away.",
+            "`xt` already holds the noise. What must you do to get rid of it?",
+            "Subtract: `xt - ...`.",
+        ),
+        Mistake(
+            "not divided",
+            lambda xt, eps, alpha_bar: xt - (1 - alpha_bar) ** 0.5 * eps,
+            r"This looks like $\sqrt{\bar\alpha_t}\,x_0$, the data still dimmed.",
+            "With the noise gone, is what is left `x0` itself, or `x0` times something?",
+            r"Divide what you have by $\sqrt{\bar\alpha_t}$.",
+        ),
+        Mistake(
+            "multiplied instead of divided",
+            lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar) ** 0.5 * eps) * alpha_bar**0.5,
+            r"This looks like a multiplication by $\sqrt{\bar\alpha_t}$ where a division belongs.",
+            "The forward process dims `x0`; on the way back it has to become brighter.",
+            r"$\sqrt{\bar\alpha_t}\,x_0 = x_t - \dots$; divide both sides.",
+        ),
+        Mistake(
+            "only the noise divided",
+            lambda xt, eps, alpha_bar: xt - (1 - alpha_bar) ** 0.5 * eps / alpha_bar**0.5,
+            r"This looks like missing brackets: only the noise is divided by $\sqrt{\bar\alpha_t}$.",
+            "Python divides before it subtracts.",
+            "Write `(xt - ...) / ...` with brackets around the whole difference.",
+        ),
+        Mistake(
+            "forward again",
+            lambda xt, eps, alpha_bar: alpha_bar**0.5 * xt + (1 - alpha_bar) ** 0.5 * eps,
+            "This looks like the forward formula applied to `xt`: it adds noise once more.",
+            "Here `xt` is known and `x0` is wanted: solve the forward formula for `x0`.",
+            r"Bring $\sqrt{1-\bar\alpha_t}\,\epsilon$ to the other side, then divide by $\sqrt{\bar\alpha_t}$.",
+        ),
+    ),
+    consequence="With it, every guess of the noise is a guess of the image. The package clips this guess to [-1, 1], "
+    "where images live, before it goes on.",
+)
+
+
+# mean_from_eps
+
+
+def mean_with(
+    front: Callable[..., Tensor], noise: Callable[..., Tensor], sign: int = -1
+) -> Callable[[Tensor, Tensor, int, Tensor], Tensor]:
+    """A learner's mean: ``front`` (xt +- ``noise`` eps), both functions of beta, alpha and alpha_bar."""
+
+    def mean(xt: Tensor, eps: Tensor, t: int, beta: Tensor) -> Tensor:
+        b, a, a_bar = coefficients(t, beta)
+        return front(b, a, a_bar) * (xt + sign * noise(b, a, a_bar) * eps)
+
+    return mean
+
+
+def one_over_root_alpha(b: Tensor, a: Tensor, a_bar: Tensor) -> Tensor:
+    """The right factor in front of the bracket."""
+    return 1 / a.sqrt()
+
+
+def right_noise(b: Tensor, a: Tensor, a_bar: Tensor) -> Tensor:
+    """The right factor of the noise."""
+    return b / (1 - a_bar).sqrt()
+
+
+check_mean_from_eps = Exercise(
+    function="mean_from_eps",
+    solution=mean_with(one_over_root_alpha, right_noise),
+    cases=[
+        (numbers(4, 1, 2, 2, seed=1), numbers(4, 1, 2, 2, seed=2), 5, BETA),
+        (numbers(5, seed=3), numbers(5, seed=4), 0, BETA),
+        (numbers(2, 3, seed=5), numbers(2, 3, seed=6), 3, torch.linspace(1e-4, 0.02, 100)),
+    ],
+    mistakes=(
+        Mistake(
+            "alpha_bar for alpha in front",
+            mean_with(lambda b, a, a_bar: 1 / a_bar.sqrt(), right_noise),
+            r"This looks like $1/\sqrt{\bar\alpha_t}$ in front of the bracket.",
+            "This formula undoes *one* step. How much did one step dim the image?",
+            r"One step multiplies by $\sqrt{\alpha_t}$, so the factor in front is $1/\sqrt{\alpha_t}$, without a bar.",
+        ),
+        Mistake(
+            "root of beta",
+            mean_with(one_over_root_alpha, lambda b, a, a_bar: (b / (1 - a_bar)).sqrt()),
+            r"This looks like $\sqrt{\beta_t}$ in the numerator.",
+            "Compare the numerator of the noise's factor in (4.4) with yours.",
+            r"It is $\beta_t$ itself over $\sqrt{1-\bar\alpha_t}$: only the denominator has a root.",
+        ),
+        Mistake(
+            "no root below",
+            mean_with(one_over_root_alpha, lambda b, a, a_bar: b / (1 - a_bar)),
+            r"This looks like $\beta_t / (1-\bar\alpha_t)$, without the root below.",
+            r"The noise in $x_t$ has standard deviation $\sqrt{1-\bar\alpha_t}$.",
+            r"Use $\beta_t / \sqrt{1-\bar\alpha_t}$.",
+        ),
+        Mistake(
+            "all the noise removed",
+            mean_with(one_over_root_alpha, lambda b, a, a_bar: (1 - a_bar).sqrt()),
+            "This looks like all the noise removed in one step.",
+            r"$\sqrt{1-\bar\alpha_t}\,\epsilon$ is *all* noise in $x_t$. One step back removes only a share of it.",
+            r"The share is $\beta_t / (1-\bar\alpha_t)$; that leaves $\beta_t/\sqrt{1-\bar\alpha_t}$ times `eps`.",
+        ),
+        Mistake(
+            "alpha for alpha_bar below",
+            mean_with(one_over_root_alpha, lambda b, a, a_bar: b / (1 - a).sqrt()),
+            r"This looks like $1-\alpha_t$ below, where $1-\bar\alpha_t$ belongs.",
+            "The noise that is guessed is that of all steps so far, not that of the last one.",
+            "Take the running product first: `alpha_bar = (1 - beta).cumprod(0)[t]`.",
+        ),
+        Mistake(
+            "sign",
+            mean_with(one_over_root_alpha, right_noise, sign=1),
+            "This looks like noise added where it has to be taken away.",
+            "The step back has less noise than `xt`.",
+            "The bracket is `xt - ... * eps`.",
+        ),
+        Mistake(
+            "alpha without its root",
+            mean_with(lambda b, a, a_bar: 1 / a, right_noise),
+            r"This looks like $1/\alpha_t$ in front of the bracket.",
+            r"The forward step multiplies the image by $\sqrt{\alpha_t}$.",
+            r"Divide by $\sqrt{\alpha_t}$.",
+        ),
+        Mistake(
+            "not divided",
+            mean_with(lambda b, a, a_bar: torch.ones(()), right_noise),
+            r"This looks like the bracket alone, without $1/\sqrt{\alpha_t}$.",
+            "Besides adding noise, the forward step dims the image. Undo that as well.",
+            r"Divide the bracket by $\sqrt{\alpha_t}$.",
+        ),
+        Mistake(
+            "one step off",
+            lambda xt, eps, t, beta: mean_with(one_over_root_alpha, right_noise)(xt, eps, t - 1, beta),
+            "This looks like the coefficients of step t - 1.",
+            "In code the index t is the step itself: no shift is needed.",
+            "Use `beta[t]`, and the product up to *and including* t.",
+        ),
+    ),
+    consequence="This one line is the heart of sampling. The slip with the bar makes the step at "
+    "t = 999 multiply by 157 instead of 1.01.",
+)
+
+
+# loss_weight
+
+
+def weight_with(formula: Callable[..., Tensor]) -> Callable[[int, Tensor], Tensor]:
+    """A learner's weight as a function of beta, alpha and alpha_bar."""
+    return lambda t, beta: formula(*coefficients(t, beta))
+
+
+check_loss_weight = Exercise(
+    function="loss_weight",
+    solution=weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a_bar))),
+    cases=[(5, BETA), (1, BETA), (30, torch.linspace(1e-4, 0.02, 100)), (7, BETA)],
+    mistakes=(
+        Mistake(
+            "the 2 forgotten",
+            weight_with(lambda b, a, a_bar: b / (a * (1 - a_bar))),
+            "This looks like twice the weight.",
+            r"The square of the distance is divided by *two* variances in (4.2).",
+            r"Start from $\beta_t^2 / (2\sigma_t^2\alpha_t(1-\bar\alpha_t))$ and keep the 2.",
+        ),
+        Mistake(
+            "sigma2 forgotten",
+            weight_with(lambda b, a, a_bar: b**2 / (2 * a * (1 - a_bar))),
+            r"This looks like the weight without $\sigma_t^2$.",
+            r"Here $\sigma_t^2 = \beta_t$ stands in the denominator.",
+            r"One $\beta_t$ cancels: $\beta_t / (2\alpha_t(1-\bar\alpha_t))$.",
+        ),
+        Mistake(
+            "alpha_bar for alpha",
+            weight_with(lambda b, a, a_bar: b / (2 * a_bar * (1 - a_bar))),
+            r"This looks like $\bar\alpha_t$ where $\alpha_t$ belongs.",
+            r"The factor comes from $1/\sqrt{\alpha_t}$ in (4.4), squared.",
+            r"$\beta_t / (2\alpha_t(1-\bar\alpha_t))$: one bar only.",
+        ),
+        Mistake(
+            "alpha forgotten",
+            weight_with(lambda b, a, a_bar: b / (2 * (1 - a_bar))),
+            r"This looks like the weight without $\alpha_t$.",
+            r"(4.4) has $1/\sqrt{\alpha_t}$ in front. What does it become when the distance is squared?",
+            r"Divide by $\alpha_t$.",
+        ),
+        Mistake(
+            "not squared",
+            weight_with(lambda b, a, a_bar: 1 / (2 * a.sqrt() * (1 - a_bar).sqrt())),
+            r"This looks like the factor of (4.4) itself over $2\sigma_t^2$, without the square.",
+            "The loss is a *squared* distance, so every factor of the distance comes out squared.",
+            r"Square $\beta_t/\big(\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}\big)$, then divide by $2\sigma_t^2$.",
+        ),
+        Mistake(
+            "sigma for sigma2",
+            weight_with(lambda b, a, a_bar: b**1.5 / (2 * a * (1 - a_bar))),
+            r"This looks like a division by $2\sigma_t$ instead of $2\sigma_t^2$.",
+            r"$\beta_t$ is the variance $\sigma_t^2$ already.",
+            r"Divide by $2\beta_t$.",
+        ),
+        Mistake(
+            "the posterior's variance",
+            weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a_bar / a))),
+            r"This looks like the weight for the other choice, $\sigma_t^2 = \tilde\beta_t$.",
+            r"The task asks for $\sigma_t^2 = \beta_t$.",
+            r"Put $\sigma_t^2 = \beta_t$ into (4.7); one $\beta_t$ cancels.",
+        ),
+    ),
+    consequence="On the paper's schedule it falls from 0.27 at t = 1 to 0.0055 in the middle: the bound cares "
+    "fifty times as much about the first steps.",
+)
+
+
+# simple_loss
+
+
+def toy_model(xt: Tensor, t: Tensor) -> Tensor:
+    """A noise predictor that depends on everything it is given."""
+    return torch.tanh(1.3 * xt + 0.2) * (1 + over(t.float(), xt) / 5)
+
+
+def loss_with(
+    mix: Callable[..., Tensor] | None = None,
+    target: Callable[..., Tensor] = lambda x0, eps: eps,
+    reduce: Callable[[Tensor], Tensor] = lambda error: (error**2).mean(),
+    see: Callable[..., tuple[Tensor, Tensor]] = lambda xt, x0, t: (xt, t),
+) -> Callable[..., Tensor]:
+    """A learner's loss: how x_t is mixed, what the network sees, what it should say, how errors become one number."""
+
+    def loss(eps_model: Callable[..., Tensor], x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+        a_bar = over(alpha_bar[t], x0)
+        xt = (mix or forward_mix)(x0, eps, a_bar)
+        return reduce(eps_model(*see(xt, x0, t)) - target(x0, eps))
+
+    return loss
+
+
+def forward_mix(x0: Tensor, eps: Tensor, a_bar: Tensor) -> Tensor:
+    """Ho et al. 2020, Eq. 4."""
+    return a_bar.sqrt() * x0 + (1 - a_bar).sqrt() * eps
+
+
+def loss_without_reshape(eps_model: Any, x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """alpha_bar of image i used for column i of every image."""
+    a_bar = alpha_bar[t]
+    return F.mse_loss(eps_model(a_bar.sqrt() * x0 + (1 - a_bar).sqrt() * eps, t), eps)
+
+
+def loss_case(channels: int, seed: int) -> tuple[Any, ...]:
+    """A model, images as wide as the batch is long (so that a missing reshape goes unnoticed), times and noise."""
+    shape = (4, channels, 4, 4)
+    t = torch.randint(len(ALPHA_BAR), (4,), generator=torch.Generator().manual_seed(seed))
+    return toy_model, numbers(*shape, seed=seed + 1).tanh(), t, numbers(*shape, seed=seed + 2), ALPHA_BAR
+
+
+check_simple_loss = Exercise(
+    function="simple_loss",
+    solution=loss_with(),
+    cases=[loss_case(1, 10), loss_case(3, 20), loss_case(2, 30)],
+    mistakes=(
+        Mistake(
+            "x0 as the target",
+            loss_with(target=lambda x0, eps: x0),
+            "This looks like the network's answer compared with the image.",
+            "What does the network guess in this notebook: the image or the noise?",
+            "Compare `eps_model(xt, t)` with `eps`.",
+        ),
+        Mistake(
+            "alpha_bar not reshaped",
+            loss_without_reshape,
+            r"This looks like $\bar\alpha_t$ of image i used for column i of every image.",
+            "`alpha_bar[t]` is (B,), and PyTorch lines shapes up from the *right*: with the width, not with the batch.",
+            "Give it as many dimensions as the images have: `alpha_bar[t].view(-1, 1, 1, 1)`.",
+        ),
+        Mistake(
+            "variance for std",
+            loss_with(mix=lambda x0, eps, a: a.sqrt() * x0 + (1 - a) * eps),
+            r"This looks like noise multiplied by its variance $1-\bar\alpha_t$.",
+            "Look at both coefficients of the forward formula: is one root missing?",
+            "`(1 - alpha_bar_t).sqrt() * eps`.",
+        ),
+        Mistake(
+            "no roots at all",
+            loss_with(mix=lambda x0, eps, a: a * x0 + (1 - a) * eps),
+            r"This looks like a mix of $\bar\alpha_t$ parts image and $1-\bar\alpha_t$ parts noise.",
+            "These are shares of variance. Which numbers multiply the image and the noise themselves?",
+            "Take the root of both.",
+        ),
+        Mistake(
+            "the network sees x0",
+            loss_with(see=lambda xt, x0, t: (x0, t)),
+            "This looks like the network being shown the clean image.",
+            "There is no noise to be found in `x0`.",
+            "Mix `xt` first, and call `eps_model(xt, t)`.",
+        ),
+        Mistake(
+            "one time for all",
+            loss_with(see=lambda xt, x0, t: (xt, t[:1].expand(len(t)))),
+            "This looks like the first image's time told for every image.",
+            "Every image of the batch has a time of its own.",
+            "Hand the whole `t`, shape (B,), to the network.",
+        ),
+        Mistake(
+            "no time told",
+            loss_with(see=lambda xt, x0, t: (xt, torch.zeros_like(t))),
+            "This looks like the network being told that every image is at t = 0.",
+            "How noisy an image is, the network has to learn from `t`.",
+            "Call `eps_model(xt, t)` with the times you were given.",
+        ),
+        Mistake(
+            "sum for mean",
+            loss_with(reduce=lambda error: (error**2).sum()),
+            "This looks like a sum over all values instead of a mean.",
+            "With a sum, twice as large images would mean twice as large gradients.",
+            "End with `.mean()`.",
+        ),
+        Mistake(
+            "mean over the batch only",
+            loss_with(reduce=lambda error: (error**2).flatten(1).sum(1).mean()),
+            "This looks like a sum over the values of an image and a mean over the batch only.",
+            "The paper's square of a norm is that sum; code takes the mean over values too. What does that change?",
+            "Only the scale, which is why everybody does it: use `.mean()` over everything.",
+        ),
+        Mistake(
+            "not squared",
+            loss_with(reduce=lambda error: error.abs().mean()),
+            "This looks like absolute differences.",
+            "The Kullback-Leibler divergence of Gaussians gave *squares*.",
+            "Square the difference before you take the mean.",
+        ),
+    ),
+    consequence="That is all there is to training: `DenoiseDiffusion.loss` draws `t` and `eps`, and does this.",
+)
+
+
+# reverse_step
+
+
+def step_with(
+    mean: Callable[..., Tensor] | None = None, noise: Callable[[Tensor, int], Any] | None = None
+) -> Callable[..., Tensor]:
+    """A learner's step back: a mean, and what multiplies the fresh noise as a function of beta and t."""
+
+    def step(xt: Tensor, eps: Tensor, t: int, beta: Tensor, z: Tensor) -> Tensor:
+        scale = (noise or right_scale)(beta[t], t)
+        return (mean or check_mean_from_eps.solution)(xt, eps, t, beta) + scale * z
+
+    return step
+
+
+def right_scale(b: Tensor, t: int) -> Any:
+    """sigma = sqrt(beta), and none at the last step."""
+    return b.sqrt() if t > 0 else 0.0
+
+
+check_reverse_step = Exercise(
+    function="reverse_step",
+    solution=step_with(),
+    cases=[
+        (numbers(4, 1, 2, 2, seed=1), numbers(4, 1, 2, 2, seed=2), 5, BETA, numbers(4, 1, 2, 2, seed=3)),
+        (numbers(5, seed=4), numbers(5, seed=5), 0, BETA, numbers(5, seed=6)),
+        (numbers(2, 3, seed=7), numbers(2, 3, seed=8), 2, BETA, numbers(2, 3, seed=9)),
+    ],
+    mistakes=(
+        Mistake(
+            "noise at the last step",
+            step_with(noise=lambda b, t: b.sqrt()),
+            "This looks right everywhere but at t = 0, where it still adds noise.",
+            "After t = 0 nobody comes to remove the noise.",
+            "Add `sigma * z` only if `t > 0`.",
+        ),
+        Mistake(
+            "variance for std",
+            step_with(noise=lambda b, t: b if t > 0 else 0.0),
+            r"This looks like fresh noise multiplied by the variance $\beta_t$.",
+            r"To get noise of variance $\beta_t$ from `z`, which has variance 1, multiply by ...?",
+            "Multiply by `beta[t] ** 0.5`.",
+        ),
+        Mistake(
+            "variance for std, and at the last step too",
+            step_with(noise=lambda b, t: b),
+            r"This looks like fresh noise multiplied by the variance $\beta_t$, and added at t = 0 as well.",
+            "Two things: which power of beta multiplies `z`, and what happens at the very last step?",
+            "Multiply by `beta[t] ** 0.5`, and by nothing at t = 0.",
+        ),
+        Mistake(
+            "no fresh noise",
+            step_with(noise=lambda b, t: 0.0),
+            "This looks like the mean alone.",
+            "A step back is a *draw* from a Gaussian.",
+            r"Add $\sqrt{\beta_t}\,z$ for t > 0.",
+        ),
+        Mistake(
+            "the wrong end",
+            step_with(noise=lambda b, t: b.sqrt() if t == 0 else 0.0),
+            "This looks like fresh noise at t = 0 only.",
+            "t = 0 is the last step, the one without noise.",
+            "Turn the condition round: noise if `t > 0`.",
+        ),
+        Mistake(
+            "alpha_bar for alpha in front",
+            step_with(mean=mean_with(lambda b, a, a_bar: 1 / a_bar.sqrt(), right_noise)),
+            r"This looks like $1/\sqrt{\bar\alpha_t}$ in front of the mean's bracket.",
+            "Is your `mean_from_eps` of Exercise 2 right?",
+            r"The factor in front is $1/\sqrt{\alpha_t}$.",
+        ),
+        Mistake(
+            "the posterior's variance",
+            lambda xt, eps, t, beta, z: check_mean_from_eps.solution(xt, eps, t, beta) + posterior_std(t, beta) * z,
+            r"This looks like the other choice, $\sigma_t^2 = \tilde\beta_t$.",
+            r"Here the task asks for $\sigma_t^2 = \beta_t$.",
+            "Multiply `z` by `beta[t] ** 0.5`.",
+        ),
+    ),
+    consequence="You have written Algorithm 2. The step without noise at the end is missing from quite a few "
+    "implementations; look for it in the next one you read.",
+)
+
+
+def posterior_std(t: int, beta: Tensor) -> Tensor:
+    """Root of the posterior's variance, 0 at t = 0."""
+    b, a, a_bar = coefficients(t, beta)
+    return (b * (1 - a_bar / a) / (1 - a_bar)).clamp(min=0).sqrt() if t > 0 else torch.zeros(())

@@ -1,0 +1,107 @@
+"""The way into noise: the schedule, and x_t."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.bound import prior_bits
+from ddpm_lesson.data import DATASETS, DataError, load_images
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
+from ddpm_lesson.plots import Picture, SchedulePlot, noted, xt_picture
+from ddpm_lesson.sample import forward_steps
+from ddpm_lesson.schedule import KINDS, NoiseSchedule
+
+T_STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
+N_IMAGES = 9
+
+
+def show_schedule(image: Tensor | None = None) -> Panel:
+    """The beta-schedule explorer: how fast does an image drown?
+
+    Args:
+        image: (C, H, W) in [-1, 1]; a handwritten digit unless given.
+    """
+    image = load_images("digits", "test")[0] if image is None else image
+    x0 = image.expand(N_IMAGES, *image.shape)
+    eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).expand_as(x0)
+    plot = SchedulePlot(NoiseSchedule.linear())
+
+    def draw(kind: str, T: int, beta_start: float, beta_end: float) -> Picture:
+        T, beta_end, note = sensible(kind, T, beta_start, beta_end)
+        ends = {} if kind == "cosine" else {"beta_start": beta_start, "beta_end": beta_end}
+        schedule = NoiseSchedule.from_settings({"kind": kind, "n_steps": T, **ends})
+        times = torch.linspace(0, T - 1, N_IMAGES).round().long()
+        xt = DenoiseDiffusion(nn.Identity(), schedule=schedule).q_sample(x0, times, eps)
+        return noted(plot.draw(schedule, times.tolist(), xt, float(prior_bits(schedule, image[None]))), note)
+
+    return Panel(
+        "How small must the steps be, and how many, so that nothing of the image is left at the end?",
+        draw,
+        kind=choice("schedule", KINDS),
+        T=stops("T", T_STOPS, 1000),
+        beta_start=log_slider("beta_start", -6, -1, 1e-4),
+        beta_end=log_slider("beta_end", -5, -0.05, 0.02),
+    )
+
+
+def sensible(kind: str, T: int, beta_start: float, beta_end: float) -> tuple[int, float, str]:
+    """T and beta_end of the nearest schedule that makes sense, and a note on what was changed and why."""
+    notes = []
+    if T < 2:
+        notes.append(f"T must be at least 2, or there is no way from start to end; got {T}. Shown instead: T = 2.")
+    if beta_end < beta_start and kind != "cosine":
+        notes.append(
+            f"beta_end must not be below beta_start; got {beta_end:.1e} below {beta_start:.1e}. "
+            f"Shown instead: beta_end = {beta_start:.1e}."
+        )
+        beta_end = beta_start
+    return max(T, 2), beta_end, " ".join(notes)
+
+
+def show_xt(drawn: Tensor | None = None) -> Panel:
+    """The x_t explorer: one image, one noise, and what q_sample makes of them, beside the chain of small steps.
+
+    Args:
+        drawn: images (8, C, H, W) in [-1, 1] to offer before those of the data sets.
+    """
+    diffusion = DenoiseDiffusion(nn.Identity())
+    names = [*DATASETS] if drawn is None else ["drawn", *DATASETS]
+
+    @lru_cache(maxsize=8)
+    def images(name: str) -> Tensor:
+        return drawn if name == "drawn" else load_images(name, "test", download=False)[:8]
+
+    @lru_cache(maxsize=4)
+    def noise_and_chain(name: str, index: int, seed: int) -> tuple[Tensor, list[Tensor]]:
+        x0 = images(name)[index, None]
+        generator = torch.Generator().manual_seed(seed)
+        eps = torch.randn(x0.shape, generator=generator)
+        return eps, list(forward_steps(diffusion, x0, generator))
+
+    def draw(name: str, index: int, t: int, seed: int) -> Picture:
+        note = ""
+        try:
+            x0 = images(name)[index, None]
+        except DataError as error:
+            note, name = f"{error}. Shown instead: {names[0]}.", names[0]
+            x0 = images(name)[index, None]
+        eps, chain = noise_and_chain(name, index, seed)
+        xt = diffusion.q_sample(x0, torch.tensor([t]), eps)
+        mean, var = diffusion.q_xt_x0(torch.ones(1, 1, 1, 1), torch.tensor([t]))
+        signal, noise, snr_db = float(mean), float(var) ** 0.5, float(diffusion.schedule.snr_db[t])
+        alt = (
+            f"{name} image {index} with noise {seed} at t = {t} of {diffusion.n_steps}, signal-to-noise "
+            f"{snr_db:.1f} dB: x_0, eps, x_t = {signal:.3f} x_0 + {noise:.3f} eps, and x_t after {t + 1} small steps"
+        )
+        return noted(xt_picture(x0, eps, xt, chain[t], f"{signal:.2f} x_0 + {noise:.2f} eps", alt), note)
+
+    return Panel(
+        "Can you tell x_t made in one shot from x_t made by many small steps? When does the image disappear?",
+        draw,
+        name=choice("data set", names),
+        index=slider("image", 0, 7, 0),
+        t=slider("t", 0, diffusion.n_steps - 1, 200),
+        seed=slider("seed of noise", 0, 9, 0),
+    )

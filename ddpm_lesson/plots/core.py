@@ -1,0 +1,181 @@
+"""What every drawing shares: colours, the picture with its words, and figures that redraw only what moves."""
+
+import ast
+import base64
+import html
+import inspect
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#D55E00", "#56B4E9", "#009E73"  # Okabe and Ito's colours
+YELLOW, BLUE, PINK, AMBER = "#F0E442", "#0072B2", "#CC79A7", "#E69F00"
+GREY = "#666666"
+SCALE = 1.5  # pixels of a figure for every pixel on the page, so that text is sharp on fine screens
+DPI = 100 * SCALE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing and what it shows, in words; the last line of a notebook's cell shows it.
+
+    ``width`` and ``height`` are those on the page, in CSS pixels.
+    """
+
+    png: bytes
+    width: int
+    height: int
+    alt: str
+
+    def html(self, height: int | None = None) -> str:
+        """An HTML image with alternative text, ``height`` pixels high."""
+        source = base64.b64encode(self.png).decode()
+        style = f"height:{height or self.height}px; max-width:100%; object-fit:contain; object-position:left top"
+        alt = html.escape(self.alt, quote=True)
+        return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{source}">'
+
+    def image(self) -> Image.Image:
+        """The pixels."""
+        return Image.open(io.BytesIO(self.png)).convert("RGB")
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"width": self.width, "height": self.height}}
+
+
+def picture(drawing: Image.Image | Figure, alt: str, scale: float = 1) -> Picture:
+    """Turn a Pillow image or a matplotlib figure into PNG bytes with alternative text.
+
+    Args:
+        drawing: the image or figure.
+        alt: what it shows, in words.
+        scale: pixels of a Pillow image for every CSS pixel on the page.
+    """
+    buffer = io.BytesIO()
+    if isinstance(drawing, Figure):
+        drawing.savefig(buffer, format="png", dpi=DPI)
+        drawing, scale = Image.open(buffer), SCALE
+    else:
+        drawing.save(buffer, format="png", compress_level=1)
+    return Picture(buffer.getvalue(), round(drawing.width / scale), round(drawing.height / scale), alt)
+
+
+def faded(shown: Picture) -> Picture:
+    """A pale version of a picture, for one that no longer fits what is asked."""
+    image = shown.image()
+    pale = Image.blend(image, Image.new("RGB", image.size, "white"), 0.6)
+    return picture(pale, shown.alt, image.width / shown.width)
+
+
+def noted(shown: Picture, note: str) -> Picture:
+    """A picture with a note written across its top and put in front of its words; the picture itself without a note."""
+    if not note:
+        return shown
+    image = shown.image()
+    scale = image.width / shown.width
+    font, margin = ImageFont.load_default(size=14 * scale), round(8 * scale)
+    lines = wrapped(note, font, image.width - 3 * margin)
+    draw = ImageDraw.Draw(image)
+    _, _, _, bottom = draw.multiline_textbbox((2 * margin, margin), lines, font, spacing=4 * scale)
+    draw.rectangle((0, 0, image.width, bottom + margin), "#fff4d6")
+    draw.rectangle((0, 0, margin // 2, bottom + margin), ORANGE)
+    draw.multiline_text((2 * margin, margin), lines, "#1a1a1a", font, spacing=4 * scale)
+    return picture(image, f"{note} {shown.alt}", scale)
+
+
+def wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """``text`` with line breaks, so that no line is wider than ``width`` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+class LiveFigure:
+    """A figure of which only the artists that move are drawn anew.
+
+    Axes, ticks and labels take most of the time; they are drawn once and kept as the background.
+
+    Args:
+        figure: complete with axes, labels and all artists.
+        moving: the artists that change; whoever calls ``picture`` has set them before.
+    """
+
+    def __init__(self, figure: Figure, moving: Iterable[Artist]):
+        self.figure = figure
+        self.moving = list(moving)
+        for artist in self.moving:
+            artist.set_animated(True)
+        figure.set_dpi(DPI)
+        self.canvas = FigureCanvasAgg(figure)
+        self.background = None
+
+    def image(self) -> Image.Image:
+        """The figure as it is now, ``SCALE`` times as large as on the page."""
+        if self.background is None:
+            self.canvas.draw()
+            self.background = self.canvas.copy_from_bbox(self.figure.bbox)
+        self.canvas.restore_region(self.background)
+        for artist in self.moving:
+            self.figure.draw_artist(artist)
+        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
+
+    def picture(self, alt: str) -> Picture:
+        """The figure as it is now, with alternative text."""
+        return picture(self.image(), alt, SCALE)
+
+
+def stacked(top: Image.Image, bottom: Image.Image) -> Image.Image:
+    """One image below the other on white, as wide as the first."""
+    sheet = Image.new("RGB", (top.width, top.height + bottom.height), "white")
+    sheet.paste(top, (0, 0))
+    sheet.paste(bottom, (0, top.height))
+    return sheet
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown, the first column to the left and the others centred."""
+    lines = [header, [":--"] + [":-:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+class Source(NamedTuple):
+    """Code of the package; renders in a notebook."""
+
+    file: str  # where it stands, such as "ddpm_lesson/diffusion.py"
+    code: str
+
+    def _repr_markdown_(self) -> str:
+        return f"`{self.file}`\n\n```python\n{self.code}\n```"
+
+
+def source_of(thing: Any, *, docstring: bool = False) -> Source:
+    """The source of a function, method or class as it stands in the package, so that what is shown cannot drift.
+
+    Args:
+        thing: a function, method or class.
+        docstring: show its docstring as well.
+    """
+    code = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    words = None if docstring else next((n for n in ast.parse(code).body[0].body if is_docstring(n)), None)
+    if words:
+        lines = code.splitlines()
+        code = "\n".join(lines[: words.lineno - 1] + lines[words.end_lineno :])
+    return Source(inspect.getmodule(thing).__name__.replace(".", "/") + ".py", code)
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is nothing but a string."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,128 @@
+"""Schedules, and images on their way into noise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+from torch import Tensor
+
+from ddpm_lesson.data import from_bytes, to_bytes
+from ddpm_lesson.plots.core import BLUE, GREY, SCALE, LiveFigure, Picture, picture, stacked
+from ddpm_lesson.plots.images import contact_sheet, grid_image
+from ddpm_lesson.schedule import NoiseSchedule
+
+NOISE_RANGE = 3  # standard deviations that the colours of a noise picture span
+
+
+class SchedulePlot:
+    """beta, alpha_bar and signal-to-noise of a schedule over a strip of noised images.
+
+    Args:
+        reference: the schedule to compare with, drawn as a thin dashed line.
+    """
+
+    def __init__(self, reference: NoiseSchedule):
+        figure = Figure(figsize=(8.8, 3.1))
+        grid = figure.add_gridspec(1, 3, left=0.065, right=0.985, bottom=0.14, top=0.82, wspace=0.26)
+        axes = [figure.add_subplot(cell) for cell in grid]
+        self.curves = [curve_axes(a, *labels) for a, labels in zip(axes, SCHEDULE_AXES, strict=True)]
+        for a, values in zip(axes, series(reference), strict=True):
+            a.plot(*thinned(values), color=GREY, linewidth=1, linestyle="--")
+        axes[1].text(0.97, 0.95, "dashed: the paper's", color=GREY, fontsize=9, ha="right", va="top")
+        self.verdict = figure.text(0.065, 0.93, "", fontsize=11, weight="bold")
+        self.live = LiveFigure(figure, [*self.curves, self.verdict])
+
+    def draw(self, schedule: NoiseSchedule, times: Sequence[int], xt: Tensor, bits: float) -> Picture:
+        """The picture for one schedule.
+
+        Args:
+            schedule: what the curves show.
+            times: of the images in the strip.
+            xt: (len(times), C, H, W) in [-1, 1]; what lies outside is clipped.
+            bits: L_T in bits per dimension.
+        """
+        for curve, values in zip(self.curves, series(schedule), strict=True):
+            curve.set_data(*thinned(values))
+        self.verdict.set_text(f"L_T = {bits:.2g} bits/dim: {verdict(bits)}")
+        ends = f"beta {float(schedule.beta[0]):.1e} to {float(schedule.beta[-1]):.1e}"
+        alt = (
+            f"Schedule {schedule.settings['kind']}, T = {schedule.n_steps}, {ends}: alpha_bar ends at "
+            f"{float(schedule.alpha_bar[-1]):.1e}, signal-to-noise falls from {float(schedule.snr_db[0]):.0f} to "
+            f"{float(schedule.snr_db[-1]):.0f} dB, L_T = {bits:.2g} bits/dim: {verdict(bits)}"
+        )
+        strip = contact_sheet([f"t = {t}" for t in times], {"": [thumbnail(x, 128) for x in xt]}, gap=16)
+        return picture(stacked(self.live.image(), strip), alt, SCALE)
+
+
+SCHEDULE_AXES = (
+    ("beta", (1e-6, 1.2), "log"),
+    ("alpha_bar", (-0.03, 1.03), "linear"),
+    ("signal-to-noise in dB", (-65, 65), "linear"),
+)
+
+
+def series(schedule: NoiseSchedule) -> tuple[Tensor, Tensor, Tensor]:
+    """What the three curves show."""
+    return schedule.beta, schedule.alpha_bar, schedule.snr_db
+
+
+def curve_axes(axes: Axes, title: str, limits: tuple[float, float], scale: str) -> Line2D:
+    """Label axes over t / T and return the curve that will move in them."""
+    axes.set(title=title, xlim=(0, 1), yscale=scale, ylim=limits)
+    axes.set_xlabel("t / T", labelpad=1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+    axes.grid(alpha=0.3)
+    return axes.plot([], [], color=BLUE, linewidth=2)[0]
+
+
+def thinned(values: Tensor, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``n`` points of a curve over (t + 1) / T."""
+    keep = np.unique(np.linspace(0, len(values) - 1, n).round().astype(int))
+    return (keep + 1) / len(values), values.numpy()[keep]
+
+
+def verdict(bits: float) -> str:
+    """What L_T means for sampling, in words."""
+    if bits < 1e-4:
+        return "the end is noise, and sampling may start from noise"
+    if bits < 1e-2:
+        return "the end is almost noise, a trace of the image is left"
+    return "the end still shows the image, noise is a wrong start for sampling"
+
+
+def thumbnail(x: Tensor, side: int) -> Image.Image:
+    """One image (C, H, W) in [-1, 1], ``side`` pixels wide."""
+    pixels = to_bytes(x).expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+
+
+def noise_image(eps: Tensor) -> Tensor:
+    """Signed noise (1, C, H, W) as an image in [-1, 1].
+
+    Noise of one channel gets colours: orange below 0, white at 0, purple above. Of three channels it is only scaled.
+    """
+    if eps.shape[1] > 1:
+        return eps / NOISE_RANGE
+    colours = colormaps["PuOr"]((eps[:, 0].numpy() / NOISE_RANGE + 1) / 2, bytes=True)[..., :3]  # (1, H, W, 3)
+    return from_bytes(Tensor(colours)).permute(0, 3, 1, 2)
+
+
+def xt_picture(x0: Tensor, eps: Tensor, one_shot: Tensor, chain: Tensor, caption: str, alt: str) -> Picture:
+    """x_0, eps, x_t in one shot and x_t by the chain, side by side; each (1, C, H, W).
+
+    Args:
+        caption: stands over x_t, such as "0.80 x_0 + 0.60 eps".
+        alt: what is shown, in words.
+    """
+    images = [grid_image(x, min_side=200) for x in (x0, noise_image(eps), one_shot, chain)]
+    return picture(contact_sheet(["x_0", "eps", caption, "x_t step by step"], {"": images}), alt)
+
+
+def noise_strip(rows: dict[str, Tensor], times: Sequence[int], alt: str) -> Picture:
+    """Images drowning in noise: a row for each name, (len(times), C, H, W), a column for each time."""
+    pictures = {name: [thumbnail(x, 144) for x in xs] for name, xs in rows.items()}
+    return picture(contact_sheet([f"t = {t}" for t in times], pictures, gap=10), alt, SCALE)

@@ -1,0 +1,104 @@
+"""What every proof shares: an equation has a number, a statement, and a function that tells how wrong it is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ddpm_lesson.plots import markdown_table
+
+
+class Proof(NamedTuple):
+    """An equation that was held against an independent way to the same quantity; renders in a notebook."""
+
+    number: str  # as in the notebook: "2.3"
+    statement: str  # in LaTeX
+    how: str  # algebra, quadrature, Monte Carlo, ...
+    error: float  # the largest difference that was seen
+    tolerance: float  # the largest that would be accepted
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is a number within the tolerance."""
+        return self.error <= self.tolerance
+
+    def _repr_markdown_(self) -> str:
+        if self.holds:
+            return f"✓ **({self.number}) holds**: {self.how}, largest error within {self.tolerance:.0e}"
+        return f"✗ **({self.number}) does not hold**: {self.how}, error {self.error:.2g}, {self.tolerance:.0e} allowed"
+
+
+class Equation(NamedTuple):
+    """A numbered equation and the function that tells its largest error."""
+
+    number: str
+    statement: str
+    how: str
+    tolerance: float
+    error: Callable[..., float]
+
+
+EQUATIONS: dict[str, Equation] = {}  # number -> equation, in the order of the lesson
+
+
+def equation(number: str, statement: str, how: str, tolerance: float) -> Callable[[Callable], Callable]:
+    """Register a function as the proof of a numbered equation.
+
+    The function takes the formula that it doubts as a keyword with the right formula as its default, computes the same
+    quantity another way, and returns the largest difference.
+    """
+
+    def register(error: Callable[..., float]) -> Callable[..., float]:
+        if number in EQUATIONS:
+            raise ValueError(f"equation numbers must be unique; got {number} twice")
+        EQUATIONS[number] = Equation(number, statement, how, tolerance, error)
+        return error
+
+    return register
+
+
+def prove(number: str, **formula: Any) -> Proof:
+    """Check a numbered equation, or another formula that is put in its place.
+
+    Args:
+        number: such as ``"2.3"``.
+        formula: replacements for what the proof doubts, by name, to see a wrong formula fail.
+
+    Raises:
+        ValueError: if there is no such equation.
+    """
+    if number not in EQUATIONS:
+        raise ValueError(f"number must be one of {', '.join(EQUATIONS)}; got {number!r}")
+    _, statement, how, tolerance, error = EQUATIONS[number]
+    return Proof(number, statement, how, float(error(**formula)), tolerance)
+
+
+class Ledger(tuple[Proof, ...]):
+    """Proofs as a table: number, statement, how it was proved, largest error."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        rows = [
+            (
+                f"({p.number})",
+                f"${p.statement}$",
+                p.how,
+                f"{p.error:.1e}",
+                f"{p.tolerance:.0e}",
+                "✓" if p.holds else "✗",
+            )
+            for p in self
+        ]
+        return markdown_table(["equation", "statement", "proved by", "largest error", "allowed", "holds"], rows)
+
+
+def ledger(part: int | str) -> Ledger:
+    """Prove every equation of a part of the lesson; ``ledger(2)`` is that of notebook 02.
+
+    Raises:
+        ValueError: if the part has no numbered equations.
+    """
+    numbers = [number for number in EQUATIONS if number.split(".")[0] == str(part)]
+    if not numbers:
+        parts = sorted({number.split(".")[0] for number in EQUATIONS})
+        raise ValueError(f"part must be one of {', '.join(parts)}; got {part!r}")
+    return Ledger(prove(number) for number in numbers)

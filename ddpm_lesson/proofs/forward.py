@@ -1,0 +1,212 @@
+"""Part 3: the forward process, its schedules, and what is left of the image at the end."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.bound import NATS_PER_BIT, prior_bits
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.proofs.core import equation
+from ddpm_lesson.sample import forward_steps
+from ddpm_lesson.schedule import NoiseSchedule
+
+N_DRAWS = 100_000  # of the Monte Carlo proofs; a mean is then within 5 / sqrt(N_DRAWS) = 0.016 standard deviations
+
+
+def one_shot(x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_t | x_0) on a short linear schedule."""
+    return short_diffusion().q_xt_x0(x0, t)
+
+
+def short_diffusion() -> DenoiseDiffusion:
+    """A chain of 20 steps that ends close to noise."""
+    return DenoiseDiffusion(nn.Identity(), schedule=NoiseSchedule.linear(20, 0.01, 0.5))
+
+
+@equation(
+    "3.1",
+    r"q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\, x_0,\; 1 - \bar\alpha_t)",
+    "Monte Carlo: 100,000 chains of 20 steps",
+    0.016,
+)
+def chain_against_one_shot(formula: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = one_shot) -> float:
+    """Mean and variance of simulated chains against the closed form, at every step (Ho et al. 2020, Eqs. 2 and 4)."""
+    x0 = torch.full((N_DRAWS, 1), 0.8)
+    worst = 0.0
+    for t, xt in enumerate(forward_steps(short_diffusion(), x0, torch.Generator().manual_seed(0))):
+        mean, var = formula(torch.tensor([[0.8]]), torch.tensor([t]))
+        worst = max(worst, abs(float(xt.mean() - mean)), abs(float(xt.var() - var)))
+    return worst
+
+
+def preserved(var0: float, alpha_bar: Tensor) -> Tensor:
+    """Variance of x_t for data of variance ``var0``."""
+    return alpha_bar * var0 + 1 - alpha_bar
+
+
+@equation(
+    "3.2",
+    r"\mathrm{Var}[x_t] = \bar\alpha_t\, \mathrm{Var}[x_0] + 1 - \bar\alpha_t",
+    "algebra: the variance of one step, T times",
+    1e-12,
+)
+def variance(formula: Callable[[float, Tensor], Tensor] = preserved) -> float:
+    """Var[x_t] = alpha_t Var[x_{t-1}] + beta_t, step after step, for data of variance 0.25, 1 and 4."""
+    schedule = NoiseSchedule.linear().to(torch.float64)
+    worst = 0.0
+    for var0 in (0.25, 1.0, 4.0):
+        var, expected = var0, formula(var0, schedule.alpha_bar)
+        for t, beta in enumerate(schedule.beta.tolist()):
+            var = (1 - beta) * var + beta
+            worst = max(worst, abs(var - float(expected[t])))
+    return worst
+
+
+def decibels(alpha_bar: Tensor) -> Tensor:
+    """Signal-to-noise ratio in dB."""
+    return 10 * torch.log10(alpha_bar / (1 - alpha_bar))
+
+
+@equation(
+    "3.3",
+    r"\mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t), \quad 10 \log_{10} \mathrm{SNR} \text{ in dB}",
+    "Monte Carlo: power of signal and noise in x_t",
+    0.1,
+)
+def signal_to_noise(formula: Callable[[Tensor], Tensor] = decibels) -> float:
+    """Power of the two parts of x_t, measured on draws of x0 with power 1, in dB."""
+    diffusion, generator = short_diffusion(), torch.Generator().manual_seed(0)
+    x0 = torch.randn(N_DRAWS, 1, generator=generator).sign()
+    worst = 0.0
+    for t in range(diffusion.n_steps):
+        batch_t = torch.full((N_DRAWS,), t)
+        signal = diffusion.q_sample(x0, batch_t, torch.zeros_like(x0))
+        noise = diffusion.q_sample(x0, batch_t, torch.randn(x0.shape, generator=generator)) - signal
+        measured = 10 * math.log10(float(signal.square().mean() / noise.square().mean()))
+        worst = max(worst, abs(measured - float(formula(diffusion.alpha_bar[t]))))
+    return worst
+
+
+def linear_beta(T: int, t: int) -> float:
+    """beta at the paper's step t = 1 .. T."""
+    return 1e-4 + (0.02 - 1e-4) * (t - 1) / (T - 1)
+
+
+@equation(
+    "3.4",
+    r"\beta_t = \beta_1 + \tfrac{t - 1}{T - 1}\,(\beta_T - \beta_1)",
+    "numpy.linspace, as in the paper's code, and the package",
+    1e-12,
+)
+def linear(formula: Callable[[int, int], float] = linear_beta) -> float:
+    """The linear schedule at several T (Ho et al. 2020, section 4)."""
+    errors = []
+    for T in (2, 10, 1000):
+        expected = np.array([formula(T, t) for t in range(1, T + 1)])
+        for beta in (np.linspace(1e-4, 0.02, T), NoiseSchedule.linear(T).to(torch.float64).beta.numpy()):
+            errors.append(np.abs(beta - expected).max())
+    return max(errors)
+
+
+def falling_exponential(T: int, beta_start: float, beta_end: float) -> float:
+    """log of alpha_bar at the end, to second order in beta, for a linear schedule of many steps."""
+    mean = (beta_start + beta_end) / 2
+    mean_square = (beta_start**2 + beta_start * beta_end + beta_end**2) / 3
+    return -T * (mean + mean_square / 2)
+
+
+@equation(
+    "3.5",
+    r"\ln \bar\alpha_T = \sum_t \ln(1 - \beta_t) \approx -T\,\overline{\beta} - \tfrac{T}{2}\,\overline{\beta^2}",
+    "the exact product, up to third order in beta",
+    2e-3,
+)
+def product_of_many_steps(formula: Callable[[int, float, float], float] = falling_exponential) -> float:
+    """The series against the product of 1 - beta, summed in logarithms."""
+    errors = []
+    for T, beta_end in ((1000, 0.02), (4000, 0.005), (1000, 0.01)):
+        beta = NoiseSchedule.linear(T, 1e-4, beta_end).to(torch.float64).beta
+        errors.append(abs(float(torch.log1p(-beta).sum()) - formula(T, 1e-4, beta_end)))
+    return max(errors)
+
+
+def cosine_f(u: Tensor, s: float) -> Tensor:
+    """What alpha_bar is proportional to at the fraction ``u`` of the way."""
+    return torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
+
+
+@equation(
+    "3.6",
+    r"\bar\alpha_t = f(t/T) / f(0), \quad f(u) = \cos^2\!\left(\tfrac{u + s}{1 + s} \cdot \tfrac{\pi}{2}\right)",
+    "the product of 1 - beta of the cosine schedule",
+    1e-12,
+)
+def cosine(formula: Callable[[Tensor, float], Tensor] = cosine_f) -> float:
+    """Products of alpha against the formula where no beta is clipped (Nichol and Dhariwal 2021, Eq. 17)."""
+    errors = []
+    for T in (10, 1000):
+        schedule = NoiseSchedule.cosine(T).to(torch.float64)
+        product = torch.cumprod(1 - schedule.beta, 0)[:-1]
+        u = torch.arange(1, T, dtype=torch.float64) / T
+        f0 = formula(torch.zeros(1, dtype=torch.float64), 0.008)
+        errors.append(float((product - formula(u, 0.008) / f0).abs().max()))
+    return max(errors)
+
+
+def end_bits(power: float, alpha_bar: float) -> float:
+    """L_T in bits per dimension for data whose squares average ``power``."""
+    return 0.5 * (alpha_bar * power - alpha_bar - math.log1p(-alpha_bar)) / NATS_PER_BIT
+
+
+@equation(
+    "3.7",
+    r"L_T = \tfrac{1}{2 \ln 2} \left( \bar\alpha_T\, \mathbb{E}[x_0^2] - \bar\alpha_T - \ln(1 - \bar\alpha_T) \right)",
+    "quadrature of the KL divergence, and the package's prior_bits",
+    1e-9,
+)
+def end_of_the_chain(formula: Callable[[float, float], float] = end_bits) -> float:
+    """KL(q(x_T | x_0) || N(0, 1)) integrated on a grid, and computed by the package, for single values of x0."""
+    worst = 0.0
+    for x0 in (-1.0, 0.3, 0.9):
+        for schedule in (NoiseSchedule.linear(1000), NoiseSchedule.linear(100), NoiseSchedule.cosine(50)):
+            alpha_bar = float(schedule.to(torch.float64).alpha_bar[-1])
+            value = formula(x0**2, alpha_bar)
+            packaged = float(prior_bits(schedule, torch.tensor([[x0]], dtype=torch.float64)))
+            worst = max(worst, abs(value - integrated_bits(x0, alpha_bar)), abs(value - packaged))
+    return worst
+
+
+def integrated_bits(x0: float, alpha_bar: float) -> float:
+    """KL(N(sqrt(alpha_bar) x0, 1 - alpha_bar) || N(0, 1)) in bits, by the trapezoidal rule."""
+    x = torch.linspace(-14, 14, 40_001, dtype=torch.float64)
+    log_q = -0.5 * ((x - alpha_bar**0.5 * x0) ** 2 / (1 - alpha_bar) + math.log(2 * math.pi * (1 - alpha_bar)))
+    log_p = -0.5 * (x**2 + math.log(2 * math.pi))
+    return float(torch.trapezoid(log_q.exp() * (log_q - log_p), x)) / NATS_PER_BIT
+
+
+def rescaled(snr_db: float, scale: float) -> float:
+    """Signal-to-noise ratio in dB of data that is multiplied by ``scale``."""
+    return snr_db + 20 * math.log10(scale)
+
+
+@equation(
+    "3.8",
+    r"\mathrm{SNR}_{c\,x_0} = c^2\, \mathrm{SNR}_{x_0}, \quad \text{that is } + 20 \log_{10} c \text{ dB}",
+    "Monte Carlo: contrast and noise of scaled data",
+    0.1,
+)
+def scaled_data(formula: Callable[[float, float], float] = rescaled) -> float:
+    """Contrast (variance) of scaled data over the variance of the noise, measured on draws, in dB."""
+    diffusion, generator = DenoiseDiffusion(nn.Identity()), torch.Generator().manual_seed(0)
+    x0 = torch.randn(N_DRAWS, 1, generator=generator).sign()
+    t = torch.full((N_DRAWS,), 400)
+    worst = 0.0
+    for scale in (0.5, 1.0, 127.5):
+        signal = diffusion.q_sample(scale * x0 + 3, t, torch.zeros_like(x0))
+        noise = diffusion.q_sample(0 * x0, t, torch.randn(x0.shape, generator=generator))
+        measured = 10 * math.log10(float(signal.var() / noise.var()))
+        worst = max(worst, abs(measured - formula(float(diffusion.schedule.snr_db[400]), scale)))
+    return worst

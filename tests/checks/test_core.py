@@ -1,0 +1,185 @@
+"""Checks of exercises: right answers pass in any form, mistakes are named, and nothing a learner writes breaks them."""
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from ddpm_lesson import checks
+from ddpm_lesson.checks.core import Exercise, Mistake, as_tensors, call, same
+from tests.proofs.test_core import NOTEBOOKS
+
+EXERCISES = {name: value for name, value in vars(checks).items() if isinstance(value, Exercise)}
+BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
+
+
+def parts(function):
+    """Apply ``function`` to a result, or to each part of a tuple."""
+    return lambda result: tuple(map(function, result)) if isinstance(result, tuple) else function(result)
+
+
+FORMS = {
+    "as it is": lambda result: result,
+    "float64": parts(lambda r: torch.as_tensor(r).double()),
+    "float32": parts(lambda r: torch.as_tensor(r).float()),
+    "numpy": parts(lambda r: torch.as_tensor(r).detach().numpy()),
+    "with a graph": parts(lambda r: torch.as_tensor(r, dtype=torch.float64).clone().requires_grad_()),
+}
+
+
+def test_there_are_exercises():
+    assert len(EXERCISES) >= 4
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_is_named_after_the_learners_function(name):
+    assert name == f"check_{EXERCISES[name].function}"
+    assert name in checks.__all__
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", EXERCISES)
+def test_right_answer_passes_in_every_form(name, form):
+    exercise = EXERCISES[name]
+    result = exercise(lambda *case: FORMS[form](exercise.solution(*case)))
+    assert result.passed
+    assert result.misconception is None
+    assert exercise.consequence in result.message
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_knows_at_least_four_mistakes_each_with_its_own_words(name):
+    mistakes = EXERCISES[name].mistakes
+    assert len(mistakes) >= 4
+    for words in ("name", "message", "hint", "stronger"):
+        assert len({getattr(mistake, words) for mistake in mistakes}) == len(mistakes)
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), BANK, ids=[f"{e.function}: {m.name}" for e, m in BANK])
+def test_mistake_is_recognised_by_name(exercise, mistake):
+    result = exercise(mistake.function)
+    assert not result.passed
+    assert result.misconception == mistake.name
+    assert all(words in result.message for words in (mistake.message, mistake.hint, mistake.stronger))
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_no_two_mistakes_give_the_same_answers(name):
+    exercise = EXERCISES[name]
+    answers = [[as_tensors(call(m.function, case)) for case in exercise.cases] for m in exercise.mistakes]
+    for i, one in enumerate(answers):
+        for other in answers[i + 1 :]:
+            assert not same(one, other, exercise.tolerance)
+
+
+def raises(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+BROKEN = {
+    "a number": lambda *_: 3.0,
+    "a word": lambda *_: "five",
+    "a list of words": lambda *_: ["a", "b"],
+    "a dictionary": lambda *_: {"a": 1},
+    "too many parts": lambda *_: (torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.zeros(1)),
+    "an empty tensor": lambda *_: torch.zeros(0),
+    "another shape": lambda *_: torch.zeros(7, 5, 3),
+    "NaN": lambda *case: torch.full((1,), torch.nan),
+    "infinity": lambda *_: float("inf"),
+    "complex": lambda *_: torch.ones(2, dtype=torch.complex64),
+    "an exception": raises(RuntimeError("shapes do not fit")),
+    "an exception without words": raises(KeyError()),
+    "exit": raises(SystemExit(1)),
+    "endless recursion": raises(RecursionError("maximum recursion depth exceeded")),
+    "no arguments": lambda: 1,
+    "a function": lambda *_: len,
+    "not a function": torch.zeros(3),
+    "a number instead of a function": 3,
+    "the function's name": "q_sample",
+    "a class": int,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("name", EXERCISES)
+def test_whatever_a_learner_writes_is_answered_with_help(name, broken):
+    result = EXERCISES[name](BROKEN[broken])
+    assert not result.passed
+    assert result.misconception is None
+    assert EXERCISES[name].function in result.message
+    assert "Not yet" in result.message
+
+
+def nothing(*_):
+    pass
+
+
+@pytest.mark.parametrize("stub", [nothing, lambda *_: ..., raises(NotImplementedError())])
+@pytest.mark.parametrize("name", EXERCISES)
+def test_stub_gets_a_friendly_line(name, stub):
+    result = EXERCISES[name](stub)
+    assert not result.passed
+    assert result.misconception is None
+    assert "Your turn" in result.message
+
+
+def double(x):
+    return 2 * x
+
+
+EXAMPLE = Exercise(
+    function="double",
+    solution=double,
+    cases=((torch.tensor([1.0, 2.0]),), (torch.tensor([3.0, -1.0]),)),
+    mistakes=(Mistake("square", lambda x: x**2, "This looks like a square.", "Add.", "x + x."),),
+    consequence="Twice as much.",
+)
+
+
+def test_arguments_may_be_changed_in_place():
+    assert EXAMPLE(lambda x: x.mul_(2)).passed
+    assert EXAMPLE(lambda x: x.mul_(2)).passed
+
+
+def test_noise_of_the_notebook_goes_on_as_if_nothing_had_been_checked():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    EXAMPLE(lambda x: torch.rand(2))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_numpy_arithmetic_inside_is_welcome():
+    assert EXAMPLE(lambda x: np.multiply(x.numpy(), 2)).passed
+
+
+def test_unknown_mistake_says_what_came_out_and_what_is_right():
+    message = EXAMPLE(lambda x: 2 * x + 1).message
+    assert "returned 3 where 2 is right" in message
+
+
+def test_shape_and_nan_are_named():
+    assert "must return shape (2,) here; got (2, 1)" in EXAMPLE(lambda x: 2 * x[:, None]).message
+    assert "returned NaN" in EXAMPLE(lambda x: x * torch.nan).message
+
+
+def test_keyboard_interrupt_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt):
+        EXAMPLE(raises(KeyboardInterrupt()))
+
+
+def code_of(path):
+    return "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+def test_notebook_has_at_least_three_exercises(path):
+    assert sum(f"{name}({EXERCISES[name].function})" in code_of(path) for name in EXERCISES) >= 3
+
+
+def test_every_check_is_used_in_a_notebook():
+    code = "\n".join(map(code_of, NOTEBOOKS))
+    assert [name for name in EXERCISES if f"{name}(" not in code] == []

@@ -1,0 +1,82 @@
+"""Panels of notebook 01: every control changes the picture, and the words give the right numbers."""
+
+import math
+import re
+
+import pytest
+
+from ddpm_lesson import panels
+from tests.panels.shown import message, shown
+
+PANELS = {"kl": panels.show_kl, "elbo_gap": panels.show_elbo_gap}
+
+
+def step(control):
+    """What one press of an arrow key does."""
+    if hasattr(control, "options"):
+        control.index = (control.index + 1) % len(control.options)
+    else:
+        control.value += control.step
+
+
+@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
+def test_every_control_changes_picture_and_words(make):
+    panel = make()
+    for name, control in panel.controls.items():
+        before, alt_before = shown(panel)
+        step(control)
+        after, alt_after = shown(panel)
+        assert after.tobytes() != before.tobytes(), name
+        assert alt_after != alt_before, name
+        assert after.size == before.size
+        assert message(panel) is None
+
+
+@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
+def test_ends_of_every_slider_make_sense(make):
+    panel = make()
+    for control in panel.controls.values():
+        for value in (control.min, control.max) if hasattr(control, "min") else control.options:
+            control.value = value
+            assert message(panel) is None
+            assert "nan" not in shown(panel)[1]
+
+
+@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
+def test_panel_asks_a_question(make):
+    assert make().box.children[0].value.endswith("?</b>")
+
+
+def numbers(panel, pattern):
+    return [float(number) for number in re.search(pattern, shown(panel)[1]).groups()]
+
+
+def test_divergences_in_the_words_are_those_of_the_picture():
+    panel = panels.show_kl()
+    panel.controls["mean"].value, panel.controls["std"].value = 0.9, 0.35
+    forward, reverse = numbers(panel, r"\(p \|\| q\) = ([\d.]+), .*\(q \|\| p\) = ([\d.]+)")
+    assert reverse == pytest.approx(-math.log(0.6), abs=2e-3)  # all of q in the peak of weight 0.6
+    assert forward > 10 * reverse
+
+
+def test_evidence_stays_and_elbo_and_gap_share_it():
+    panel = panels.show_elbo_gap()
+    pattern = r"= (-[\d.]+) nats, the sum of the ELBO, (-[\d.]+), and the gap, ([\d.]+)"
+    seen = set()
+    for mean in (0.6, 1.0, 1.48):
+        panel.controls["mean"].value = mean
+        evidence, elbo, gap = numbers(panel, pattern)
+        assert elbo + gap == pytest.approx(evidence, abs=0.011)  # two decimals each
+        seen.add(evidence)
+    assert len(seen) == 1
+
+
+def test_gap_closes_for_the_straight_decoder_only():
+    panel = panels.show_elbo_gap()
+    var = 1 + 0.6**2
+    for decoder, smallest in (("straight: z", 0.0), ("bent: z squared", 0.3)):
+        panel.controls["decoder"].value = decoder
+        panel.controls["mean"].value, panel.controls["std"].value = 2.0 / var, 0.6 / math.sqrt(var)
+        (gap,) = numbers(panel, r"the gap, ([\d.]+)")
+        assert gap >= smallest
+        assert (gap == 0) == (decoder == "straight: z")

@@ -1,0 +1,89 @@
+"""The panels of notebook 02 answer to every control, and show what the formulas say."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ddpm_lesson import NoiseSchedule
+from ddpm_lesson.mixture import GaussianMixture
+from ddpm_lesson.panels import show_is_it_gaussian, show_posterior
+
+from .shown import message, shown
+
+
+@pytest.fixture
+def posterior():
+    return show_posterior(NoiseSchedule.linear(20, 0.02, 0.4))
+
+
+@pytest.fixture
+def gaussian():
+    data = GaussianMixture([0.6, 0.4], [-0.8, 1.1], [0.25, 0.15])
+    return show_is_it_gaussian(data, NoiseSchedule.linear())
+
+
+def numbers(alt, words):
+    """Mean and standard deviation that follow a name in an alternative text."""
+    return [float(x) for x in re.search(rf"{words} mean (-?[\d.]+) and std ([\d.]+)", alt).groups()]
+
+
+@pytest.mark.parametrize(("name", "value"), [("x0", 1.3), ("xt", -0.9), ("t", 7)])
+def test_every_control_of_the_posterior_changes_the_picture(posterior, name, value):
+    before, words = shown(posterior)
+    posterior.controls[name].value = value
+    after, other_words = shown(posterior)
+    assert message(posterior) is None
+    assert words != other_words
+    assert after.size == before.size
+    assert (np.asarray(after) != np.asarray(before)).any()
+
+
+@pytest.mark.parametrize(("name", "value"), [("beta", 0.1), ("xt", 0.1), ("alpha_bar_prev", 0.95)])
+def test_every_control_of_the_step_back_changes_the_picture(gaussian, name, value):
+    before, words = shown(gaussian)
+    gaussian.controls[name].value = value
+    after, other_words = shown(gaussian)
+    assert message(gaussian) is None
+    assert words != other_words
+    assert after.size == before.size
+    assert (np.asarray(after) != np.asarray(before)).any()
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_controls_make_sense_up_to_their_ends(posterior, gaussian, end):
+    for panel in (posterior, gaussian):
+        for control in panel.controls.values():
+            control.value = getattr(control, end) if not hasattr(control, "base") else 10 ** getattr(control, end)
+            assert message(panel) is None
+
+
+def test_posterior_lies_between_prior_and_likelihood_and_is_narrower(posterior):
+    for t in range(1, 20):
+        posterior.controls["t"].value = t
+        words = shown(posterior)[1]
+        (m1, s1), (m2, s2), (m, s) = (numbers(words, part) for part in ("prior", "likelihood", "posterior"))
+        assert min(m1, m2) - 0.01 <= m <= max(m1, m2) + 0.01
+        assert s <= min(s1, s2) + 0.01
+        assert 1 / s**2 == pytest.approx(1 / s1**2 + 1 / s2**2, rel=0.1)  # two digits
+
+
+def test_at_the_first_step_the_posterior_is_x0(posterior):
+    posterior.controls["t"].value = 0
+    assert numbers(shown(posterior)[1], "posterior") == [1.2, 0.0]
+    assert "100% of the precision" in shown(posterior)[1]
+
+
+def test_large_step_has_two_peaks_and_small_step_one(gaussian):
+    assert "no Gaussian, 2 peaks" in shown(gaussian)[1]
+    gaussian.controls["beta"].value = 0.001
+    assert "as good as a Gaussian, 1 peak." in shown(gaussian)[1]
+
+
+def test_divergence_shrinks_with_the_step(gaussian):
+    gaps = []
+    for beta in (0.5, 0.1, 0.01, 0.001):
+        gaussian.controls["beta"].value = beta
+        gaps.append(float(re.search(r"fit (\S+) nats", shown(gaussian)[1]).group(1)))
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-5 * gaps[0]

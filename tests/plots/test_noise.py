@@ -1,0 +1,64 @@
+"""Static pictures of notebook 04: the words beside them are true."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_lesson import NoiseSchedule
+from ddpm_lesson.plots import (
+    BoundSummary,
+    algorithms_picture,
+    amplification_picture,
+    bound_picture,
+    samples_picture,
+)
+
+
+@pytest.fixture
+def summary():
+    return BoundSummary(terms=[-1.0, 0.5, 1.0, 0.25], sampled=0.76, nll=0.5, gap=0.25, entropy=0.4)
+
+
+def drawn(shown):
+    """The picture, if it holds more than a blank card."""
+    image = Image.open(io.BytesIO(shown.png)).convert("RGB")
+    assert len(image.getcolors(maxcolors=1 << 24)) > 10
+    return image
+
+
+def test_bound_is_the_sum_of_its_terms_in_picture_and_words(summary):
+    shown = bound_picture(summary)
+    drawn(shown)
+    assert "L_0 -1.000, L_1 0.500, L_2 1.000, L_T 0.250 add up to 0.750 nats" in shown.alt
+    assert "sampled directly 0.760" in shown.alt
+    assert "plus the gap 0.250 is 0.750" in shown.alt
+
+
+def test_another_bound_is_another_picture(summary):
+    assert bound_picture(summary).png != bound_picture(summary._replace(gap=0.2)).png
+
+
+def test_errors_grow_most_at_the_ends():
+    snr = NoiseSchedule.linear().snr
+    shown = amplification_picture(snr)
+    drawn(shown)
+    assert f"rises from 0.01 to {float(snr[-1].rsqrt()):.0f}" in shown.alt
+    assert f"falls from {float(snr[0].sqrt()):.0f} to" in shown.alt
+    near = int(shown.alt.rsplit(" ", 1)[1])
+    assert snr[near - 1] > 1 > snr[near + 1]
+
+
+def test_samples_are_described():
+    samples = torch.tensor([0.0, 1.0, 2.0])
+    x = torch.linspace(-1, 3, 50)
+    shown = samples_picture(samples, x, torch.ones(50))
+    drawn(shown)
+    assert "3 samples, mean 1.00 and standard deviation 1.00" in shown.alt
+
+
+def test_algorithms_stand_on_white_and_are_told_in_words():
+    shown = algorithms_picture()
+    assert drawn(shown).getpixel((1, 1)) == (255, 255, 255)  # legible in a dark theme too
+    assert all(word in shown.alt for word in ("Training", "Sampling", "eps_theta", "none at t = 1"))
