@@ -8,7 +8,14 @@ BIN := $(VENV)/bin
 FIRST := notebooks/00_start_here.ipynb
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: lab test unit notebooks-test lint notebooks clean
+find_python = $(firstword $(foreach p,python$(1) $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python),\
+  $(shell $(p) -c '' 2>/dev/null && echo $(p))))
+COLAB := .venv-colab
+COLAB_PYTHON ?= $(call find_python,3.12)
+NEWEST := .venv-newest
+NEWEST_PYTHON ?= $(call find_python,3.13)
+
+.PHONY: lab test unit notebooks-test lint notebooks colab colab-test newest-test clean
 
 lab: $(VENV)/lab.done
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
@@ -28,8 +35,22 @@ notebooks-test: $(VENV)/test.done
 notebooks: $(VENV)/test.done # run every notebook from top to bottom and store one clean run
 	$(BIN)/python tools/run_notebooks.py
 
+colab: $(VENV)/test.done # REPO=owner/name TAG=v1.0: badge and installing cell into every notebook; REMOVE=1: out again
+	@$(BIN)/python tools/colab.py $(if $(REMOVE),--remove,'--repo=$(REPO)' '--tag=$(TAG)')
+
+colab-test: $(COLAB)/colab.done # run every notebook and move every panel with Colab's versions; takes minutes
+	$(COLAB)/bin/python tools/colab_lane.py
+
+newest-test: # every test but the browser's, with the newest versions of everything; takes minutes
+	@test -n '$(NEWEST_PYTHON)' || { \
+	  echo "Python 3.13 is needed, and none was found. Install it, or name one: make newest-test NEWEST_PYTHON=path"; exit 1; }
+	$(NEWEST_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[test]"
+	$(NEWEST)/bin/pytest tests --ignore=tests/browser
+	$(NEWEST)/bin/pytest --nbval notebooks
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(COLAB) $(NEWEST)
 
 $(VENV)/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -44,3 +65,10 @@ $(VENV)/lab.done: $(VENV)/python.done requirements.txt constraints.txt pyproject
 $(VENV)/test.done: $(VENV)/python.done requirements.txt constraints.txt pyproject.toml
 	$(PIP) install -c constraints.txt -e ".[test]"
 	@touch $@ $(VENV)/lab.done
+
+$(COLAB)/colab.done: tools/colab_versions.txt
+	@test -n '$(COLAB_PYTHON)' || { \
+	  echo "Python 3.12 is needed, and none was found. Install it, or name one: make colab-test COLAB_PYTHON=path"; exit 1; }
+	$(COLAB_PYTHON) -m venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install --quiet -r tools/colab_versions.txt
+	@touch $@
