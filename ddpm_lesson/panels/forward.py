@@ -11,7 +11,7 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
 from ddpm_lesson.plots import Picture, SchedulePlot, noted, xt_picture
 from ddpm_lesson.sample import forward_steps
-from ddpm_lesson.schedule import KINDS, NoiseSchedule
+from ddpm_lesson.schedule import NoiseSchedule
 
 T_STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
 N_IMAGES = 9
@@ -39,7 +39,7 @@ def show_schedule(image: Tensor | None = None) -> Panel:
     return Panel(
         "How small must the steps be, and how many, so that nothing of the image is left at the end?",
         draw,
-        kind=choice("schedule", KINDS),
+        kind=choice("schedule", ("linear", "quadratic", "sigmoid", "cosine")),
         T=stops("T", T_STOPS, 1000),
         beta_start=log_slider("beta_start", -6, -1, 1e-4),
         beta_end=log_slider("beta_end", -5, -0.05, 0.02),
@@ -51,7 +51,9 @@ def sensible(kind: str, T: int, beta_start: float, beta_end: float) -> tuple[int
     notes = []
     if T < 2:
         notes.append(f"T must be at least 2, or there is no way from start to end; got {T}. Shown instead: T = 2.")
-    if beta_end < beta_start and kind != "cosine":
+    if kind == "cosine":
+        notes.append(f"cosine takes no beta_start and beta_end; got {beta_start:.1e} and {beta_end:.1e}. Not used.")
+    elif beta_end < beta_start:
         notes.append(
             f"beta_end must not be below beta_start; got {beta_end:.1e} below {beta_start:.1e}. "
             f"Shown instead: beta_end = {beta_start:.1e}."
