@@ -63,6 +63,34 @@ check_linear_alpha_bar = Exercise(
             "alpha_bar counts power (variance), and its root multiplies the image.",
             "Leave out the square root.",
         ),
+        Mistake(
+            "t over T",
+            lambda n, a, b: torch.cumprod(1 - (a + (b - a) * torch.arange(n).double() / n), 0),
+            "This looks like a line that stops one step short of beta_end.",
+            "How many gaps are there between n_steps numbers?",
+            "Divide by n_steps - 1, as `torch.linspace` does.",
+        ),
+        Mistake(
+            "power of the noise",
+            lambda n, a, b: 1 - _linear_alpha_bar(n, a, b),
+            "This looks like 1 - alpha_bar, the power of the noise.",
+            "At the start nearly everything of the image is left. Do your numbers start near 1?",
+            "Leave out the last subtraction: alpha_bar itself is the product.",
+        ),
+        Mistake(
+            "exponential of the sum",
+            lambda n, a, b: torch.exp(-torch.cumsum(_betas(n, a, b), 0)),
+            "This looks like exp of minus the sum of the betas: (3.5) without its second term.",
+            "That is close for small beta. What is the exact product?",
+            "Use `torch.cumprod(1 - beta, 0)`.",
+        ),
+        Mistake(
+            "a 1 in front",
+            lambda n, a, b: torch.cat((torch.ones(1).double(), _linear_alpha_bar(n, a, b))),
+            "This looks right, with a 1 too many in front: n_steps + 1 values.",
+            "The data themselves are not one of the n_steps times of the code.",
+            "Index 0 is after the first step: alpha_bar[0] = 1 - beta[0].",
+        ),
     ),
     consequence="With the paper's numbers it ends at 0.00004: of the image's power, one part in 25,000 is left.",
 )
@@ -109,7 +137,7 @@ check_snr_db = Exercise(
             "no logarithm",
             lambda a: a / (1 - a),
             "This looks like the ratio itself, not in decibels.",
-            "The ratio runs over nine powers of ten; decibels make that a line you can draw.",
+            "The ratio runs over more than eight powers of ten; decibels make that a line you can draw.",
             "Take 10 log10 of what you have.",
         ),
         Mistake(
@@ -118,6 +146,20 @@ check_snr_db = Exercise(
             "This looks like the signal's power alone, as if the noise always had power 1.",
             "What multiplies eps in x_t, and what is its square?",
             "The noise has power 1 - alpha_bar; divide by it.",
+        ),
+        Mistake(
+            "missing parentheses",
+            lambda a: 10 * torch.log10(a / 1 - a),
+            "This looks like `alpha_bar / 1 - alpha_bar`, which is 0.",
+            "Python divides before it subtracts.",
+            "Put parentheses around 1 - alpha_bar.",
+        ),
+        Mistake(
+            "missing factor 10",
+            lambda a: _snr_db(a) / 10,
+            "This looks like the logarithm alone: bels, a tenth of what is right.",
+            "A decibel is a tenth of a bel.",
+            "Multiply by 10.",
         ),
     ),
     consequence="0 dB, as much noise as signal, is reached where alpha_bar = 1/2: about a quarter of the paper's way.",
@@ -134,8 +176,8 @@ def _q_sample(x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
 
 def _noising_case(batch: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    x0, eps = torch.randn(2, batch, 3, 4, 4, generator=generator, dtype=torch.float64)
-    t = torch.randint(1, 20, (batch,), generator=generator)
+    x0, eps = torch.randn(2, batch, 3, 4, batch, generator=generator, dtype=torch.float64)
+    t = torch.randint(1, 19, (batch,), generator=generator)
     return x0.clamp(-1, 1), t, eps, _linear_alpha_bar(20, 0.01, 0.3)
 
 
@@ -193,6 +235,41 @@ check_q_sample = Exercise(
             "The result has the right distribution, but the network will be told that eps was added.",
             "Use + between the two terms.",
         ),
+        Mistake(
+            "times along the width",
+            lambda x0, t, eps, a: a[t].sqrt() * x0 + (1 - a[t]).sqrt() * eps,
+            "This looks as if the times of the batch were laid along the width of the images.",
+            "alpha_bar[t] has shape (B,). With which axis of (B, C, H, W) does PyTorch line it up?",
+            "Give it the shape (B, 1, 1, 1): alpha_bar[t].view(-1, 1, 1, 1).",
+        ),
+        Mistake(
+            "one step late",
+            lambda x0, t, eps, a: _q_sample(x0, t + 1, eps, a),
+            "This looks like x_{t+1}: alpha_bar was read one place too late.",
+            "Code counts from 0, and `t` is given in code.",
+            "Use alpha_bar[t], without adding 1.",
+        ),
+        Mistake(
+            "one time for all",
+            lambda x0, t, eps, a: _q_sample(x0, t[:1].expand(len(t)), eps, a),
+            "This looks as if all images had the time of the first one.",
+            "`t` holds a time for every image.",
+            "Index with the whole of `t`: alpha_bar[t].view(-1, 1, 1, 1).",
+        ),
+        Mistake(
+            "noise of its own",
+            lambda x0, t, eps, a: _q_sample(x0, t, torch.randn_like(x0), a),
+            "This looks like fresh noise in place of `eps`.",
+            "The network will be asked for the noise that was added. Do you still know it?",
+            "Use the argument `eps`.",
+        ),
+        Mistake(
+            "noise not scaled",
+            lambda x0, t, eps, a: _at(a, t).sqrt() * x0 + eps,
+            "This looks like the noise at full strength at every time.",
+            "At t = 0 there should be hardly any noise.",
+            "Multiply eps by sqrt(1 - alpha_bar_t).",
+        ),
     ),
     consequence="One line replaces up to 1000 steps: training can ask for any t at once, which makes it fast.",
 )
@@ -215,7 +292,7 @@ check_L_T = Exercise(
             "nats for bits",
             lambda x0, a: _L_T(x0, a) * math.log(2),
             "This looks like nats.",
-            "The natural logarithm counts in nats; the paper's table counts in bits.",
+            "The natural logarithm counts in nats; the exercise asks for bits.",
             "Divide by ln 2 = 0.693.",
         ),
         Mistake(
@@ -255,7 +332,35 @@ check_L_T = Exercise(
             "The formula for the KL divergence wants variances.",
             "Use 1 - alpha_bar itself, without a root.",
         ),
+        Mistake(
+            "sum of squares",
+            lambda x0, a: _L_T(x0 * x0.numel() ** 0.5, a),
+            "This looks like the sum of all squares, where their mean belongs.",
+            "bits/dim is an average over the dimensions, and over the images.",
+            "Use x0.square().mean().",
+        ),
+        Mistake(
+            "variance for mean square",
+            lambda x0, a: _L_T((x0 - x0.mean()), a),
+            "This looks like the variance of x_0, where the mean of the squares belongs.",
+            "Is the mean of an image zero? The prior has mean zero, and a bright image is farther from it.",
+            "Use x0.square().mean(), which counts the mean as well.",
+        ),
+        Mistake(
+            "only the leading term",
+            lambda x0, a: 0.5 * a * float(x0.square().mean()) / math.log(2),
+            "This looks like the approximation for small alpha_bar.",
+            "It is close at the end of a long chain. The exercise also tries short ones.",
+            "Add the other two terms of (3.7): - alpha_bar_T - ln(1 - alpha_bar_T).",
+        ),
+        Mistake(
+            "divergence turned round",
+            lambda x0, a: 0.5 * ((1 + a * float(x0.square().mean())) / (1 - a) - 1 + math.log(1 - a)) / math.log(2),
+            "This looks like KL(N(0, 1) || q(x_T | x_0)), the other direction.",
+            "L_T averages over the end of the forward process.",
+            "The variance of the first distribution is 1 - alpha_bar_T; that of the second, in the denominator, is 1.",
+        ),
     ),
-    consequence="With the paper's schedule it is about 0.00001 bits: x_T has forgotten the image, so sampling may "
-    "start from pure noise.",
+    consequence="With the paper's schedule it is 0.00001 to 0.00002 bits: x_T has forgotten the image, so sampling "
+    "may start from pure noise.",
 )

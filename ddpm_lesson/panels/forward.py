@@ -15,6 +15,7 @@ from ddpm_lesson.schedule import NoiseSchedule
 
 T_STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
 N_IMAGES = 9
+ENDS = (1e-4, 0.02)  # beta_start and beta_end of the paper
 
 
 def show_schedule(image: Tensor | None = None) -> Panel:
@@ -24,16 +25,16 @@ def show_schedule(image: Tensor | None = None) -> Panel:
         image: (C, H, W) in [-1, 1]; a handwritten digit unless given.
     """
     image = load_images("digits", "test")[0] if image is None else image
-    x0 = image.expand(N_IMAGES, *image.shape)
-    eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).expand_as(x0)
+    eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     plot = SchedulePlot(NoiseSchedule.linear())
 
     def draw(kind: str, T: int, beta_start: float, beta_end: float) -> Picture:
         T, beta_end, note = sensible(kind, T, beta_start, beta_end)
         ends = {} if kind == "cosine" else {"beta_start": beta_start, "beta_end": beta_end}
         schedule = NoiseSchedule.from_settings({"kind": kind, "n_steps": T, **ends})
-        times = torch.linspace(0, T - 1, N_IMAGES).round().long()
-        xt = DenoiseDiffusion(nn.Identity(), schedule=schedule).q_sample(x0, times, eps)
+        times = torch.linspace(0, T - 1, min(T, N_IMAGES)).round().long()
+        shape = (len(times), *image.shape)
+        xt = DenoiseDiffusion(nn.Identity(), schedule=schedule).q_sample(image.expand(shape), times, eps.expand(shape))
         return noted(plot.draw(schedule, times.tolist(), xt, float(prior_bits(schedule, image[None]))), note)
 
     return Panel(
@@ -41,8 +42,8 @@ def show_schedule(image: Tensor | None = None) -> Panel:
         draw,
         kind=choice("schedule", ("linear", "quadratic", "sigmoid", "cosine")),
         T=stops("T", T_STOPS, 1000),
-        beta_start=log_slider("beta_start", -6, -1, 1e-4),
-        beta_end=log_slider("beta_end", -5, -0.05, 0.02),
+        beta_start=log_slider("beta_start", -6, -1, ENDS[0]),
+        beta_end=log_slider("beta_end", -5, -0.05, ENDS[1]),
     )
 
 
@@ -52,7 +53,8 @@ def sensible(kind: str, T: int, beta_start: float, beta_end: float) -> tuple[int
     if T < 2:
         notes.append(f"T must be at least 2, or there is no way from start to end; got {T}. Shown instead: T = 2.")
     if kind == "cosine":
-        notes.append(f"cosine takes no beta_start and beta_end; got {beta_start:.1e} and {beta_end:.1e}. Not used.")
+        if (beta_start, beta_end) != ENDS:
+            notes.append(f"cosine takes no beta_start and beta_end; {beta_start:.1e} and {beta_end:.1e} are not used.")
     elif beta_end < beta_start:
         notes.append(
             f"beta_end must not be below beta_start; got {beta_end:.1e} below {beta_start:.1e}. "
@@ -97,10 +99,12 @@ def show_xt(drawn: Tensor | None = None) -> Panel:
             f"{name} image {index} with noise {seed} at t = {t} of {diffusion.n_steps}, signal-to-noise "
             f"{snr_db:.1f} dB: x_0, eps, x_t = {signal:.3f} x_0 + {noise:.3f} eps, and x_t after {t + 1} small steps"
         )
-        return noted(xt_picture(x0, eps, xt, chain[t], f"{signal:.2f} x_0 + {noise:.2f} eps", alt), note)
+        return noted(
+            xt_picture(x0, eps, xt, chain[t], f"{signal:.2f} x_0 + {noise:.2f} eps, {snr_db:.0f} dB", alt), note
+        )
 
     return Panel(
-        "Can you tell x_t made in one shot from x_t made by many small steps? When does the image disappear?",
+        "When does the image disappear? And is x_t after many small steps noisier than x_t in one shot?",
         draw,
         name=choice("data set", names),
         index=slider("image", 0, 7, 0),

@@ -10,7 +10,7 @@ from ddpm_lesson.bound import loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.panels.core import Panel, choice, slider, stops
-from ddpm_lesson.plots import LossWeights, NoiseCurve, NoiseCurves, Picture, Weighting, x0_guess_picture
+from ddpm_lesson.plots import LossWeights, NoiseCurve, NoiseCurves, Picture, Weighting, noted, x0_guess_picture
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import KINDS, NoiseSchedule
 
@@ -28,12 +28,12 @@ def show_loss_weights() -> Panel:
     plots = {"eps": LossWeights("eps"), "x0": LossWeights("x0")}
 
     def draw(kind: str, T: int, sigma: str, unit: str, t: int) -> Picture:
-        if t >= T:
-            raise ValueError(f"t must lie below T, here {T}; got {t}")
+        note = f"t must be at most T - 1 = {T - 1}; got {t}. Shown instead: t = {T - 1}." if t >= T else ""
         schedule = NoiseSchedule.from_settings({"kind": kind, "n_steps": T}).to(torch.float64)
         scale = schedule.snr if unit == "x0" else torch.ones(T, dtype=torch.float64)
         bound, simple = weighting(loss_weights(schedule, sigma) * scale), weighting(scale)
-        return plots[unit].draw(bound, simple, t, f"schedule {kind}, T = {T}, sigma^2 = {sigma}")
+        what = f"schedule {kind}, T = {T}, sigma^2 = {sigma}"
+        return noted(plots[unit].draw(bound, simple, min(t, T - 1), what), note)
 
     return Panel(
         "Which steps does the bound care about most, and what changes when the weight is dropped?",

@@ -76,19 +76,19 @@ def faded(shown: Picture) -> Picture:
 
 
 def noted(shown: Picture, note: str) -> Picture:
-    """A picture with a note written across its top and put in front of its words; the picture itself without a note."""
+    """A picture with a note above it and in front of its words; the picture itself without a note."""
     if not note:
         return shown
     image = shown.image()
     scale = image.width / shown.width
     font, margin = ImageFont.load_default(size=14 * scale), round(8 * scale)
     lines = wrapped(note, font, image.width - 3 * margin)
-    draw = ImageDraw.Draw(image)
-    _, _, _, bottom = draw.multiline_textbbox((2 * margin, margin), lines, font, spacing=4 * scale)
-    draw.rectangle((0, 0, image.width, bottom + margin), "#fff4d6")
-    draw.rectangle((0, 0, margin // 2, bottom + margin), ORANGE)
+    height = 2 * margin + round(20 * scale) * (lines.count("\n") + 1)
+    banner = Image.new("RGB", (image.width, height), "#fff4d6")
+    draw = ImageDraw.Draw(banner)
+    draw.rectangle((0, 0, margin // 2, height), ORANGE)
     draw.multiline_text((2 * margin, margin), lines, "#1a1a1a", font, spacing=4 * scale)
-    return picture(image, f"{note} {shown.alt}", scale)
+    return picture(stacked(banner, image), f"{note} {shown.alt}", scale)
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

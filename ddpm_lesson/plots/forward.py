@@ -32,7 +32,6 @@ class SchedulePlot:
         self.curves = [curve_axes(a, *labels) for a, labels in zip(axes, SCHEDULE_AXES, strict=True)]
         for a, values in zip(axes, series(reference), strict=True):
             a.plot(*thinned(values), color=GREY, linewidth=1, linestyle="--")
-        axes[1].text(0.97, 0.95, "dashed: the paper's", color=GREY, fontsize=9, ha="right", va="top")
         self.verdict = figure.text(0.065, 0.93, "", fontsize=11, weight="bold")
         self.live = LiveFigure(figure, [*self.curves, self.verdict])
 
@@ -60,8 +59,8 @@ class SchedulePlot:
 
 SCHEDULE_AXES = (
     ("beta", (1e-6, 1.2), "log"),
-    ("alpha_bar", (-0.03, 1.03), "linear"),
-    ("signal-to-noise in dB", (-65, 65), "linear"),
+    ("alpha_bar  (dashed: the paper's)", (-0.03, 1.03), "linear"),
+    ("signal-to-noise in dB", (-95, 65), "linear"),
 )
 
 
@@ -89,7 +88,7 @@ def verdict(bits: float) -> str:
     """What L_T means for sampling, in words."""
     if bits < 1e-4:
         return "the end is noise, and sampling may start from noise"
-    if bits < 1e-2:
+    if bits < 3e-3:
         return "the end is almost noise, a trace of the image is left"
     return "the end still shows the image, noise is a wrong start for sampling"
 
@@ -122,7 +121,9 @@ def xt_picture(x0: Tensor, eps: Tensor, one_shot: Tensor, chain: Tensor, caption
     return picture(contact_sheet(["x_0", "eps", caption, "x_t step by step"], {"": images}), alt)
 
 
-def noise_strip(rows: dict[str, Tensor], times: Sequence[int], alt: str) -> Picture:
+def noise_strip(rows: dict[str, Tensor], times: Sequence[int]) -> Picture:
     """Images drowning in noise: a row for each name, (len(times), C, H, W), a column for each time."""
     pictures = {name: [thumbnail(x, 144) for x in xs] for name, xs in rows.items()}
-    return picture(contact_sheet([f"t = {t}" for t in times], pictures, gap=10), alt, SCALE)
+    captions = [f"t = {t}" for t in times]
+    alt = f"Images on their way into noise, at {', '.join(captions)}; a row each for {', '.join(rows)}"
+    return picture(contact_sheet(captions, pictures, gap=10), alt, SCALE)

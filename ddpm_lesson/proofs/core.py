@@ -22,8 +22,8 @@ class Proof(NamedTuple):
 
     def _repr_markdown_(self) -> str:
         if self.holds:
-            return f"✓ **({self.number}) holds**: {self.how}, largest error within {self.tolerance:.0e}"
-        return f"✗ **({self.number}) does not hold**: {self.how}, error {self.error:.2g}, {self.tolerance:.0e} allowed"
+            return f"✓ **({self.number}) holds**: {self.how}, largest error within {self.tolerance:.2g}"
+        return f"✗ **({self.number}) does not hold**: {self.how}, error {self.error:.2g}, {self.tolerance:.2g} allowed"
 
 
 class Equation(NamedTuple):
@@ -83,7 +83,7 @@ class Ledger(tuple[Proof, ...]):
                 f"${p.statement}$",
                 p.how,
                 f"{p.error:.1e}",
-                f"{p.tolerance:.0e}",
+                f"{p.tolerance:.2g}",
                 "✓" if p.holds else "✗",
             )
             for p in self

@@ -9,7 +9,7 @@ from torch import nn
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
 from ddpm_lesson.bound import loss_weights
 from ddpm_lesson.mixture import ExactNoise, GaussianMixture
-from tests.panels.shown import message, shown
+from tests.panels.shown import shown
 
 DATA = GaussianMixture([1, 2], [-0.5, 0.6], [0.2, 0.1])
 
@@ -58,7 +58,6 @@ def test_every_control_changes_picture_and_words_but_not_the_size(name, control,
     before, before_alt = shown(panel)
     panel.controls[control].value = CONTROLS[name][control]
     after, after_alt = shown(panel)
-    assert message(panel) is None
     assert after.size == before.size
     assert after.tobytes() != before.tobytes()
     assert after_alt != before_alt
@@ -81,12 +80,14 @@ def test_weights_of_x0_errors_are_the_ratio_of_signal_to_noise():
     assert f"and {float(snr[50]):.2g}; t = 1" in shown(panel)[1]
 
 
-def test_a_t_beyond_T_is_refused_in_a_sentence():
+def test_a_t_beyond_T_is_taken_for_the_last_one_and_said_so():
     panel = panels.show_loss_weights()
     panel.controls["T"].value = 20
-    assert "t must lie below T, here 20; got 50" in message(panel)
+    _, alt = shown(panel)
+    assert alt.startswith("t must be at most T - 1 = 19; got 50. Shown instead: t = 19. Weights of the squared error")
+    assert "t = 1 .. 19 hold 100.0% of the weight in the bound, 100.0% in L_simple" in alt
     panel.controls["t"].value = 5
-    assert message(panel) is None
+    assert shown(panel)[1].startswith("Weights of the squared error")
 
 
 def test_guess_is_asked_for_once_a_time_and_seed(guesses, network):

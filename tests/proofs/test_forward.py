@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_lesson.proofs import prove
-from ddpm_lesson.proofs.forward import short_diffusion
+from ddpm_lesson.proofs.forward import end_bits, short_diffusion
 
 ALPHA, ALPHA_BAR = short_diffusion().alpha, short_diffusion().alpha_bar
 PLANTED = {
@@ -19,12 +19,14 @@ PLANTED = {
     "noise over signal": ("3.3", lambda alpha_bar: 10 * torch.log10((1 - alpha_bar) / alpha_bar)),
     "t for t - 1": ("3.4", lambda T, t: 1e-4 + (0.02 - 1e-4) * t / (T - 1)),
     "T for T - 1": ("3.4", lambda T, t: 1e-4 + (0.02 - 1e-4) * (t - 1) / T),
-    "second order forgotten": ("3.5", lambda T, start, end: -T * (start + end) / 2),
-    "square of the mean": ("3.5", lambda T, start, end: -T * ((start + end) / 2 + ((start + end) / 2) ** 2 / 2)),
+    "second order forgotten": ("3.5", lambda T, mean, mean_square: -T * mean),
+    "square of the mean": ("3.5", lambda T, mean, mean_square: -T * (mean + mean**2 / 2)),
     "cosine without its square": ("3.6", lambda u, s: torch.cos((u + s) / (1 + s) * math.pi / 2)),
     "cosine without its offset": ("3.6", lambda u, s: torch.cos(u * math.pi / 2) ** 2),
-    "nats for bits": ("3.7", lambda power, a: 0.5 * (a * power - a - math.log1p(-a))),
-    "data of power 1": ("3.7", lambda power, a: -0.5 * math.log1p(-a) / math.log(2)),
+    "nats for bits": ("3.7", lambda x0, a: end_bits(x0, a) * math.log(2)),
+    "data of power 1": ("3.7", lambda x0, a: -0.5 * math.log1p(-a) / math.log(2)),
+    "sum for mean": ("3.7", lambda x0, a: end_bits(x0 * x0.numel() ** 0.5, a)),
+    "mean for mean square": ("3.7", lambda x0, a: end_bits(x0.mean(), a)),
     "power for amplitude": ("3.8", lambda snr_db, scale: snr_db + 10 * math.log10(scale)),
     "scale without effect": ("3.8", lambda snr_db, scale: snr_db),
 }
