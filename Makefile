@@ -15,7 +15,7 @@ COLAB_PYTHON ?= $(call find_python,3.12)
 NEWEST := .venv-newest
 NEWEST_PYTHON ?= $(call find_python,3.13)
 
-.PHONY: lab test unit notebooks-test lint notebooks colab colab-test newest-test clean
+.PHONY: lab test unit notebooks-test lint notebooks book screenshots colab colab-test newest-test clean
 
 lab: $(VENV)/lab.done
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
@@ -34,6 +34,12 @@ notebooks-test: $(VENV)/test.done
 
 notebooks: $(VENV)/test.done # run every notebook from top to bottom and store one clean run
 	$(BIN)/python tools/run_notebooks.py
+
+book: $(VENV)/test.done # the notebooks as pages to read without a kernel, in book/
+	$(BIN)/python -m tools.book
+
+screenshots: $(VENV)/test.done # NOTEBOOKS=03_forward_noising: how they look in JupyterLab, light and dark
+	$(BIN)/python -m tools.screenshots $(NOTEBOOKS)
 
 colab: $(VENV)/test.done # REPO=owner/name TAG=v1.0: badge and installing cell into every notebook; REMOVE=1: out again
 	@$(BIN)/python tools/colab.py $(if $(REMOVE),--remove,'--repo=$(REPO)' '--tag=$(TAG)')

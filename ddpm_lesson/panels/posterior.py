@@ -17,7 +17,7 @@ def show_posterior(schedule: NoiseSchedule) -> Panel:
     """
     diffusion, plot = DenoiseDiffusion(nn.Identity(), schedule=schedule), PosteriorPlot()
     return Panel(
-        "x_0 is known and x_t is seen. Where was x_{t-1}, and whom does the answer believe: x_0 or x_t?",
+        "x_0 is known and x_t is seen. Where was x one step earlier, and whom does the answer believe, x_0 or x_t?",
         lambda x0, xt, t: plot.draw(posterior_parts(diffusion, x0, xt, t), x0, xt, t),
         x0=slider("x_0", -2.0, 2.0, 1.2, 0.1),
         xt=slider("x_t", -2.5, 2.5, -1.0, 0.1),

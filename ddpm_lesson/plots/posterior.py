@@ -136,7 +136,7 @@ class StepBackPlot:
     def __init__(self, data: GaussianMixture, schedule: NoiseSchedule):
         self.data, self.schedule = data, schedule
         figure = Figure(figsize=(WIDTH, 3.7))
-        left, right = figure.add_axes((0.02, 0.24, 0.46, 0.62)), figure.add_axes((0.52, 0.24, 0.46, 0.62))
+        left, right = figure.add_axes((0.02, 0.24, 0.46, 0.68)), figure.add_axes((0.52, 0.24, 0.46, 0.68))
         left.set(xlim=(-3, 3), ylim=(-0.2, 1.12), xlabel="$x_{t-1}$", yticks=[])
         left.axhline(0, color=GREY, linewidth=0.8)
         right.set(xlim=(-4, 4), ylim=(0, 1.0), yticks=[])

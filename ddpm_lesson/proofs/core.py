@@ -1,7 +1,10 @@
 """What every proof shares: an equation has a number, a statement, and a function that tells how wrong it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from ddpm_lesson.plots import markdown_table
 
@@ -69,6 +72,11 @@ def prove(number: str, **formula: Any) -> Proof:
         raise ValueError(f"number must be one of {', '.join(EQUATIONS)}; got {number!r}")
     _, statement, how, tolerance, error = EQUATIONS[number]
     return Proof(number, statement, how, float(error(**formula)), tolerance)
+
+
+def worst(errors: Iterable[Tensor | float]) -> float:
+    """The largest absolute value among numbers and tensors; NaN if there is one, which no tolerance admits."""
+    return float(torch.cat([torch.as_tensor(e, dtype=torch.float64).abs().flatten() for e in errors]).max())
 
 
 class Ledger(tuple[Proof, ...]):

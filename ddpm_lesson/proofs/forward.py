@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.bound import NATS_PER_BIT, prior_bits
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs.core import equation
+from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -38,12 +38,12 @@ def chain_against_one_shot(formula: Callable[[Tensor, Tensor], tuple[Tensor, Ten
     Ho et al. 2020, Eqs. 2 and 4. The share, 84.1 % for a Gaussian, sees a wrong shape.
     """
     x0 = torch.full((N_DRAWS, 1), 0.8)
-    worst = 0.0
+    errors = []
     for t, xt in enumerate(forward_steps(short_diffusion(), x0, torch.Generator().manual_seed(0))):
         mean, var = formula(torch.tensor([[0.8]]), torch.tensor([t]))
         share = (xt < mean + var.sqrt()).double().mean() - torch.special.ndtr(torch.ones(()).double())
-        worst = max(worst, *(abs(float(error)) for error in (xt.mean() - mean, xt.var() - var, share)))
-    return worst
+        errors += [abs(float(error)) for error in (xt.mean() - mean, xt.var() - var, share)]
+    return worst(errors)
 
 
 def preserved(var0: float, alpha_bar: Tensor) -> Tensor:
@@ -60,13 +60,13 @@ def preserved(var0: float, alpha_bar: Tensor) -> Tensor:
 def variance(formula: Callable[[float, Tensor], Tensor] = preserved) -> float:
     """Var[x_t] = alpha_t Var[x_{t-1}] + beta_t, step after step, for data of variance 0.25, 1 and 4."""
     schedule = NoiseSchedule.linear().to(torch.float64)
-    worst = 0.0
+    errors = []
     for var0 in (0.25, 1.0, 4.0):
         var, expected = var0, formula(var0, schedule.alpha_bar)
         for t, beta in enumerate(schedule.beta.tolist()):
             var = (1 - beta) * var + beta
-            worst = max(worst, abs(var - float(expected[t])))
-    return worst
+            errors.append(abs(var - float(expected[t])))
+    return worst(errors)
 
 
 def decibels(alpha_bar: Tensor) -> Tensor:
@@ -84,14 +84,14 @@ def signal_to_noise(formula: Callable[[Tensor], Tensor] = decibels) -> float:
     """Power of the two parts of x_t, measured on draws of x0 with power 1, in dB."""
     diffusion, generator = short_diffusion(), torch.Generator().manual_seed(0)
     x0 = torch.randn(N_DRAWS, 1, generator=generator).sign()
-    worst = 0.0
+    errors = []
     for t in range(diffusion.n_steps):
         batch_t = torch.full((N_DRAWS,), t)
         signal = diffusion.q_sample(x0, batch_t, torch.zeros_like(x0))
         noise = diffusion.q_sample(x0, batch_t, torch.randn(x0.shape, generator=generator)) - signal
         measured = 10 * math.log10(float(signal.square().mean() / noise.square().mean()))
-        worst = max(worst, abs(measured - float(formula(diffusion.alpha_bar[t]))))
-    return worst
+        errors.append(abs(measured - float(formula(diffusion.alpha_bar[t]))))
+    return worst(errors)
 
 
 def linear_beta(T: int, t: int) -> float:
@@ -112,7 +112,7 @@ def linear(formula: Callable[[int, int], float] = linear_beta) -> float:
         expected = np.array([formula(T, t) for t in range(1, T + 1)])
         for beta in (np.linspace(1e-4, 0.02, T), NoiseSchedule.linear(T).to(torch.float64).beta.numpy()):
             errors.append(np.abs(beta - expected).max())
-    return max(errors)
+    return worst(errors)
 
 
 def log_end(T: int, mean_beta: float, mean_square: float) -> float:
@@ -132,7 +132,7 @@ def product_of_many_steps(formula: Callable[[int, float, float], float] = log_en
     for T, beta_end in ((1000, 0.02), (4000, 0.005), (1000, 0.01)):
         beta = np.linspace(1e-4, beta_end, T)
         errors.append(abs(math.log(np.prod(1 - beta)) - formula(T, beta.mean(), (beta**2).mean())))
-    return max(errors)
+    return worst(errors)
 
 
 def cosine_f(u: Tensor, s: float) -> Tensor:
@@ -156,7 +156,7 @@ def cosine(formula: Callable[[Tensor, float], Tensor] = cosine_f) -> float:
         f0 = formula(torch.zeros(1, dtype=torch.float64), 0.008)
         errors.append(float((product - formula(u, 0.008) / f0).abs().max()))
         errors.append(abs(float(schedule.alpha_bar[-1] / product[-1]) - (1 - 0.999)))
-    return max(errors)
+    return worst(errors)
 
 
 def end_bits(x0: Tensor, alpha_bar: float) -> float:
@@ -174,13 +174,13 @@ def end_bits(x0: Tensor, alpha_bar: float) -> float:
 def end_of_the_chain(formula: Callable[[Tensor, float], float] = end_bits) -> float:
     """KL(q(x_T | x_0) || N(0, 1)) integrated on a grid for every value of x0 and averaged, and that of the package."""
     x0 = torch.tensor([[-1.0, 0.3, 0.9, 0.5]], dtype=torch.float64)
-    worst = 0.0
+    errors = []
     for schedule in (NoiseSchedule.linear(1000), NoiseSchedule.linear(100), NoiseSchedule.cosine(50)):
         alpha_bar = float(schedule.to(torch.float64).alpha_bar[-1])
         value = formula(x0, alpha_bar)
         integrated = sum(integrated_bits(x, alpha_bar) for x in x0[0].tolist()) / x0.numel()
-        worst = max(worst, abs(value - integrated), abs(value - float(prior_bits(schedule, x0))))
-    return worst
+        errors += [abs(value - integrated), abs(value - float(prior_bits(schedule, x0)))]
+    return worst(errors)
 
 
 def integrated_bits(x0: float, alpha_bar: float) -> float:
@@ -207,10 +207,10 @@ def scaled_data(formula: Callable[[float, float], float] = rescaled) -> float:
     diffusion, generator = DenoiseDiffusion(nn.Identity()), torch.Generator().manual_seed(0)
     x0 = torch.randn(N_DRAWS, 1, generator=generator).sign()
     t = torch.full((N_DRAWS,), 400)
-    worst = 0.0
+    errors = []
     for scale in (0.5, 1.0, 127.5):
         signal = diffusion.q_sample(scale * x0 + 3, t, torch.zeros_like(x0))
         noise = diffusion.q_sample(0 * x0, t, torch.randn(x0.shape, generator=generator))
         measured = 10 * math.log10(float(signal.var() / noise.var()))
-        worst = max(worst, abs(measured - formula(float(diffusion.schedule.snr_db[400]), scale)))
-    return worst
+        errors.append(abs(measured - formula(float(diffusion.schedule.snr_db[400]), scale)))
+    return worst(errors)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation
+from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -33,12 +33,6 @@ def moments(x: Tensor, density: Tensor) -> tuple[float, float]:
     mass = torch.trapezoid(density, x)
     mean = torch.trapezoid(density * x, x) / mass
     return float(mean), float(torch.trapezoid(density * (x - mean) ** 2, x) / mass)
-
-
-def largest(differences: Any) -> float:
-    """The largest absolute value of numbers; infinite if one of them is no number."""
-    worst = torch.as_tensor([abs(float(d)) for d in differences]).nan_to_num(torch.inf)
-    return float(worst.max())
 
 
 def diffusion_of(beta: Tensor) -> DenoiseDiffusion:
@@ -61,12 +55,12 @@ def symbolic(*expressions: Any) -> float:
     """How far expressions are from 0 for all values of their symbols; exactly 0.0 if sympy simplifies them to 0."""
     import sympy
 
-    worst = 0.0
+    errors = []
     for expression in expressions:
         left = sympy.simplify(expression)
         values = {s: sympy.Rational(k + 2, k + 5) for k, s in enumerate(sorted(left.free_symbols, key=str))}
-        worst = max(worst, abs(float(left.subs(values))) or float(left != 0))
-    return worst
+        errors.append(abs(float(left.subs(values))) or float(left != 0))
+    return worst(errors)
 
 
 def symbols(names: str) -> Any:
@@ -86,7 +80,7 @@ def reparameterisation(draw: Callable = lambda mean, std, eps: mean + std * eps)
         place = torch.searchsorted(x, draw(mean, std, eps)).clamp(1, len(mass)) - 1
         inside = draw(mean, std, eps) - x[place + 1]  # from the grid point to the draw
         errors.extend(mass[place] + inside * log_normal(x[place + 1], mean, std**2).exp() - torch.special.ndtr(eps))
-    return largest(errors)
+    return worst(errors)
 
 
 @equation("2.2", r"a\epsilon_1 + b\epsilon_2 \sim \mathcal{N}(0, a^2 + b^2)", "quadrature", 1e-10)
@@ -96,7 +90,7 @@ def sum_of_gaussians(var: Callable = lambda a, b: a**2 + b**2) -> float:
     for a, b in ((0.6, 0.8), (1.0, 0.2), (0.5, 1.5)):
         joint = log_normal(x, 0.0, a**2) + log_normal(total[:, None] - x, 0.0, b**2)
         errors.extend(torch.trapezoid(joint.exp(), x) - log_normal(total, 0.0, var(a, b)).exp())
-    return largest(errors)
+    return worst(errors)
 
 
 def one_step(x_prev: float, beta: float) -> tuple[float, float]:
@@ -126,7 +120,7 @@ def forward_step(formula: Callable = one_step) -> float:
         start = torch.full((100_000, 1), x_prev, dtype=torch.float64)
         (xt,) = forward_steps(diffusion_of(torch.tensor([beta])), start, generator)
         errors += standard_errors(xt, *formula(x_prev, beta))
-    return largest(errors)
+    return worst(errors)
 
 
 @equation(
@@ -143,7 +137,7 @@ def variance_of_a_step(var: Callable = lambda var_prev, beta: (1 - beta) * var_p
         for beta in (0.1, 0.5):
             step = log_normal(x[:, None], math.sqrt(1 - beta) * x, beta) + data.log_prob(x)
             errors.append(moments(x, torch.trapezoid(step.exp(), x))[1] - var(before, beta))
-    return largest(errors)
+    return worst(errors)
 
 
 @equation("2.5", r"\alpha_t(1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t", "algebra (sympy)", 1e-12)
@@ -173,7 +167,7 @@ def closed_form(formula: Callable = package_closed_form) -> float:
             eps = torch.randn(len(xt), dtype=torch.float64, generator=generator)
             xt = (1 - beta).sqrt() * xt + beta.sqrt() * eps
             errors += standard_errors(xt, *formula(x0, t, STEPS))
-    return largest(errors)
+    return worst(errors)
 
 
 @equation(
@@ -195,7 +189,7 @@ def bayes(rule: Callable = lambda likelihood, prior, evidence: likelihood * prio
         likelihood = log_normal(xt, math.sqrt(alpha) * x, beta).exp()
         prior, evidence = log_normal(x, mean[0], 1 - alpha_bar_prev).exp(), log_normal(xt, mean[1], 1 - alpha_bar).exp()
         errors.append((cut / torch.trapezoid(cut, x) - rule(likelihood, prior, evidence)).abs().max())
-    return largest(errors)
+    return worst(errors)
 
 
 @equation(
@@ -213,7 +207,7 @@ def likelihood_in_x_prev(
     for xt, beta in ((0.7, 0.05), (-1.2, 0.3), (0.1, 0.5)):
         numbers = moments(x, log_normal(xt, math.sqrt(1 - beta) * x, beta).exp())
         errors += [a - b for a, b in zip(numbers, formula(xt, 1 - beta, beta), strict=True)]
-    return largest(errors)
+    return worst(errors)
 
 
 def precision_weighted(m1: Any, v1: Any, m2: Any, v2: Any) -> tuple[Any, Any]:
@@ -271,7 +265,7 @@ def bayes_on_a_grid(x0: float, xt: float, t: int, beta: Tensor) -> tuple[float, 
 )
 def posterior_variance(var: Callable = package_var) -> float:
     """beta_tilde at many times; at the first step it is 0, because x_0 is given."""
-    return largest([var(0, STEPS), *(var(t, beta) - bayes_on_a_grid(x0, xt, t, beta)[1] for x0, xt, t, beta in CASES)])
+    return worst([var(0, STEPS), *(var(t, beta) - bayes_on_a_grid(x0, xt, t, beta)[1] for x0, xt, t, beta in CASES)])
 
 
 @equation(
@@ -284,7 +278,7 @@ def posterior_variance(var: Callable = package_var) -> float:
 def posterior_mean(mean: Callable = package_mean) -> float:
     """mu_tilde at many times; at the first step it is x_0, because x_0 is given."""
     errors = [mean(x0, xt, t, beta) - bayes_on_a_grid(x0, xt, t, beta)[0] for x0, xt, t, beta in CASES]
-    return largest([mean(0.5, -1.0, 0, STEPS) - 0.5, *errors])
+    return worst([mean(0.5, -1.0, 0, STEPS) - 0.5, *errors])
 
 
 def posterior_coefficients(alpha: Any, alpha_bar_prev: Any) -> tuple[Any, Any, Any]:
@@ -334,7 +328,7 @@ def variance_for_gaussian_data(var: Callable = gaussian_step_back) -> float:
         step = log_prev + log_normal(0.8, math.sqrt(1 - beta) * x, beta)
         errors.append(moments(x, step.exp())[1] - var(beta, alpha_bar_prev, s2))
     beta_tilde = float(posterior_coefficients(1 - 0.3, 0.5)[2])
-    return largest([*errors, var(0.3, 0.5, 0.0) - beta_tilde, var(0.3, 0.5, 1.0) - 0.3])
+    return worst([*errors, var(0.3, 0.5, 0.0) - beta_tilde, var(0.3, 0.5, 1.0) - 0.3])
 
 
 def step_entropy(prev: GaussianMixture, beta: float) -> float:
@@ -366,7 +360,7 @@ def entropy_bounds(bounds: Callable = gaussian_entropies) -> float:
         point = GaussianMixture([1.0], [math.sqrt(alpha_bar_prev)], [math.sqrt(1 - alpha_bar_prev)])  # x_0 = 1
         errors += [max(0.0, low - between), max(0.0, between - high), step_entropy(point, beta) - low]
         errors.append(step_entropy(GaussianMixture([1.0], [0.0], [1.0]), beta) - high)
-    return largest(errors)
+    return worst(errors)
 
 
 def averaged_posterior(x0_mean: float, x0_var: float, xt: float, t: int, beta: Tensor) -> tuple[float, float]:
@@ -392,7 +386,7 @@ def moments_of_the_step_back(formula: Callable = averaged_posterior) -> float:
         step = DATA.noised(alpha_bar_prev).prob(x) * log_normal(xt, math.sqrt(alpha) * x, beta).exp()
         claimed = formula(x0_mean, x0_var, xt, t, STEPS)
         errors += [a - b for a, b in zip(moments(x, step), claimed, strict=True)]
-    return largest(errors)
+    return worst(errors)
 
 
 @equation(
@@ -409,4 +403,4 @@ def best_gaussian(best: Callable = lambda mean, var: (mean, var)) -> float:
         log_fit = -0.5 * ((x - m) ** 2 / v + v.log() + math.log(2 * math.pi))
         torch.trapezoid(q.prob(x) * (q.log_prob(x) - log_fit), x).backward()
         errors += [m.grad, v.grad]
-    return largest(errors)
+    return worst(errors)

@@ -1,13 +1,15 @@
 """Proofs: what holds is said to hold, what does not is caught, and every equation of the lesson has one."""
 
+import math
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from ddpm_lesson.proofs import Proof, ledger, prove
-from ddpm_lesson.proofs.core import EQUATIONS, equation
+from ddpm_lesson.proofs.core import EQUATIONS, equation, worst
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -45,6 +47,17 @@ def test_error_within_the_tolerance_holds(error, holds):
     proof = Proof("9.9", "a = b", "algebra", error, 0.1)
     assert proof.holds is holds
     assert ("does not hold" in proof._repr_markdown_()) is not holds
+
+
+def test_nan_is_no_small_error():
+    assert worst([0.1, 0.3]) == 0.3
+    assert math.isnan(worst([0.1, math.nan, 0.3]))
+
+
+@pytest.mark.parametrize("number", ["3.1", "3.3", "3.5", "3.7"])
+def test_formula_that_gives_nan_does_not_hold(number):
+    nan = torch.tensor(math.nan)
+    assert not prove(number, formula=lambda *_: (nan, nan) if number == "3.1" else nan).holds
 
 
 def test_unknown_numbers_are_refused():
