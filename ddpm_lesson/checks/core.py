@@ -1,8 +1,9 @@
 """What every exercise shares: run the learner's function, and find the hint that fits the mistake."""
 
 import copy
+import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,30 +59,44 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
     if not callable(function):
         got = type(function).__name__
         return wrong(f"`{exercise.function}` must be your function itself, without parentheses; got a value ({got}).")
-    try:
-        results = [call(function, case) for case in exercise.cases]
-    except NotImplementedError:
-        return not_attempted(exercise)
-    except FAILURES as error:
-        return wrong(f"`{exercise.function}` stopped with {type(error).__name__}: {error}")
+    results = []
+    for case in exercise.cases:
+        try:
+            results.append(call(function, case))
+        except NotImplementedError:
+            return not_attempted(exercise)
+        except FAILURES as error:
+            where = f" (tried with {inputs(exercise, case)})" if inputs(exercise, case) else ""
+            return wrong(f"`{exercise.function}` stopped with {type(error).__name__}: {error}{where}")
     if all(result is None or result is ... for result in results):
         return not_attempted(exercise)
+    right = [call(exercise.solution, case) for case in exercise.cases]
     try:
-        answers = [as_tensors(result) for result in results]
+        answers = [as_tensors(result, like) for result, like in zip(results, right, strict=True)]
     except FAILURES:
         return wrong(f"`{exercise.function}` must return numbers or tensors; got {describe(results)}.")
-    return compare(exercise, answers)
+    return compare(exercise, answers, [as_tensors(result) for result in right])
 
 
-def compare(exercise: Exercise, answers: list[list[Tensor]]) -> CheckResult:
+def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> CheckResult:
     """Hold the learner's answers against the right ones, then against every known mistake."""
-    right = [as_tensors(call(exercise.solution, case)) for case in exercise.cases]
     if same(answers, right, exercise.tolerance):
         return CheckResult(True, None, f"**Right.** {exercise.consequence}")
     for mistake in exercise.mistakes:
         if same(answers, [as_tensors(call(mistake.function, case)) for case in exercise.cases], exercise.tolerance):
             return recognised(mistake)
     return wrong(difference(exercise, answers, right))
+
+
+def inputs(exercise: Exercise, case: tuple[Any, ...]) -> str:
+    """The arguments of a case that are plain numbers, by the names that the exercise gives them."""
+    names = inspect.signature(exercise.solution).parameters
+    return ", ".join(f"{name} = {value:g}" for name, value in zip(names, case, strict=False) if is_number(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a plain number, and no tensor."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def call(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
@@ -92,8 +107,15 @@ def call(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
         return function(*copy.deepcopy(case))
 
 
-def as_tensors(result: Any) -> list[Tensor]:
-    """A result, or each part of a tuple, as float64; numbers, lists, arrays and tensors of any kind."""
+def as_tensors(result: Any, like: Any = None) -> list[Tensor]:
+    """A result, or each part of a tuple, as float64; numbers, lists, arrays and tensors of any kind.
+
+    A list or tensor may stand for the tuple that ``like`` is, and a tuple of numbers for its tensor.
+    """
+    if isinstance(like, tuple) and isinstance(result, Sized) and len(result) == len(like):
+        result = tuple(result)
+    elif isinstance(like, Tensor) and isinstance(result, tuple):
+        result = torch.stack([torch.as_tensor(part) for part in result])
     parts = result if isinstance(result, tuple) else (result,)
     return [torch.as_tensor(part).detach().cpu().to(torch.float64) for part in parts]
 
@@ -118,7 +140,7 @@ def agree(x: Tensor, y: Tensor, tolerance: float) -> bool:
 def difference(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> str:
     """What is wrong with an answer that looks like no known mistake: number, shape, NaN, or how far off."""
     name = exercise.function
-    for answer, wanted in zip(answers, right, strict=True):
+    for case, answer, wanted in zip(exercise.cases, answers, right, strict=True):
         if len(answer) != len(wanted):
             return f"`{name}` must return {len(wanted)} value(s); got {len(answer)}."
         for x, y in zip(answer, wanted, strict=True):
@@ -128,8 +150,11 @@ def difference(exercise: Exercise, answers: list[list[Tensor]], right: list[list
                 return f"`{name}` returned NaN: look for 0 / 0, or the root or logarithm of a negative number."
             if not agree(x, y, exercise.tolerance):
                 i = int((x - y).abs().nan_to_num(torch.inf).argmax())
-                got, want = float(x.flatten()[i]), float(y.flatten()[i])
-                return f"`{name}` returned {got:.4g} where {want:.4g} is right, and it looks like no mistake we know."
+                where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
+                return (
+                    f"`{name}` returned {float(x.flatten()[i]):.4g} where {float(y.flatten()[i]):.4g} is right{where}, "
+                    "and it looks like no mistake we know."
+                )
     raise AssertionError("called for answers that are right")
 
 

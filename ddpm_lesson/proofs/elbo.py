@@ -12,18 +12,13 @@ from torch.distributions import Distribution, Laplace, MultivariateNormal, Norma
 from ddpm_lesson.bound import NATS_PER_BIT, gaussian_kl
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import ChainBound, GridChain, data_nodes, fitted_reverse, log_normal
-from ddpm_lesson.proofs.core import equation
+from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.proofs.quadrature import BENT, LINE, STRAIGHT, TWO_PEAKS, LatentModel, fit_gaussian, integral, kl
 from ddpm_lesson.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.from_betas([0.2, 0.3, 0.4, 0.5])  # the short chain of notebook 01
 X0 = torch.tensor([-1.4, -0.2, 0.9], dtype=torch.float64)
 LATENT_QS = [(0.88, 0.51), (0.0, 1.0), (1.0, 0.3), (-1.5, 0.7)]  # mean and std of q(z | x)
-
-
-def largest(*differences: Tensor | float) -> float:
-    """The largest absolute value among numbers and tensors; NaN stays NaN."""
-    return float(torch.cat([torch.as_tensor(d, dtype=torch.float64).abs().flatten() for d in differences]).max())
 
 
 def excess(*differences: Tensor | float) -> float:
@@ -57,7 +52,7 @@ def definition(log_ratio: Callable = lambda log_p, log_q: log_p - log_q) -> floa
     for p, q in pairs():
         log_p, log_q = p.log_prob(LINE), q.log_prob(LINE)
         errors.append(integral(log_p.exp() * log_ratio(log_p, log_q)) - kl_divergence(p, q))
-    return largest(*errors)
+    return worst([*errors])
 
 
 @equation(
@@ -75,7 +70,7 @@ def never_negative(below: Callable = lambda ratio: 1 - ratio) -> float:
         log_p, log_q = TWO_PEAKS.log_prob(line), q.log_prob(line)
         errors.append(torch.trapezoid(log_p.exp() * below((log_q - log_p).exp()), line))
         errors.append(excess(-torch.trapezoid(log_p.exp() * (log_p - log_q), line)))
-    return largest(*errors)
+    return worst([*errors])
 
 
 def kl_of_stds(mean1: float, std1: float, mean2: float, std2: float) -> float:
@@ -95,7 +90,7 @@ def between_gaussians(formula: Callable[..., float] = kl_of_stds) -> float:
     errors = []
     for m1, s1, m2, s2 in ((0.3, 0.8, -0.5, 1.4), (-0.5, 1.4, 0.3, 0.8), (1.0, 0.5, 1.0, 0.5), (2.0, 1.0, -1.0, 1.0)):
         errors.append(formula(m1, s1, m2, s2) - kl(log_normal(LINE, m1, s1**2), log_normal(LINE, m2, s2**2)))
-    return largest(*errors)
+    return worst([*errors])
 
 
 @equation(
@@ -112,7 +107,7 @@ def moment_matching(best: Callable = lambda p: (p.mean, math.sqrt(p.var))) -> fl
         for start in (-2.0, 0.0, 2.0):
             found = fit_gaussian(p, "forward", mean=start)
             errors += [found[0] - mean, found[1] - std]
-    return largest(*errors)
+    return worst([*errors])
 
 
 # Likelihood
@@ -137,7 +132,7 @@ def cross_entropy(combine: Callable = lambda cross_entropy, entropy: cross_entro
         losses = -log_normal(draws, mean, std**2)
         distance = (combine(losses.mean(), entropy) - kl(log_p, log_model)).abs()
         errors.append(excess(distance - 4 * losses.std() / math.sqrt(len(losses))))
-    return largest(*errors)
+    return worst([*errors])
 
 
 # One latent
@@ -162,7 +157,7 @@ def marginal(log_density: Callable = LatentModel.log_evidence) -> float:
         draws = BENT.log_likelihood(x, z).exp()
         distance = (draws.mean() - math.exp(log_density(BENT, x))).abs()
         errors.append(excess(distance - 4 * draws.std() / math.sqrt(len(draws))))
-    return largest(*errors)
+    return worst([*errors])
 
 
 def normal(x: float, var: float) -> float:
@@ -188,7 +183,7 @@ def jensen(lower: Callable = lambda w, weight: (weight * w.log()).sum()) -> floa
         weight = torch.rand(50, dtype=torch.float64, generator=generator)
         weight = weight / weight.sum()
         errors.append(excess(lower(w, weight) - (weight * w).sum().log()))
-    return largest(*errors)
+    return worst([*errors])
 
 
 def expected_log_ratio(log_joint: Tensor, log_q: Tensor, weight: Tensor) -> Tensor:
@@ -216,7 +211,7 @@ def lower_bound(elbo: Callable = expected_log_ratio) -> float:
         errors += [excess(elbo_by_nodes(model, x, *q, elbo) - model.log_evidence(x)) for q in LATENT_QS]
     posterior = x / (1 + noise2), math.sqrt(noise2 / (1 + noise2))
     errors.append(elbo_by_nodes(STRAIGHT, x, *posterior, elbo) - math.log(normal(x, 1 + noise2)))
-    return largest(*errors)
+    return worst([*errors])
 
 
 @equation(
@@ -233,7 +228,7 @@ def evidence(gap: Callable = LatentModel.gap) -> float:
         log_evidence = math.log(weight @ model.log_joint(x, z).exp())
         for q in LATENT_QS:
             errors.append(elbo_by_nodes(model, x, *q, expected_log_ratio) + gap(model, x, *q) - log_evidence)
-    return largest(*errors)
+    return worst([*errors])
 
 
 # A chain of latents
@@ -290,7 +285,7 @@ def forward_chain(combine: Callable = lambda log_steps: log_steps.sum(0)) -> flo
     for x in path.T:
         shifts = torch.cat((s.alpha[:1].sqrt() * x[0], torch.zeros(s.n_steps - 1)))
         joint.append(linear_chain(s.alpha.sqrt(), shifts, s.beta).log_prob(x[1:]))
-    return largest(combine(log_normal(path[1:], alpha.sqrt() * path[:-1], beta)) - torch.stack(joint))
+    return worst([combine(log_normal(path[1:], alpha.sqrt() * path[:-1], beta)) - torch.stack(joint)])
 
 
 @equation(
@@ -309,7 +304,7 @@ def reverse_chain(combine: Callable = lambda log_prior, log_steps: log_prior + l
         gains, shifts, vars = [*gains, high - low], [*shifts, low], [*vars, var]
     joint = linear_chain(torch.stack(gains), torch.stack(shifts), torch.stack(vars)).log_prob(path.flip(0).T)
     log_steps = torch.stack([log_normal(path[t], *reverse(path[t + 1], t)) for t in range(T)])
-    return largest(combine(log_normal(path[-1], 0.0, 1.0), log_steps) - joint)
+    return worst([combine(log_normal(path[-1], 0.0, 1.0), log_steps) - joint])
 
 
 @equation(
@@ -321,7 +316,7 @@ def reverse_chain(combine: Callable = lambda log_prior, log_steps: log_prior + l
 def chain_bound(bound: Callable = GridChain.direct_bound) -> float:
     """The bound never lies below the exact value, and is equal to it where the steps back are exact."""
     bent, exact = bent_chain(), exact_chain()
-    return largest(excess(bent.nll(X0) - bound(bent, X0)), bound(exact, X0) - exact.nll(X0))
+    return worst([excess(bent.nll(X0) - bound(bent, X0)), bound(exact, X0) - exact.nll(X0)])
 
 
 @equation(
@@ -333,7 +328,7 @@ def chain_bound(bound: Callable = GridChain.direct_bound) -> float:
 def chain_gap(gap: Callable = GridChain.gap) -> float:
     """Bound, exact value and gap, three integrals that share no step."""
     chain = bent_chain()
-    return largest(chain.direct_bound(X0) - chain.nll(X0) - gap(chain, X0))
+    return worst([chain.direct_bound(X0) - chain.nll(X0) - gap(chain, X0)])
 
 
 @equation(
@@ -352,7 +347,7 @@ def turned_step(log_step: Callable = lambda posterior, now, before: posterior + 
             posterior = (forward + before).log_softmax(0) - math.log(chain.dx)
             seen = (before > -20) & (now > -20)
             errors.append((log_step(posterior, now, before) - forward)[seen])
-    return largest(*errors)
+    return worst([*errors])
 
 
 @equation(
@@ -366,7 +361,7 @@ def cancellation(left_over: Callable = lambda log_q: log_q[-1] - log_q[0]) -> fl
     s, path = SCHEDULE.to(torch.float64), forward_path()
     log_q = log_normal(path[1:], s.alpha_bar[:, None].sqrt() * path[0], s.one_minus_alpha_bar[:, None])
     ratios = [log_q[i] - log_q[i - 1] for i in range(1, s.n_steps)]
-    return largest(left_over(log_q) - torch.stack(ratios).sum(0))
+    return worst([left_over(log_q) - torch.stack(ratios).sum(0)])
 
 
 @equation(
@@ -381,7 +376,7 @@ def telescoped(total: Callable = lambda bound: bound.L_T + bound.L_t[:, 1:].sum(
     value = total(bound_at_x0())
     draws = chain.sampled_bound(float(X0[0]), 100_000, torch.Generator().manual_seed(0))
     distance = (value[0] - draws.mean()).abs()
-    return largest(value - chain.direct_bound(X0), excess(distance - 4 * draws.std() / math.sqrt(len(draws))))
+    return worst([value - chain.direct_bound(X0), excess(distance - 4 * draws.std() / math.sqrt(len(draws)))])
 
 
 @lru_cache
@@ -407,4 +402,4 @@ def units(formula: Callable = lambda nats, dims: nats / (dims * NATS_PER_BIT)) -
         for table in (torch.full((256,), 1 / 256, dtype=torch.float64), p / p.sum()):
             nats = -dims * (table * table.log()).sum()
             errors.append(formula(float(nats), dims) + float((table * table.log2()).sum()))
-    return largest(*errors)
+    return worst([*errors])
