@@ -1,6 +1,5 @@
 """The one redraw path: what makes sense is drawn, what does not is explained, and the panel lives on."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
