@@ -1,6 +1,7 @@
 """Exercises of notebook 04: from one guess to another, the weight of the loss, the loss, and the step back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,6 +91,41 @@ check_predict_x0 = Exercise(
             "Write `(xt - ...) / ...` with brackets around the whole difference.",
         ),
         Mistake(
+            "only xt divided",
+            lambda xt, eps, alpha_bar: xt / alpha_bar**0.5 - (1 - alpha_bar) ** 0.5 * eps,
+            r"This looks like missing brackets: only `xt` is divided by $\sqrt{\bar\alpha_t}$.",
+            "The noise has to be taken away first. What is left is divided as a whole.",
+            "Write `(xt - ...)`, and divide this bracket.",
+        ),
+        Mistake(
+            "noise unscaled",
+            lambda xt, eps, alpha_bar: (xt - eps) / alpha_bar**0.5,
+            "This looks like `eps` taken away as it is, without its factor.",
+            "`eps` has variance 1. How much of it was mixed into `xt`?",
+            r"$x_t$ holds $\sqrt{1-\bar\alpha_t}\,\epsilon$: take that away.",
+        ),
+        Mistake(
+            "one minus the root",
+            lambda xt, eps, alpha_bar: (xt - (1 - alpha_bar**0.5) * eps) / alpha_bar**0.5,
+            r"This looks like $1-\sqrt{\bar\alpha_t}$ in front of the noise.",
+            "The *variances* of image and noise add up to 1. What follows for the factors?",
+            "Subtract first, then take the root: `(1 - alpha_bar) ** 0.5`.",
+        ),
+        Mistake(
+            "the other half",
+            lambda xt, eps, alpha_bar: (xt - alpha_bar**0.5 * eps) / (1 - alpha_bar) ** 0.5,
+            "This looks like the other half of (4.3), with the noise where the image was.",
+            "Which factor belongs to the image in the forward formula, and which to the noise?",
+            r"$\sqrt{1-\bar\alpha_t}$ goes with `eps`, and $\sqrt{\bar\alpha_t}$ divides.",
+        ),
+        Mistake(
+            "clipped",
+            lambda xt, eps, alpha_bar: ((xt - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5).clamp(-1, 1),
+            "This looks like the right answer, clipped to [-1, 1].",
+            "Images live there, but (4.3) does not know that.",
+            "Leave the `clamp` away: clipping is a step of its own, which the sampler takes.",
+        ),
+        Mistake(
             "forward again",
             lambda xt, eps, alpha_bar: alpha_bar**0.5 * xt + (1 - alpha_bar) ** 0.5 * eps,
             "This looks like the forward formula applied to `xt`: it adds noise once more.",
@@ -115,6 +151,29 @@ def mean_with(
         return front(b, a, a_bar) * (xt + sign * noise(b, a, a_bar) * eps)
 
     return mean
+
+
+def mean_after(product: Callable[[int, Tensor], Tensor]) -> Callable[[Tensor, Tensor, int, Tensor], Tensor]:
+    """A learner's mean, right but for alpha_bar, which is ``product(t, beta)``."""
+
+    def mean(xt: Tensor, eps: Tensor, t: int, beta: Tensor) -> Tensor:
+        return (xt - beta[t] / (1 - product(t, beta)).sqrt() * eps) / (1 - beta[t]).sqrt()
+
+    return mean
+
+
+def mean_with_bracket_slip(xt: Tensor, eps: Tensor, t: int, beta: Tensor) -> Tensor:
+    """1 / sqrt(alpha) reaches only the noise."""
+    b, a, a_bar = coefficients(t, beta)
+    return xt - b / (1 - a_bar).sqrt() * eps / a.sqrt()
+
+
+def mean_through_x0_wrapped(xt: Tensor, eps: Tensor, t: int, beta: Tensor) -> Tensor:
+    """Through x0 and the posterior, where alpha_bar[t - 1] is the last one at t = 0."""
+    b, a, a_bar = coefficients(t, beta)
+    before = (1 - beta).cumprod(0)[t - 1]
+    x0 = (xt - (1 - a_bar).sqrt() * eps) / a_bar.sqrt()
+    return (before.sqrt() * b * x0 + a.sqrt() * (1 - before) * xt) / (1 - a_bar)
 
 
 def one_over_root_alpha(b: Tensor, a: Tensor, a_bar: Tensor) -> Tensor:
@@ -167,7 +226,8 @@ check_mean_from_eps = Exercise(
         Mistake(
             "alpha for alpha_bar below",
             mean_with(one_over_root_alpha, lambda b, a, a_bar: b / (1 - a).sqrt()),
-            r"This looks like $1-\alpha_t$ below, where $1-\bar\alpha_t$ belongs.",
+            r"This looks like $1-\alpha_t$ below, where $1-\bar\alpha_t$ belongs, or (the same) like "
+            r"$\sqrt{\beta_t}$ times `eps`.",
             "The noise that is guessed is that of all steps so far, not that of the last one.",
             "Take the running product first: `alpha_bar = (1 - beta).cumprod(0)[t]`.",
         ),
@@ -198,6 +258,69 @@ check_mean_from_eps = Exercise(
             "This looks like the coefficients of step t - 1.",
             "In code the index t is the step itself: no shift is needed.",
             "Use `beta[t]`, and the product up to *and including* t.",
+        ),
+        Mistake(
+            "only the noise divided",
+            mean_with_bracket_slip,
+            r"This looks like missing brackets: $1/\sqrt{\alpha_t}$ reaches only the noise.",
+            "Python divides before it subtracts, and the whole bracket has to be divided.",
+            "Write `(xt - ... * eps) / alpha[t] ** 0.5`.",
+        ),
+        Mistake(
+            "multiplied instead of divided",
+            mean_with(lambda b, a, a_bar: a.sqrt(), right_noise),
+            r"This looks like a multiplication by $\sqrt{\alpha_t}$ where a division belongs.",
+            "The forward step dims the image; the step back has to make it brighter.",
+            "Divide by `alpha[t] ** 0.5`.",
+        ),
+        Mistake(
+            "the image at once",
+            mean_with(lambda b, a, a_bar: 1 / a_bar.sqrt(), lambda b, a, a_bar: (1 - a_bar).sqrt()),
+            r"This looks like $\hat x_0$, the answer to Exercise 1.",
+            "It jumps to the image at once. Here *one* step back is asked for.",
+            r"Without bars in front, and only $\beta_t/\sqrt{1-\bar\alpha_t}$ of the noise: (4.4).",
+        ),
+        Mistake(
+            "alpha for beta above",
+            mean_with(one_over_root_alpha, lambda b, a, a_bar: a / (1 - a_bar).sqrt()),
+            r"This looks like $\alpha_t$ in the numerator, where $\beta_t$ belongs.",
+            "A single step adds little noise, so it has little to take away.",
+            r"The numerator is $\beta_t = 1-\alpha_t$.",
+        ),
+        Mistake(
+            "product without t",
+            mean_after(lambda t, beta: torch.prod(1 - beta[:t])),
+            r"This looks like $\bar\alpha_t$ without its last factor $\alpha_t$.",
+            "`beta[:t]` ends *before* t.",
+            "Take `beta[: t + 1]`, or `(1 - beta).cumprod(0)[t]`.",
+        ),
+        Mistake(
+            "alpha_bar of the step before",
+            mean_after(lambda t, beta: (1 - beta).cumprod(0)[t - 1]),
+            r"This looks like $\bar\alpha_{t-1}$ where $\bar\alpha_t$ belongs (and at t = 0, the last of all).",
+            "(4.4) has no t - 1 in it.",
+            "Use `alpha_bar[t]`; index -1 means the last.",
+        ),
+        Mistake(
+            "wrapped round at t = 0",
+            mean_through_x0_wrapped,
+            "This looks right everywhere but at t = 0.",
+            "Which element is `alpha_bar[t - 1]` at t = 0?",
+            r"Index -1 is the *last*. Before the first step $\bar\alpha$ is 1; or use (4.4), which does without it.",
+        ),
+        Mistake(
+            "cumsum for cumprod",
+            mean_after(lambda t, beta: (1 - beta).cumsum(0)[t]),
+            r"This looks like the running *sum* of all $\alpha$.",
+            "Every step *multiplies* what is left of the image.",
+            "`cumprod` instead of `cumsum`.",
+        ),
+        Mistake(
+            "betas added up",
+            mean_after(lambda t, beta: 1 - beta.cumsum(0)[t]),
+            r"This looks like $\bar\alpha_t = 1 - (\beta_0 + \dots + \beta_t)$.",
+            r"It is nearly right while all $\beta$ are tiny. But can $\bar\alpha_t$ fall below 0?",
+            r"Multiply the $\alpha = 1-\beta$ of all steps.",
         ),
     ),
     consequence="This one line is the heart of sampling. The slip with the bar makes the step at "
@@ -263,13 +386,55 @@ check_loss_weight = Exercise(
         Mistake(
             "the posterior's variance",
             weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a_bar / a))),
-            r"This looks like the weight for the other choice, $\sigma_t^2 = \tilde\beta_t$.",
-            r"The task asks for $\sigma_t^2 = \beta_t$.",
-            r"Put $\sigma_t^2 = \beta_t$ into (4.7); one $\beta_t$ cancels.",
+            r"This looks like the weight for the other choice, $\sigma_t^2 = \tilde\beta_t$, or like "
+            r"$\bar\alpha_{t-1}$ where $\bar\alpha_t$ belongs.",
+            r"The task asks for $\sigma_t^2 = \beta_t$, and (4.7) has no t - 1 in it.",
+            r"Put $\sigma_t^2 = \beta_t$ into (4.7); one $\beta_t$ cancels, and `alpha_bar[t]` stays.",
+        ),
+        Mistake(
+            "no brackets below",
+            weight_with(lambda b, a, a_bar: b / 2 * a * (1 - a_bar)),
+            "This looks like missing brackets: only the 2 ends up below.",
+            "Python reads `b / 2 * a` as `(b / 2) * a`.",
+            "Put brackets around all that stands below: `beta[t] / (2 * ... * ...)`.",
+        ),
+        Mistake(
+            "the last factor above",
+            weight_with(lambda b, a, a_bar: b / (2 * a) * (1 - a_bar)),
+            r"This looks like a multiplication by $1-\bar\alpha_t$ where a division belongs.",
+            "Where does your bracket below end?",
+            r"Divide by all of $2\,\alpha_t\,(1-\bar\alpha_t)$.",
+        ),
+        Mistake(
+            "one step off",
+            lambda t, beta: weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a_bar)))(t - 1, beta),
+            "This looks like the weight of step t - 1.",
+            "In code the index t is the step itself.",
+            "Use index `t` everywhere.",
+        ),
+        Mistake(
+            "root below",
+            weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a_bar).sqrt())),
+            r"This looks like $\sqrt{1-\bar\alpha_t}$, not squared.",
+            "The root stands in (4.4). What becomes of it in the square of the distance?",
+            r"Squared, it is $1-\bar\alpha_t$.",
+        ),
+        Mistake(
+            "alpha for alpha_bar",
+            weight_with(lambda b, a, a_bar: b / (2 * a * (1 - a))),
+            r"This looks like $1-\alpha_t$ where $1-\bar\alpha_t$ belongs.",
+            "The last factor of (4.7) has a bar: it is about the noise of all steps so far.",
+            "Take the running product: `(1 - beta).cumprod(0)[t]`.",
+        ),
+        Mistake(
+            "beta cancelled twice",
+            weight_with(lambda b, a, a_bar: 1 / (2 * a * (1 - a_bar))),
+            r"This looks like the weight without any $\beta_t$.",
+            r"Above stands $\beta_t^2$, below $\sigma_t^2 = \beta_t$. What is left?",
+            r"One $\beta_t$ stays above.",
         ),
     ),
-    consequence="On the paper's schedule it falls from 0.27 at t = 1 to 0.0055 in the middle: the bound cares "
-    "fifty times as much about the first steps.",
+    consequence="Remember it: section 5 asks what happens when this number is left out.",
 )
 
 
@@ -277,7 +442,13 @@ check_loss_weight = Exercise(
 
 
 def toy_model(xt: Tensor, t: Tensor) -> Tensor:
-    """A noise predictor that depends on everything it is given."""
+    """A noise predictor that depends on everything it is given.
+
+    Raises:
+        ValueError: unless t holds one time an image.
+    """
+    if t.ndim != 1:
+        raise ValueError(f"eps_model wants t as it is, one time an image, shape ({len(xt)},); got {tuple(t.shape)}")
     return torch.tanh(1.3 * xt + 0.2) * (1 + over(t.float(), xt) / 5)
 
 
@@ -300,6 +471,22 @@ def loss_with(
 def forward_mix(x0: Tensor, eps: Tensor, a_bar: Tensor) -> Tensor:
     """Ho et al. 2020, Eq. 4."""
     return a_bar.sqrt() * x0 + (1 - a_bar).sqrt() * eps
+
+
+def loss_with_own_noise(eps_model: Any, x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The right loss, with noise drawn inside."""
+    return loss_with()(eps_model, x0, t, torch.randn_like(x0), alpha_bar)
+
+
+def loss_towards_xt(eps_model: Any, x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The network's answer compared with what it was shown."""
+    xt = forward_mix(x0, eps, over(alpha_bar[t], x0))
+    return F.mse_loss(eps_model(xt, t), xt)
+
+
+def loss_of_the_step_before(eps_model: Any, x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """alpha_bar[t - 1] in the mix, t told to the network."""
+    return F.mse_loss(eps_model(forward_mix(x0, eps, over(alpha_bar[t - 1], x0)), t), eps)
 
 
 def loss_without_reshape(eps_model: Any, x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -390,6 +577,62 @@ check_simple_loss = Exercise(
             "The Kullback-Leibler divergence of Gaussians gave *squares*.",
             "Square the difference before you take the mean.",
         ),
+        Mistake(
+            "coefficients swapped",
+            loss_with(mix=lambda x0, eps, a: (1 - a).sqrt() * x0 + a.sqrt() * eps),
+            "This looks like the two coefficients of the forward formula swapped.",
+            r"At small t, $\bar\alpha_t$ is nearly 1, and `xt` should be nearly `x0`.",
+            "`a.sqrt() * x0 + (1 - a).sqrt() * eps`.",
+        ),
+        Mistake(
+            "root forgotten on the image",
+            loss_with(mix=lambda x0, eps, a: a * x0 + (1 - a).sqrt() * eps),
+            r"This looks like the image multiplied by $\bar\alpha_t$, without the root.",
+            "Compare the image's factor with the forward formula.",
+            "`a.sqrt() * x0`.",
+        ),
+        Mistake(
+            "the step before",
+            loss_of_the_step_before,
+            r"This looks like $\bar\alpha_{t-1}$ in the mix.",
+            "In code the index t is the step itself, and at t = 0 index -1 is the last.",
+            "Use `alpha_bar[t]`.",
+        ),
+        Mistake(
+            "xt as the target",
+            loss_towards_xt,
+            "This looks like the network's answer compared with `xt`, which it has just been shown.",
+            "What was hidden in `xt`, for the network to find?",
+            "The target is the noise that you mixed in: `eps`.",
+        ),
+        Mistake(
+            "own noise",
+            loss_with_own_noise,
+            "This looks like a right loss for noise that you drew yourself.",
+            "The noise is given here, so that your loss can be checked.",
+            "Use the argument `eps`, both in the mix and as the target.",
+        ),
+        Mistake(
+            "one loss an image",
+            loss_with(reduce=lambda error: (error**2).flatten(1).mean(1)),
+            "This looks like one loss for each image, shape (B,).",
+            "A gradient step needs a single number.",
+            "Take the mean over the batch as well.",
+        ),
+        Mistake(
+            "a half in front",
+            loss_with(reduce=lambda error: 0.5 * (error**2).mean()),
+            "This looks like half of the loss.",
+            "The 1/2 of the divergence belongs to the weight, and the weight has been dropped.",
+            "The mean of the squares, with nothing in front.",
+        ),
+        Mistake(
+            "the norm, not its square",
+            loss_with(reduce=lambda error: error.norm()),
+            "This looks like the root of the sum of all squares.",
+            "(4.8) has a *squared* norm, and here the mean is asked for.",
+            "`(... ** 2).mean()`.",
+        ),
     ),
     consequence="That is all there is to training: `DenoiseDiffusion.loss` draws `t` and `eps`, and does this.",
 )
@@ -401,18 +644,31 @@ check_simple_loss = Exercise(
 def step_with(
     mean: Callable[..., Tensor] | None = None, noise: Callable[[Tensor, int], Any] | None = None
 ) -> Callable[..., Tensor]:
-    """A learner's step back: a mean, and what multiplies the fresh noise as a function of beta and t."""
+    """A learner's step back: a mean, and what multiplies the fresh noise as a function of the schedule and t."""
 
     def step(xt: Tensor, eps: Tensor, t: int, beta: Tensor, z: Tensor) -> Tensor:
-        scale = (noise or right_scale)(beta[t], t)
+        scale = (noise or right_scale)(beta, t)
         return (mean or check_mean_from_eps.solution)(xt, eps, t, beta) + scale * z
 
     return step
 
 
-def right_scale(b: Tensor, t: int) -> Any:
+def right_scale(beta: Tensor, t: int) -> Any:
     """sigma = sqrt(beta), and none at the last step."""
-    return b.sqrt() if t > 0 else 0.0
+    return beta[t].sqrt() if t > 0 else 0.0
+
+
+def posterior_std(beta: Tensor, t: int) -> Any:
+    """Root of the posterior's variance, 0 at t = 0."""
+    b, a, a_bar = coefficients(t, beta)
+    return (b * (1 - a_bar / a) / (1 - a_bar)).sqrt() if t > 0 else 0.0
+
+
+def with_wrong_mean(mistake: Mistake) -> Mistake:
+    """A step with the right noise on a mean that is wrong in a way known from Exercise 2."""
+    message = f"The fresh noise is right. The mean is wrong, as it may be in Exercise 2. {mistake.message}"
+    step = step_with(mean=mistake.function)
+    return replace(mistake, name=f"mean: {mistake.name}", function=step, message=message)
 
 
 check_reverse_step = Exercise(
@@ -422,64 +678,88 @@ check_reverse_step = Exercise(
         (numbers(4, 1, 2, 2, seed=1), numbers(4, 1, 2, 2, seed=2), 5, BETA, numbers(4, 1, 2, 2, seed=3)),
         (numbers(5, seed=4), numbers(5, seed=5), 0, BETA, numbers(5, seed=6)),
         (numbers(2, 3, seed=7), numbers(2, 3, seed=8), 2, BETA, numbers(2, 3, seed=9)),
+        (numbers(3, 2, seed=10), numbers(3, 2, seed=11), 1, BETA, numbers(3, 2, seed=12)),
     ],
     mistakes=(
         Mistake(
             "noise at the last step",
-            step_with(noise=lambda b, t: b.sqrt()),
+            step_with(noise=lambda beta, t: beta[t].sqrt()),
             "This looks right everywhere but at t = 0, where it still adds noise.",
             "After t = 0 nobody comes to remove the noise.",
             "Add `sigma * z` only if `t > 0`.",
         ),
         Mistake(
             "variance for std",
-            step_with(noise=lambda b, t: b if t > 0 else 0.0),
+            step_with(noise=lambda beta, t: beta[t] if t > 0 else 0.0),
             r"This looks like fresh noise multiplied by the variance $\beta_t$.",
             r"To get noise of variance $\beta_t$ from `z`, which has variance 1, multiply by ...?",
             "Multiply by `beta[t] ** 0.5`.",
         ),
         Mistake(
             "variance for std, and at the last step too",
-            step_with(noise=lambda b, t: b),
+            step_with(noise=lambda beta, t: beta[t]),
             r"This looks like fresh noise multiplied by the variance $\beta_t$, and added at t = 0 as well.",
             "Two things: which power of beta multiplies `z`, and what happens at the very last step?",
             "Multiply by `beta[t] ** 0.5`, and by nothing at t = 0.",
         ),
         Mistake(
             "no fresh noise",
-            step_with(noise=lambda b, t: 0.0),
+            step_with(noise=lambda beta, t: 0.0),
             "This looks like the mean alone.",
             "A step back is a *draw* from a Gaussian.",
             r"Add $\sqrt{\beta_t}\,z$ for t > 0.",
         ),
         Mistake(
             "the wrong end",
-            step_with(noise=lambda b, t: b.sqrt() if t == 0 else 0.0),
+            step_with(noise=lambda beta, t: beta[t].sqrt() if t == 0 else 0.0),
             "This looks like fresh noise at t = 0 only.",
             "t = 0 is the last step, the one without noise.",
             "Turn the condition round: noise if `t > 0`.",
         ),
         Mistake(
-            "alpha_bar for alpha in front",
-            step_with(mean=mean_with(lambda b, a, a_bar: 1 / a_bar.sqrt(), right_noise)),
-            r"This looks like $1/\sqrt{\bar\alpha_t}$ in front of the mean's bracket.",
-            "Is your `mean_from_eps` of Exercise 2 right?",
-            r"The factor in front is $1/\sqrt{\alpha_t}$.",
+            "the paper's t",
+            step_with(noise=lambda beta, t: beta[t].sqrt() if t > 1 else 0.0),
+            "This looks like no noise at t = 1, which would be right in the paper's count.",
+            "The paper counts from 1, code from 0. Which code index is the last step?",
+            "Code index 0 is the paper's step 1: noise if `t > 0`.",
+        ),
+        Mistake(
+            "noise unscaled",
+            step_with(noise=lambda beta, t: float(t > 0)),
+            "This looks like `z` added as it is.",
+            r"`z` has variance 1. Which variance should the fresh noise have?",
+            r"Multiply `z` by $\sigma_t = \sqrt{\beta_t}$.",
+        ),
+        Mistake(
+            "all the noise put back",
+            step_with(noise=lambda beta, t: (1 - (1 - beta).cumprod(0)[t]).sqrt() if t > 0 else 0.0),
+            r"This looks like $\sqrt{1-\bar\alpha_t}\,z$.",
+            "That is the noise of all steps so far. One step back adds the noise of one step.",
+            "Without the bar: `(1 - alpha[t]) ** 0.5`, which is `beta[t] ** 0.5`.",
+        ),
+        Mistake(
+            "noise inside the bracket",
+            step_with(noise=lambda beta, t: right_scale(beta, t) / (1 - beta[t]).sqrt()),
+            r"This looks like the fresh noise inside the bracket, divided by $\sqrt{\alpha_t}$ as well.",
+            "Mean first, then noise of exactly the variance that was asked for.",
+            "Close the bracket and divide before you add `sigma * z`.",
+        ),
+        Mistake(
+            "own noise",
+            lambda xt, eps, t, beta, z: step_with()(xt, eps, t, beta, torch.randn_like(xt)),
+            "This looks like noise that you drew yourself.",
+            "It would sample just as well. But here `z` is given, so that your step can be checked.",
+            "Use the argument `z`.",
         ),
         Mistake(
             "the posterior's variance",
-            lambda xt, eps, t, beta, z: check_mean_from_eps.solution(xt, eps, t, beta) + posterior_std(t, beta) * z,
+            step_with(noise=posterior_std),
             r"This looks like the other choice, $\sigma_t^2 = \tilde\beta_t$.",
             r"Here the task asks for $\sigma_t^2 = \beta_t$.",
-            "Multiply `z` by `beta[t] ** 0.5`.",
+            "The factor of `z` is `beta[t] ** 0.5`.",
         ),
+        *map(with_wrong_mean, check_mean_from_eps.mistakes),
     ),
     consequence="You have written Algorithm 2. The step without noise at the end is missing from quite a few "
     "implementations; look for it in the next one you read.",
 )
-
-
-def posterior_std(t: int, beta: Tensor) -> Tensor:
-    """Root of the posterior's variance, 0 at t = 0."""
-    b, a, a_bar = coefficients(t, beta)
-    return (b * (1 - a_bar / a) / (1 - a_bar)).clamp(min=0).sqrt() if t > 0 else torch.zeros(())

@@ -15,7 +15,7 @@ from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import KINDS, NoiseSchedule
 
 T_STOPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
-SHARE_STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+SHARE_STOPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 700, 900, 990, 998, 1000, 2000)
 
 
 def weighting(weight: Tensor) -> Weighting:

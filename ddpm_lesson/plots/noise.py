@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, LiveFigure, Picture, picture
@@ -21,7 +22,7 @@ class Weighting(NamedTuple):
     share: Tensor  # (T-1,) of the total weight that lies at or below t
 
 
-WEIGHT_LIMITS = {"eps": (1e-3, 1e3), "x0": (1e-6, 1e5)}
+WEIGHT_LIMITS = {"eps": (1e-3, 1e3), "x0": (1e-9, 1e5)}
 
 
 class LossWeights:
@@ -133,8 +134,11 @@ class NoiseCurve(NamedTuple):
         return float(((self.exact - self.learned) ** 2 * self.density).sum() / self.density.sum()) ** 0.5
 
 
+GUESS_SIDE, GUESS_GAP = 104, 10  # pixels
+
+
 def x0_guess_picture(x0: Tensor, xt: Tensor, x0_hat: Tensor, where: str) -> Picture:
-    """Images over their noisy versions over the guesses from there, with the error of each guess.
+    """Images over their noisy versions over the guesses from there, with the error of each guess below it.
 
     Args:
         x0, xt, x0_hat: (B, C, H, W) in [-1, 1]; what lies outside is cut off in the picture, not in the error.
@@ -142,11 +146,23 @@ def x0_guess_picture(x0: Tensor, xt: Tensor, x0_hat: Tensor, where: str) -> Pict
     """
     errors = (x0_hat - x0).flatten(1).square().mean(1).sqrt().tolist()
     rows = {"x_0": x0, "x_t": xt, "x0_hat": x0_hat}
-    pictures = {name: [thumbnail(x, 104) for x in images] for name, images in rows.items()}
-    sheet = contact_sheet([f"RMSE {error:.2f}" for error in errors], pictures, gap=10)
+    pictures = {name: [thumbnail(x, GUESS_SIDE) for x in images] for name, images in rows.items()}
+    sheet = contact_sheet([""] * len(x0), pictures, gap=GUESS_GAP)
+    sheet = captioned_below(sheet, [f"RMSE {error:.2f}" for error in errors])
     mean = float((x0_hat - x0).square().mean().sqrt())
     alt = f"{len(x0)} images, their noisy versions and the guesses of the images, {where}: RMSE of all {mean:.3f}"
     return picture(sheet, alt)
+
+
+def captioned_below(sheet: Image.Image, captions: Sequence[str]) -> Image.Image:
+    """A contact sheet of guesses with its captions under the last row, instead of the empty line over the first."""
+    font = ImageFont.load_default(size=18)
+    higher = ImageOps.expand(sheet.crop((0, 24, *sheet.size)), (0, 0, 0, 24), "white")  # the line at the top is empty
+    draw = ImageDraw.Draw(higher)
+    for i, caption in enumerate(captions):
+        x = sheet.width - (len(captions) - i) * (GUESS_SIDE + GUESS_GAP) + GUESS_SIDE // 2
+        draw.text((x, sheet.height - 16), caption, "black", font, anchor="mm")
+    return higher
 
 
 def amplification_picture(snr: Tensor) -> Picture:

@@ -52,7 +52,7 @@ def test_no_two_mistakes_look_alike(exercise):
     def answers(function):
         return [as_tensors(call(function, case)) for case in exercise.cases]
 
-    assert len({m.name for m in exercise.mistakes}) == len(exercise.mistakes) >= 7
+    assert len({m.name for m in exercise.mistakes}) == len(exercise.mistakes) >= 13
     for one, other in combinations(exercise.mistakes, 2):
         assert not same(answers(one.function), answers(other.function), 10 * exercise.tolerance), (one.name, other.name)
 
@@ -82,11 +82,23 @@ def test_solutions_agree_with_the_package():
         torch.testing.assert_close(weight, loss_weights(schedule)[t], atol=0, rtol=1e-5)
 
 
-def test_consequence_of_the_weight_is_true():
-    weights = loss_weights(NoiseSchedule.linear())
-    assert f"{float(weights[1]):.2f}" == "0.27"
-    assert f"{float(weights[500]):.4f}" == "0.0055"
-    assert 45 < float(weights[1] / weights[500]) < 55
+def test_every_wrong_mean_of_exercise_2_is_known_in_exercise_5():
+    def paper_count(xt, eps, t, beta, z):
+        mean = check_mean_from_eps.solution(xt, eps, t, beta)
+        return mean + beta[t] ** 0.5 * z if t > 1 else mean
+
+    assert check_reverse_step(paper_count).misconception == "the paper's t"
+    names = {mistake.name for mistake in check_reverse_step.mistakes}
+    assert {f"mean: {mistake.name}" for mistake in check_mean_from_eps.mistakes} <= names
+
+
+def test_toy_model_wants_one_time_an_image():
+    def reshaped(eps_model, x0, t, eps, alpha_bar):
+        return check_simple_loss.solution(lambda xt, t: eps_model(xt, t.view(-1, 1, 1, 1)), x0, t, eps, alpha_bar)
+
+    result = check_simple_loss(reshaped)
+    assert not result.passed
+    assert "one time an image, shape (4,); got (4, 1, 1, 1)" in result.message
 
 
 def x0_in_place(xt, eps, alpha_bar):

@@ -59,6 +59,17 @@ def test_divergences_in_the_words_are_those_of_the_picture():
     assert forward > 10 * reverse
 
 
+def test_words_say_where_the_area_continues_above_the_picture():
+    panel = panels.show_kl()
+    for mean, std, cut in (
+        (0.05, 1.1, ""),
+        (0.9, 0.35, "; p log(p / q) continues above the picture"),
+        (-0.2, 0.25, "; p log(p / q) and q log(q / p) continues above the picture"),
+    ):
+        panel.controls["mean"].value, panel.controls["std"].value = mean, std
+        assert shown(panel)[1].endswith("nats" + cut)
+
+
 def test_evidence_stays_and_elbo_and_gap_share_it():
     panel = panels.show_elbo_gap()
     pattern = r"= (-[\d.]+) nats, the sum of the ELBO, (-[\d.]+), and the gap, ([\d.]+)"

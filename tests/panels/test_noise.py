@@ -80,6 +80,18 @@ def test_weights_of_x0_errors_are_the_ratio_of_signal_to_noise():
     assert f"and {float(snr[50]):.2g}; t = 1" in shown(panel)[1]
 
 
+@pytest.mark.parametrize("sigma", ["beta", "posterior"])
+def test_on_the_cosine_schedule_the_last_step_has_nearly_all_the_weight(sigma):
+    panel = panels.show_loss_weights()
+    panel.controls["kind"].value = "cosine"
+    panel.controls["sigma"].value = sigma
+    panel.controls["t"].value = 998
+    weights = loss_weights(NoiseSchedule.from_settings({"kind": "cosine", "n_steps": 1000}).to(torch.float64), sigma)
+    share = float(weights[1:999].sum() / weights[1:].sum())
+    assert share < 0.03
+    assert f"t = 1 .. 998 hold {share:.1%} of the weight in the bound, 99.9% in L_simple" in shown(panel)[1]
+
+
 def test_a_t_beyond_T_is_taken_for_the_last_one_and_said_so():
     panel = panels.show_loss_weights()
     panel.controls["T"].value = 20

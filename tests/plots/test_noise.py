@@ -13,6 +13,7 @@ from ddpm_lesson.plots import (
     amplification_picture,
     bound_picture,
     samples_picture,
+    x0_guess_picture,
 )
 
 
@@ -62,3 +63,16 @@ def test_algorithms_stand_on_white_and_are_told_in_words():
     shown = algorithms_picture()
     assert drawn(shown).getpixel((1, 1)) == (255, 255, 255)  # legible in a dark theme too
     assert all(word in shown.alt for word in ("Training", "Sampling", "eps_theta", "none at t = 1"))
+
+
+def test_error_of_each_guess_stands_below_it_and_the_picture_cannot_show_what_is_beyond_its_range():
+    x0 = torch.zeros(3, 1, 8, 8)
+    far, clipped = (x0_guess_picture(x0, x0, torch.full_like(x0, value), "t = 5") for value in (3.0, 1.0))
+    assert "RMSE of all 3.000" in far.alt
+    one, other = drawn(far), drawn(clipped)
+    end = one.height - 34  # the captions and the gap over them
+    assert one.crop((0, 0, one.width, end)).tobytes() == other.crop((0, 0, one.width, end)).tobytes()
+    for column in range(3):
+        right = one.width - (2 - column) * 114 - 10
+        box = (right - 104, end, right, one.height)
+        assert one.crop(box).tobytes() != other.crop(box).tobytes()

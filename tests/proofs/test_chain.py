@@ -108,6 +108,19 @@ def test_no_gaussian_steps_back_have_a_lower_bound_than_the_fitted_ones():
     assert min(bounds[1:]) > bounds[0]
 
 
+def test_smallest_bound_is_not_the_highest_likelihood():
+    """Narrower steps than the best Gaussian ones, in the chain of notebook 01: a better model with a worse bound."""
+    schedule = NoiseSchedule.from_betas([0.2, 0.3, 0.4, 0.5])
+    fitted, (x0, weight) = fitted_reverse(schedule, DATA), data_nodes(DATA)
+    exact, bound = {}, {}
+    for factor in (1, 0.95):
+        chain = GridChain(schedule, lambda xt, t, factor=factor: (fitted(xt, t)[0], factor * fitted(xt, t)[1]))
+        exact[factor], bound[factor] = float(weight @ chain.nll(x0)), float(weight @ chain.direct_bound(x0))
+    assert exact[0.95] < exact[1]
+    assert bound[0.95] > bound[1]
+    assert (exact[0.95], bound[0.95]) == pytest.approx((0.968, 1.051), abs=5e-4)  # as the notebook says
+
+
 def test_average_over_the_data_has_the_mean_and_variance_of_the_data():
     x0, weight = data_nodes(DATA)
     assert float(weight.sum()) == pytest.approx(1)

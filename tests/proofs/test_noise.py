@@ -39,16 +39,20 @@ def weights_with(change):
     return lambda schedule, sigma: change(loss_weights(schedule, sigma), schedule.to(torch.float64))
 
 
-def loss_with(change):
-    """``DenoiseDiffusion.loss`` with an error planted; ``change(x0, eps, eps_theta) -> scalar``."""
+def loss_with(change, draw=lambda n_steps, batch: torch.randint(n_steps, (batch,))):
+    """``DenoiseDiffusion.loss`` with an error planted; ``change(x0, eps, eps_theta) -> scalar``, ``draw`` the times."""
 
     def loss(diffusion, x0):
-        t = torch.randint(diffusion.n_steps, (len(x0),))
+        t = draw(diffusion.n_steps, len(x0))
         eps = torch.randn_like(x0)
         xt = diffusion.q_sample(x0, t, eps)
         return change(x0, eps, diffusion.eps_model(xt, t))
 
     return loss
+
+
+def squares(x0, eps, guess):
+    return ((eps - guess) ** 2).mean()
 
 
 root = noise.root
@@ -74,6 +78,9 @@ PLANTED = [
     ("4.8", loss_with(lambda x0, eps, guess: ((x0 - guess) ** 2).mean())),
     ("4.8", loss_with(lambda x0, eps, guess: ((eps - guess) ** 2).mean().sqrt())),
     ("4.8", loss_with(lambda x0, eps, guess: ((eps - guess) ** 2).sum())),
+    ("4.8", loss_with(squares, lambda n_steps, batch: torch.randint(1, n_steps, (batch,)))),  # never t = 0
+    ("4.8", loss_with(squares, lambda n_steps, batch: torch.randint(n_steps - 1, (batch,)))),  # never t = T - 1
+    ("4.8", loss_with(squares, lambda n_steps, batch: torch.randint(n_steps, (1,)).expand(batch))),  # one t for all
     ("4.9", lambda a_bar: (1 - a_bar) / a_bar),
     ("4.9", lambda a_bar: (a_bar / (1 - a_bar)) ** 0.5),
     ("4.10", lambda a, a_bar: noise.signal_to_noise(a_bar / a) - noise.signal_to_noise(a_bar)),
@@ -103,6 +110,27 @@ def test_every_equation_has_a_planted_error():
 
 def test_a_wrong_formula_that_is_not_a_number_is_found_out():
     assert not prove("4.1", formula=lambda *_: torch.tensor(torch.nan)).holds
+
+
+def nan_for_the_posterior(schedule, sigma):
+    return loss_weights(schedule, sigma) * (1 if sigma == "beta" else torch.nan)
+
+
+def nan_but_at_first(mean1, var1, mean2, var2):
+    return gaussian_kl(mean1, var1, mean2, var2) if mean1 == 0 else torch.tensor(torch.nan)
+
+
+@pytest.mark.parametrize(("number", "formula"), [("4.1", nan_but_at_first), ("4.7", nan_for_the_posterior)])
+def test_a_formula_that_is_a_number_only_sometimes_is_found_out(number, formula):
+    assert not prove(number, formula=formula).holds
+
+
+@pytest.mark.parametrize("points", [noise.POINTS[:1], noise.POINTS])
+def test_agreement_at_the_points_alone_is_no_proof(points):
+    chance = math.prod(noise.symbols()[1] - point["a"] * point["p"] for point in points)
+    proof = prove("4.9", formula=lambda a_bar: noise.signal_to_noise(a_bar) + chance)
+    assert not proof.holds
+    assert proof.error >= 1e-12
 
 
 def test_the_package_converts_as_the_formulas_do():

@@ -8,9 +8,19 @@ import torch
 from ddpm_lesson.checks.posterior import posterior_mean, posterior_var, slipped_mean
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs import ledger, prove
-from ddpm_lesson.proofs.posterior import FINE, STEPS, posterior_coefficients
+from ddpm_lesson.proofs.posterior import (
+    DATA,
+    FINE,
+    STEPS,
+    average_gap,
+    gaussian_entropies,
+    posterior_coefficients,
+    step_entropy,
+    teachers_average,
+)
+from ddpm_lesson.schedule import NoiseSchedule
 
-NUMBERS = [f"2.{k}" for k in range(1, 17)]
+NUMBERS = [f"2.{k}" for k in range(1, 18)]
 
 
 def test_ledger_of_part_2_is_complete_and_holds():
@@ -33,6 +43,11 @@ def package_like(x0_mean, x0_var, xt, t, beta, keep_spread):
     return a * x0_mean + b * xt, var + (a * x0_var if keep_spread else 0)
 
 
+def closed_form(x0, t, beta, mean_scale=1.0, var_scale=1.0):
+    alpha_bar = (1 - beta).cumprod(0)[t]
+    return mean_scale * alpha_bar.sqrt() * x0, var_scale * (1 - alpha_bar)
+
+
 PLANTED = [
     ("2.1", {"draw": lambda mean, std, eps: mean + std**2 * eps}),
     ("2.1", {"draw": lambda mean, std, eps: mean - 0.01 + std * eps}),
@@ -46,6 +61,11 @@ PLANTED = [
     ("2.5", {"total": lambda alpha, alpha_bar_prev: 1 - (alpha * alpha_bar_prev) ** 0.5}),
     ("2.6", {"formula": lambda x0, t, beta: ((1 - beta[t]).sqrt() * x0, beta[t])}),  # alpha for alpha_bar
     ("2.6", {"formula": lambda x0, t, beta: ((1 - beta).prod() ** 0.5 * x0, beta.sum())}),
+    (
+        "2.6",
+        {"formula": lambda x0, t, beta: closed_form(x0, t, beta, var_scale=1.001)},
+    ),  # too little for chance to show
+    ("2.6", {"formula": lambda x0, t, beta: closed_form(x0, t, beta, mean_scale=1.0001)}),
     ("2.7", {"rule": lambda likelihood, prior, evidence: likelihood * prior}),
     ("2.7", {"rule": lambda likelihood, prior, evidence: likelihood / evidence}),
     ("2.8", {"formula": lambda xt, alpha, beta: (xt / math.sqrt(alpha), beta)}),
@@ -61,12 +81,16 @@ PLANTED = [
     ("2.12", {"coefficients": weights(var_scale=2)}),
     ("2.13", {"var": lambda beta, alpha_bar_prev, s2: beta}),
     ("2.13", {"var": lambda beta, alpha_bar_prev, s2: beta * s2}),
+    ("2.13", {"var": lambda beta, alpha_bar_prev, s2: beta * (alpha_bar_prev * s2 + 1 - alpha_bar_prev)}),
     ("2.14", {"bounds": lambda beta, beta_tilde: (math.log(beta_tilde), math.log(beta))}),
     ("2.14", {"bounds": lambda beta, beta_tilde: (-10.0, 10.0)}),  # true, and useless
+    ("2.14", {"bounds": lambda beta, beta_tilde: gaussian_entropies(beta, beta_tilde)[::-1]}),
     ("2.15", {"formula": lambda *arguments: package_like(*arguments, keep_spread=False)}),
     ("2.15", {"formula": lambda *arguments: package_like(*arguments, keep_spread=True)}),
     ("2.16", {"best": lambda mean, var: (mean, 0.99 * var)}),
     ("2.16", {"best": lambda mean, var: (mean + 0.01, var)}),
+    ("2.17", {"formula": lambda cross_entropy, beta_tilde, beta: cross_entropy}),
+    ("2.17", {"formula": lambda cross_entropy, beta_tilde, beta: teachers_average(cross_entropy, beta, beta)}),
 ]
 
 
@@ -105,6 +129,28 @@ def test_the_slip_is_right_at_the_first_two_steps_only():
     errors = torch.stack([(slipped_mean(x0, xt, t, FINE) - posterior_mean(x0, xt, t, FINE)).abs() for t in range(1000)])
     assert float(errors[:2].max()) < 1e-12  # alpha_0 and alpha_bar_0 are one number
     assert float(errors[2:].min()) > 1e-6
+
+
+def test_upper_bound_of_the_entropy_needs_a_variance_of_at_most_one():
+    wide = GaussianMixture([1.0], [0.0], [2.0])
+    assert step_entropy(wide.noised(0.5), 0.4) > gaussian_entropies(0.4, 0.2)[1] + 0.01
+
+
+@pytest.mark.parametrize(("beta", "alpha_bar_prev"), [(0.3, 0.9), (0.1, 0.5)])
+def test_average_gap_is_the_average_of_the_gaps(beta, alpha_bar_prev):
+    xt = torch.linspace(-6, 6, 481, dtype=torch.float64)
+    gaps = [DATA.step_back(float(x), beta, alpha_bar_prev).gaussian_gap() for x in xt]
+    density = DATA.noised((1 - beta) * alpha_bar_prev).prob(xt)
+    expected = float(torch.trapezoid(density * torch.tensor(gaps, dtype=torch.float64), xt))
+    assert average_gap(DATA, beta, alpha_bar_prev) == pytest.approx(expected, rel=1e-6)
+
+
+def test_twice_the_steps_miss_a_quarter():
+    totals = []
+    for n in (100, 200):
+        s = NoiseSchedule.linear(n, 0.1 / n, 20 / n).to(torch.float64)
+        totals.append(sum(average_gap(DATA, float(s.beta[t]), float(s.alpha_bar_prev[t])) for t in range(1, n)))
+    assert 3 < totals[0] / totals[1] < 4
 
 
 def test_gap_to_the_best_gaussian_is_zero_for_a_gaussian_only():
