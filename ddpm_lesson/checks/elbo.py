@@ -98,6 +98,55 @@ check_gaussian_kl = Exercise(
             "Nats come from the natural logarithm.",
             "Drop the division by `log(2)`, or the `log2`.",
         ),
+        Mistake(
+            "multiplied by the variance of the second",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / 2 * s2**2 - 0.5,
+            "This looks like `/ 2 * std2**2`: Python divides by 2 and then *multiplies* by `std2**2`.",
+            "Python works through `/` and `*` from left to right. Where does the denominator end?",
+            "Put the denominator in brackets: `/ (2 * std2**2)`.",
+        ),
+        Mistake(
+            "only the squared difference divided",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + s1**2 + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
+            "This looks like a fraction that holds the squared difference alone, with $s_1^2$ beside it.",
+            "Two equal Gaussians must give 0. Does yours, whatever their standard deviation?",
+            "Put the numerator in brackets: `(std1**2 + (mean1 - mean2) ** 2) / (2 * std2**2)`.",
+        ),
+        Mistake(
+            "logarithm of variances",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + torch.log(s2 / s1),
+            "This looks like $\\log(s_2^2 / s_1^2)$ where $\\log(s_2 / s_1)$ belongs.",
+            "A square inside the logarithm is a factor 2 in front. Does (1.3) have it?",
+            "Write `torch.log(std2 / std1)`, or half of the logarithm of the variances.",
+        ),
+        Mistake(
+            "first standard deviation in the denominator",
+            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s1**2) - 0.5,
+            "This looks like $2 s_1^2$ in the denominator.",
+            "A difference of the means matters little to a wide second Gaussian. Which width must stand below?",
+            "The denominator is `2 * std2**2`: it comes from the exponent of the second Gaussian.",
+        ),
+        Mistake(
+            "plus one half",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 1,
+            "This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.",
+            "Two equal Gaussians must give 0. Does yours?",
+            "For equal Gaussians the fraction is 1/2, and the last term has to cancel it.",
+        ),
+        Mistake(
+            "logarithm forgotten",
+            lambda m1, s1, m2, s2: (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5,
+            "This looks like the formula without its logarithm.",
+            "A divergence is never negative. What does yours give for equal means and a very wide second Gaussian?",
+            "Add `torch.log(std2 / std1)`.",
+        ),
+        Mistake(
+            "sum over the values",
+            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2).sum(),
+            "This looks like one sum over all the values.",
+            "Every value is a pair of Gaussians of its own. Which shape does the exercise ask for?",
+            "Drop the `.sum()`: the result has the shape of the arguments.",
+        ),
     ),
     consequence=(
         "Look at the fraction: with both standard deviations fixed, all that is left to learn is a squared distance of "
@@ -196,6 +245,27 @@ check_elbo = Exercise(
             "The draws come from q already. Where does q show up a second time?",
             "A plain mean over draws of q *is* the expectation under q.",
         ),
+        Mistake(
+            "sum inside the logarithm",
+            lambda p, x, q: (p + x - q).logsumexp(1),
+            "This looks like `logsumexp`: the logarithm of the sum of the weights.",
+            "On which side of Jensen's inequality does the ELBO stand? And should more draws give a larger value?",
+            "Take no `exp` and no `log`: the arguments are logarithms already. Average them with `.mean(dim=1)`.",
+        ),
+        Mistake(
+            "weights not logged",
+            lambda p, x, q: (p + x - q).exp().mean(1),
+            "This looks like the mean of the weights themselves: an estimate of p(x), not of a bound on its logarithm.",
+            "What does (1.8) average, a ratio of densities or its logarithm?",
+            "Leave out the `exp`: average `log_prior + log_likelihood - log_q`.",
+        ),
+        Mistake(
+            "no mean",
+            lambda p, x, q: p + x - q,
+            "This looks like the log-weight of every single draw, not yet averaged.",
+            "The bound is an expectation. How does one estimate it from draws?",
+            "Add `.mean(dim=1)`: the result has shape (B,).",
+        ),
     ),
     consequence=(
         "Every term is something you can compute, for any decoder. A variational autoencoder is trained with exactly "
@@ -229,7 +299,7 @@ check_negative_elbo = Exercise(
         Mistake(
             "only the sum over t = 2..T",
             lambda end, prior, post, p: (post - p[:, 1:]).sum(1),
-            "This looks like the sum over t = 2..T alone: the slip that many texts make.",
+            "This looks like the sum over t = 2..T alone: an easy slip.",
             "Which two factors were left over after the ratios had cancelled?",
             "Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`.",
         ),
@@ -296,10 +366,26 @@ check_negative_elbo = Exercise(
             "Every row is the path of another x_0.",
             "Sum over `dim=1` only; the result has shape (B,).",
         ),
+        Mistake(
+            "steps upside down",
+            lambda end, prior, post, p: end - prior + (p[:, 1:] - post).sum(1) - p[:, 0],
+            "This looks like the terms for t = 2..T with their sign turned round.",
+            "Every KL has q above and $p_\\theta$ below.",
+            "Write `log_posterior - log_p[:, 1:]`.",
+        ),
+        Mistake(
+            "prior left out",
+            lambda end, prior, post, p: end + (post - p[:, 1:]).sum(1) - p[:, 0],
+            "This looks like the bound without log p(x_T).",
+            "The model's chain starts somewhere. Which density in (1.11) says where?",
+            "$L_T$ compares `log_q_end` with `log_prior`: take their difference.",
+        ),
     ),
     consequence=(
         "Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ only, and "
-        "$x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time."
+        "$x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time. (The sum alone cannot "
+        "tell which column you paired with which. Once you need single terms, as in part 04, the pairs matter: "
+        "`log_posterior` belongs to `log_p[:, 1:]`.)"
     ),
 )
 
@@ -370,9 +456,23 @@ check_bits_per_dim = Exercise(
             "Nats are a logarithm already; only its base changes.",
             "$\\log_2 y = \\log y / \\log 2$: divide by $\\log 2$.",
         ),
+        Mistake(
+            "multiplied by the dimensions",
+            lambda nats, shape: nats * math.prod(shape[1:]) / math.log(2),
+            "This looks multiplied by the number of dimensions.",
+            "Bits *per* dimension: should a larger image with the same nats get more or fewer?",
+            "Divide by `math.prod(shape[1:])`.",
+        ),
+        Mistake(
+            "base 2 logarithm of the nats per dimension",
+            lambda nats, shape: torch.log2(nats / math.prod(shape[1:])),
+            "This looks like log2 of the nats per dimension.",
+            "Nats are a logarithm already; only its base changes.",
+            "$\\log_2 y = \\log y / \\log 2$: divide by $\\log 2$.",
+        ),
     ),
     consequence=(
-        "Now you can read tables: 8 bits/dim is a raw byte, the DDPM of 2020 needs 3.75 on CIFAR-10 "
-        "(Ho et al. 2020, table 1), so its bound says that a colour image needs less than half of its raw bytes."
+        "Now you can read tables: 8 bits/dim is a raw byte. On CIFAR-10 the DDPM of 2020 needs at most 3.75 with "
+        "L_simple, 3.70 when trained on the bound itself (Ho et al. 2020, table 1): less than half of the raw bytes."
     ),
 )

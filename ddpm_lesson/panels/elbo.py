@@ -48,5 +48,5 @@ def show_elbo_gap() -> Panel:
         draw,
         decoder=choice("decoder", MODELS),
         mean=slider("mean of q", -2.0, 2.0, 0.5, 0.02),
-        std=slider("std of q", 0.1, 1.5, 0.8, 0.01),
+        std=slider("std of q", 0.18, 1.5, 0.8, 0.01),
     )

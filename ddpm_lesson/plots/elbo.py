@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from ddpm_lesson.plots.core import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, LiveFigure, Picture, picture
 
 CUT = 3  # where the axes of the integrands end
+INTEGRANDS = ("p log(p / q)", "q log(q / p)")
 FLOOR = -8  # where the axis of the bars ends, in nats
 TERM_COLOURS = (SKY, GREEN, AMBER, PINK, BLUE, ORANGE)
 
@@ -29,19 +32,20 @@ class KLPlot:
         figure = Figure(figsize=(8.8, 3.4))
         grid = figure.add_gridspec(1, 3, left=0.045, right=0.99, bottom=0.13, top=0.87, wspace=0.16)
         densities, *integrands = (figure.add_subplot(cell) for cell in grid)
-        frame(densities, self.x, (0, 1.7))
+        frame(densities, self.x, (0, 1.85))  # room for the labels above the highest q
         densities.fill_between(self.x, p.numpy(), color=BLACK, alpha=0.15, linewidth=0)
         densities.plot(self.x, p.numpy(), color=BLACK, linewidth=2)
         self.q = densities.plot([], [], color=BLUE, linewidth=2, linestyle="--")[0]
-        densities.text(0.04, 0.95, "p, the target", transform=densities.transAxes, va="top")
-        densities.text(0.04, 0.86, "q (dashed)", transform=densities.transAxes, va="top", color=BLUE)
-        for axes, formula in zip(integrands, ("p log(p / q)", "q log(q / p)"), strict=True):
+        densities.text(0.04, 0.97, "p, the target", transform=densities.transAxes, va="top")
+        densities.text(0.96, 0.97, "q (dashed)", transform=densities.transAxes, va="top", ha="right", color=BLUE)
+        for axes, formula in zip(integrands, INTEGRANDS, strict=True):
             frame(axes, self.x, (-1, CUT))
             axes.set_xlabel(f"x  (shaded: {formula})", labelpad=0)
         self.areas = [signed_area(axes) for axes in integrands]
         at = [axes.get_position().x0 for axes in (densities, *integrands)]
         self.titles = [figure.text(left, 0.91, "", fontsize=12, weight="bold") for left in at]
-        self.live = LiveFigure(figure, [self.q, *sum(self.areas, ()), *self.titles])
+        self.beyond = [beyond_label(axes) for axes in integrands]
+        self.live = LiveFigure(figure, [self.q, *sum(self.areas, ()), *self.beyond, *self.titles])
 
     def draw(self, mean: float, std: float, q: Tensor, integrands: Sequence[Tensor], kls: Sequence[float]) -> Picture:
         """The picture for one Gaussian.
@@ -53,8 +57,9 @@ class KLPlot:
             kls: the two divergences in nats.
         """
         self.q.set_data(self.x, q.numpy())
-        for area, values in zip(self.areas, integrands, strict=True):
+        for area, label, values in zip(self.areas, self.beyond, integrands, strict=True):
             set_signed_area(area, self.x, values.numpy())
+            set_beyond(label, self.x, values.numpy())
         self.titles[0].set_text(f"q: mean {mean:.2f}, std {std:.2f}")
         for title, name, value in zip(self.titles[1:], ("KL(p ∥ q)", "KL(q ∥ p)"), kls, strict=True):
             title.set_text(f"{name} = {value:.3g} nats")
@@ -63,6 +68,9 @@ class KLPlot:
             f"Target p with two peaks and q = N({mean:.2f}, {std:.2f} squared): forward KL(p || q) = {forward:.3g}, "
             f"reverse KL(q || p) = {reverse:.3g} nats"
         )
+        cut = [name for name, label in zip(INTEGRANDS, self.beyond, strict=True) if label.get_text()]
+        if cut:
+            alt += f"; continued above the picture: {', '.join(cut)}"
         return self.live.picture(alt)
 
 
@@ -89,6 +97,19 @@ def set_signed_area(area: tuple[Polygon, Polygon], x: np.ndarray, values: np.nda
         polygon.set_xy(np.column_stack([[x[0], *x, x[-1]], [0, *part, 0]]))
 
 
+def beyond_label(axes: Axes) -> Text:
+    """Room for the words that say that the area goes on above the axes."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    return axes.text(0, 0.96 * CUT, "", color=ORANGE, ha="center", va="top", fontsize=10, bbox=box)
+
+
+def set_beyond(label: Text, x: np.ndarray, values: np.ndarray) -> None:
+    """Say so above the highest point of ``values`` if that lies above the axes, and nothing otherwise."""
+    highest = int(values.argmax())
+    label.set_text("↑ continues above" if values[highest] > CUT else "")
+    label.set_x(x[highest].clip(0.43 * x[0], 0.43 * x[-1]))
+
+
 class GapPlot:
     """q(z | x) against the true posterior, and log p(x) as the sum of ELBO and gap.
 
@@ -101,17 +122,17 @@ class GapPlot:
         self.z = z.numpy()
         figure = Figure(figsize=(8.8, 3.4))
         grid = figure.add_gridspec(
-            1, 2, left=0.045, right=0.985, bottom=0.13, top=0.94, wspace=0.14, width_ratios=(5, 4)
+            1, 2, left=0.045, right=0.985, bottom=0.13, top=0.92, wspace=0.14, width_ratios=(5, 4)
         )
         densities, bars = (figure.add_subplot(cell) for cell in grid)
-        frame(densities, self.z, (0, 2.2))
+        frame(densities, self.z, (0, 2.3))
         densities.set_xlabel("z", labelpad=0)
         densities.plot(self.z, prior.numpy(), color=GREY, linewidth=1.2, linestyle=":")
         self.posterior = densities.plot([], [], color=BLACK, linewidth=2)[0]
         self.shade = densities.add_patch(Polygon([(0, 0), (0, 0)], facecolor=BLACK, alpha=0.15))
         self.q = densities.plot([], [], color=BLUE, linewidth=2, linestyle="--")[0]
-        for height, (text, colour) in zip((0.95, 0.87, 0.79), DENSITY_LABELS, strict=True):
-            densities.text(0.03, height, text, color=colour, transform=densities.transAxes, va="top")
+        for at, align, (text, colour) in zip((0, 0.54, 1), ("left", "center", "right"), DENSITY_LABELS, strict=True):
+            densities.text(at, 1.02, text, color=colour, transform=densities.transAxes, va="bottom", ha=align)
         self.bars = bar_axes(bars)
         self.live = LiveFigure(figure, [self.posterior, self.shade, self.q, *self.bars])
 
@@ -145,9 +166,9 @@ class GapPlot:
 
 
 DENSITY_LABELS = (
-    ("p(z | x), the true posterior", BLACK),
-    ("q(z | x) (dashed)", BLUE),
-    ("p(z), the prior (dotted)", GREY),
+    ("true posterior p(z | x)", BLACK),
+    ("q(z | x), dashed", BLUE),
+    ("prior p(z), dotted", GREY),
 )
 
 
@@ -223,9 +244,10 @@ def terms_picture(terms: Mapping[str, Sequence[float]], nll: Mapping[str, float]
     for row, (name, values) in enumerate(terms.items()):
         left, names = 0.0, ["L_T", *(f"L_{i}" for i in reversed(range(len(values) - 1)))]
         for value, label, colour in zip(values, names, TERM_COLOURS, strict=False):
-            axes.barh(row, value, left=left, height=0.55, color=colour, alpha=0.6, edgecolor="white")
-            if value > 0.06:
-                axes.text(left + 0.015, row, label, va="center")
+            axes.barh(row, value, left=left, height=0.55, color=pale(colour), edgecolor="white")
+            if value > 0.06:  # the box keeps the line of the entropy out of the words
+                box = {"facecolor": pale(colour), "edgecolor": "none", "pad": 1}
+                axes.text(left + 0.015, row, label, va="center", bbox=box)
             left += value
         axes.plot([nll[name]] * 2, [row - 0.38, row + 0.38], color=BLACK, linewidth=3)
         axes.text(left + 0.02, row, f"bound {left:.3f}\nexact {nll[name]:.3f}", va="center", fontsize=10)
@@ -236,3 +258,8 @@ def terms_picture(terms: Mapping[str, Sequence[float]], nll: Mapping[str, float]
     axes.xaxis.set_major_locator(MultipleLocator(0.25))
     parts = "; ".join(f"{name}: bound {sum(v):.3f}, exact {nll[name]:.3f} nats" for name, v in terms.items())
     return picture(figure, f"The terms of the bound stacked up, with a mark at the exact -log p_theta(x_0). {parts}")
+
+
+def pale(colour: str) -> tuple[float, ...]:
+    """A colour on which black words can be read."""
+    return tuple(0.4 + 0.6 * part for part in to_rgb(colour))
