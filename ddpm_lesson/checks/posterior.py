@@ -58,13 +58,6 @@ def slipped_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
     return before(alpha, t) ** 0.5 * beta[t] / rest * x0 + alpha[t] ** 0.5 * (1 - before(alpha_bar, t)) / rest * xt
 
 
-def rootless_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
-    """mu_tilde without the square roots."""
-    alpha_bar = alpha_bars(beta)
-    prev, rest = before(alpha_bar, t), 1 - alpha_bar[t]
-    return prev * beta[t] / rest * x0 + (1 - beta[t]) * (1 - prev) / rest * xt
-
-
 def wrapped_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
     """mu_tilde with alpha_bar[-1] as the value before the first step."""
     return weighted(x0, xt, t, beta, alpha_bars(beta)[t - 1])
@@ -75,6 +68,26 @@ def mean_over_its_own_step(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tens
     alpha_bar = alpha_bars(beta)
     prev = before(alpha_bar, t)
     return (prev**0.5 * beta[t] * x0 + (1 - beta[t]) ** 0.5 * (1 - prev) * xt) / (1 - prev)
+
+
+def mean_in_parts(
+    x0: Tensor, xt: Tensor, t: int, beta: Tensor, *, x0_root: float = 0.5, xt_root: float = 0.5, rest_power: float = 1.0
+) -> Tensor:
+    """mu_tilde with other exponents at the roots of its weights and at 1 - alpha_bar below them."""
+    alpha_bar = alpha_bars(beta)
+    prev, rest = before(alpha_bar, t), (1 - alpha_bar[t]) ** rest_power
+    return prev**x0_root * beta[t] / rest * x0 + (1 - beta[t]) ** xt_root * (1 - prev) / rest * xt
+
+
+def mean_by_precisions(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
+    """mu_tilde by the product of two Gaussians, at t = 0 too, where the prior has variance 0."""
+    prev = before(alpha_bars(beta), t)
+    return product_of_gaussians(prev**0.5 * x0, 1 - prev, xt / (1 - beta[t]) ** 0.5, beta[t] / (1 - beta[t]))[0]
+
+
+def before_or_zero(values: Tensor, t: int) -> Tensor:
+    """The value one step earlier, and a wrong 0 before the first step."""
+    return values[t - 1] if t > 0 else torch.zeros_like(values[0])
 
 
 NOISE = torch.tensor([[0.4, -1.3, 2.0], [-0.2, 0.9, 0.1]], dtype=torch.float64)
@@ -130,6 +143,34 @@ check_q_step = Exercise(
             "This looks like x_prev was multiplied by 1 - sqrt(beta).",
             "First subtract, then take the root: which quantity is a variance?",
             "The factor is `(1 - beta) ** 0.5`.",
+        ),
+        Mistake(
+            "noise of its own",
+            lambda x_prev, beta, eps: q_step(x_prev, beta, torch.randn_like(x_prev)),
+            "This looks right, but with noise that you drew yourself.",
+            "The noise comes as an argument, so that one can know which noise was added.",
+            "Use `eps` in place of `torch.randn_like`.",
+        ),
+        Mistake(
+            "x_prev is not shrunk and beta for sqrt(beta)",
+            lambda x_prev, beta, eps: x_prev + beta * eps,
+            "This looks like x_prev + beta eps: x_prev as it is, and the noise multiplied by beta itself.",
+            "Both factors are still missing something. Which two variances should add up to 1?",
+            "Multiply x_prev by `(1 - beta) ** 0.5` and eps by `beta ** 0.5`.",
+        ),
+        Mistake(
+            "noise is shrunk too",
+            lambda x_prev, beta, eps: (1 - beta) ** 0.5 * (x_prev + beta**0.5 * eps),
+            "This looks like the noise was added first and shrunk along with x_prev.",
+            "Then the new noise has the variance beta (1 - beta). Which one should it have?",
+            "Shrink x_prev alone, and add `beta ** 0.5 * eps` afterwards.",
+        ),
+        Mistake(
+            "eps is not scaled",
+            lambda x_prev, beta, eps: (1 - beta) ** 0.5 * x_prev + eps,
+            "This looks like noise of variance 1 at every step.",
+            "How much noise does a step with a tiny beta add? And yours?",
+            "The noise has variance beta: add `beta ** 0.5 * eps`.",
         ),
     ],
     consequence="Whatever the data's variance is, such steps pull it to 1, and that of unit-variance data stays 1.",
@@ -195,6 +236,13 @@ check_alpha_bars = Exercise(
             "This looks like one product over all steps, the same for every t.",
             "alpha_bar_t knows only the steps up to t.",
             "Use the running product: `cumprod` in place of `prod`.",
+        ),
+        Mistake(
+            "1 - alpha_bar",
+            lambda beta: 1 - (1 - beta).cumprod(0),
+            "This looks like 1 - alpha_bar, the variance of the noise.",
+            "alpha_bar is what is left of the signal. Does it grow over time, or shrink?",
+            "Leave out the last `1 -`.",
         ),
     ],
     consequence="For the paper's schedule alpha_bar ends at 0.00004: of the image's variance, next to nothing is left.",
@@ -264,11 +312,39 @@ check_product_of_gaussians = Exercise(
             "Leave the roots out: the weights are 1 / v1 and 1 / v2.",
         ),
         Mistake(
-            "average of the variances",
+            "twice the variance",
             lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], v1 * v2 / (v1 + v2) * 2),
             "This looks like the harmonic mean of the variances, twice what is right.",
             "Two equally sure pieces of evidence, v1 = v2: are you only as sure as with one?",
             "v = v1 v2 / (v1 + v2), without the 2.",
+        ),
+        Mistake(
+            "a sum of draws",
+            lambda m1, v1, m2, v2: (m1 + m2, v1 + v2),
+            "This looks like the mean and the variance of the sum of two independent numbers.",
+            "That is the distribution of a *sum*; here two densities of the same x are multiplied.",
+            "Use (2.9): add the precisions 1 / v1 and 1 / v2, and weight the means by them.",
+        ),
+        Mistake(
+            "pair turned around",
+            lambda m1, v1, m2, v2: product_of_gaussians(m1, v1, m2, v2)[::-1],
+            "This looks like the right numbers in the wrong order.",
+            "Which of the two was asked for first?",
+            "Return `m, v`: the mean first, then the variance.",
+        ),
+        Mistake(
+            "everything averaged",
+            lambda m1, v1, m2, v2: ((m1 + m2) / 2 + 0 * v1, (v1 + v2) / 2),
+            "This looks like plain averages of the means and of the variances.",
+            "Two pieces of evidence make you surer than either. Is your variance less than both?",
+            "Average by precision: v = 1 / (1 / v1 + 1 / v2) and m = v (m1 / v1 + m2 / v2).",
+        ),
+        Mistake(
+            "variances averaged",
+            lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], (v1 + v2) / 2),
+            "This looks like the right mean with the average of the variances.",
+            "The result must be surer than the surer of the two. Is an average less than both?",
+            "It is the precisions that add: v = 1 / (1 / v1 + 1 / v2).",
         ),
     ],
     consequence="The result is surer than either of the two, and nearer to the surer one: all of Bayes for Gaussians.",
@@ -304,7 +380,7 @@ check_posterior_mean = Exercise(
         ),
         Mistake(
             "square roots missing",
-            rootless_mean,
+            lambda *case: mean_in_parts(*case, x0_root=1, xt_root=1),
             "This looks like alpha and alpha_bar without their square roots in the weights.",
             "Means carry roots, variances do not.",
             "The weights have sqrt(alpha_bar_{t-1}) and sqrt(alpha_t) on top; 1 - alpha_bar stays without a root.",
@@ -336,6 +412,62 @@ check_posterior_mean = Exercise(
             "This looks like sqrt(beta_t) in the weight of x0.",
             "beta comes from a precision, alpha / beta: variances have no roots.",
             "Use `beta[t]` as it is.",
+        ),
+        Mistake(
+            "alpha_bar_prev = 0 at t = 0",
+            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, before_or_zero(alpha_bars(beta), t)),
+            "This looks right everywhere but at t = 0, where alpha_bar_{t-1} was taken for 0.",
+            "alpha_bar = 0 means that nothing of the image is left. How much is left before the first step?",
+            "All of it: alpha_bar_prev = 1 at t = 0.",
+        ),
+        Mistake(
+            "first step for the step before it",
+            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, alpha_bars(beta)[max(t - 1, 0)]),
+            "This looks right everywhere but at t = 0, where `alpha_bar[0]` stands for the step before it.",
+            "`alpha_bar[0]` already has one step of noise in it. And before that step?",
+            "No noise yet: alpha_bar_prev = 1 at t = 0, not `alpha_bar[0]`.",
+        ),
+        Mistake(
+            "alpha for alpha_bar in both weights",
+            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, before(1 - beta, t)),
+            "This looks like alpha_{t-1} in both weights, where alpha_bar_{t-1} belongs.",
+            "Both weights come from the prior q(x_{t-1} | x_0), and that covers *all* the steps before this one.",
+            "Use the running product, `alpha_bar[t - 1]`, under the root and in 1 - alpha_bar_{t-1}.",
+        ),
+        Mistake(
+            "root missing in the weight of x0",
+            lambda *case: mean_in_parts(*case, x0_root=1),
+            "This looks like alpha_bar_{t-1} without its root in the weight of x0.",
+            "What multiplies x0 in the mean of q(x_{t-1} | x_0)?",
+            "The weight of x0 has `alpha_bar_prev ** 0.5` on top.",
+        ),
+        Mistake(
+            "root missing in the weight of xt",
+            lambda *case: mean_in_parts(*case, xt_root=1),
+            "This looks like alpha_t without its root in the weight of x_t.",
+            "The likelihood has the mean x_t / sqrt(alpha_t) and the precision alpha_t / beta_t. Multiply them.",
+            "alpha / sqrt(alpha) = sqrt(alpha): the weight of x_t has `alpha[t] ** 0.5` on top.",
+        ),
+        Mistake(
+            "not divided by 1 - alpha_bar",
+            lambda *case: mean_in_parts(*case, rest_power=0),
+            "This looks like both weights without the division by 1 - alpha_bar_t.",
+            "At t = 0 the weight of x0 must be 1. What is yours?",
+            "Divide both weights by `1 - alpha_bar[t]`.",
+        ),
+        Mistake(
+            "root of 1 - alpha_bar",
+            lambda *case: mean_in_parts(*case, rest_power=0.5),
+            "This looks like a division by sqrt(1 - alpha_bar_t).",
+            "1 - alpha_bar_t comes from the sum of the precisions. Do those have roots?",
+            "Divide by `1 - alpha_bar[t]` as it is.",
+        ),
+        Mistake(
+            "precisions at t = 0",
+            mean_by_precisions,
+            "This looks right everywhere but at t = 0, where it is NaN: (2.9) divides by the prior's variance, 0.",
+            "In (2.11) that variance has cancelled: nothing is divided by 1 - alpha_bar_{t-1}.",
+            "Write the two weights of (2.11), or return x0 if t is 0.",
         ),
     ],
     consequence="The mean is a straight line in x0 and x_t: whoever can guess x0 can take a step back.",
@@ -378,7 +510,7 @@ check_posterior_var = Exercise(
             "alpha for alpha_bar",
             lambda t, beta: beta[t] * (1 - before(1 - beta, t)) / beta[t],
             "This looks like alpha in the fraction, where alpha_bar belongs.",
-            "The prior q(x_{t-1} | x_0) is t - 1 steps long.",
+            "The prior q(x_{t-1} | x_0) covers *all* the steps before this one.",
             "Use the running products `alpha_bar[t - 1]` and `alpha_bar[t]`.",
         ),
         Mistake(
@@ -395,6 +527,41 @@ check_posterior_var = Exercise(
             "Your last step is to turn it over.",
             "The variance is 1 / precision.",
         ),
+        Mistake(
+            "alpha_bar_prev = 0 at t = 0",
+            lambda t, beta: beta[t] * (1 - before_or_zero(alpha_bars(beta), t)) / (1 - alpha_bars(beta)[t]),
+            "This looks right everywhere but at t = 0, where alpha_bar_{t-1} was taken for 0.",
+            "alpha_bar = 0 means that nothing of the image is left. How much is left before the first step?",
+            "All of it: alpha_bar_prev = 1 at t = 0, and the variance is 0.",
+        ),
+        Mistake(
+            "first step for the step before it",
+            lambda t, beta: beta[t] * (1 - alpha_bars(beta)[max(t - 1, 0)]) / (1 - alpha_bars(beta)[t]),
+            "This looks right everywhere but at t = 0, where `alpha_bar[0]` stands for the step before it.",
+            "`alpha_bar[0]` already has one step of noise in it. And before that step?",
+            "No noise yet: alpha_bar_prev = 1 at t = 0, and the variance is 0.",
+        ),
+        Mistake(
+            "alpha for alpha_bar on top",
+            lambda t, beta: beta[t] * (1 - before(1 - beta, t)) / (1 - alpha_bars(beta)[t]),
+            "This looks like 1 - alpha_{t-1} on top, where 1 - alpha_bar_{t-1} belongs.",
+            "On top is the variance of q(x_{t-1} | x_0): the noise of *all* the steps before this one, not of one.",
+            "Use the running product, `1 - alpha_bar[t - 1]`.",
+        ),
+        Mistake(
+            "factor beta missing",
+            lambda t, beta: (1 - before(alpha_bars(beta), t)) / (1 - alpha_bars(beta)[t]),
+            "This looks like the fraction alone, without beta_t.",
+            "Late in the process x0 tells next to nothing, and a step back is as wide as one forward. Is yours?",
+            "Multiply the fraction by `beta[t]`.",
+        ),
+        Mistake(
+            "likelihood variance beta",
+            lambda t, beta: 1 / (1 / (1 - before(alpha_bars(beta), t)) + 1 / beta[t]),
+            "This looks like the precision 1 / beta_t for the likelihood.",
+            "That is the variance of x_t given x_{t-1}. Seen as a function of x_{t-1}, the likelihood is wider.",
+            "By (2.8) its variance is beta_t / alpha_t, so the precision is alpha_t / beta_t.",
+        ),
     ],
-    consequence="It depends on the schedule alone, neither on x0 nor on x_t: nothing that would have to be learned.",
+    consequence="It depends on the schedule alone, neither on x0 nor on x_t.",
 )

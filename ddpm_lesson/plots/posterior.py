@@ -57,6 +57,11 @@ def posterior_parts(diffusion: DenoiseDiffusion, x0: float, xt: float, t: int) -
     return tuple(Gaussian(float(mean), float(var)) for mean, var in (prior, likelihood, posterior))
 
 
+def time_in_words(t: int) -> str:
+    """Code's time, and the paper's beside it."""
+    return f"t = {t} (the paper's {t + 1})"
+
+
 class PosteriorPlot:
     """Prior times likelihood is the posterior of x_{t-1}, all three scaled to height 1, with their numbers beside."""
 
@@ -99,12 +104,12 @@ class PosteriorPlot:
         for point, name, x, other in zip(self.points, self.names, (x0, xt), (xt, x0), strict=True):
             point.set_data([x], [-0.05])
             name.set(x=x, ha="left" if x > other else "right")  # apart, however near the two values are
-        self.title.set_text(f"t = {t} (the paper's {t + 1})")
+        self.title.set_text(time_in_words(t))
         said = ", ".join(
             f"{name} mean {part.mean:.2f} and std {part.std:.2f}" for name, part in zip(self.NAMES, parts, strict=True)
         )
         return self.live.picture(
-            f"Three bell curves over x_prev for x0 = {x0:.1f}, xt = {xt:.1f}, t = {t}: {said}; "
+            f"Three bell curves over x_prev for x0 = {x0:.1f}, xt = {xt:.1f}, {time_in_words(t)}: {said}; "
             f"the prior brings {share:.0%} of the precision"
         )
 
@@ -155,8 +160,8 @@ class StepBackPlot:
         right.text(0.98, 0.93, "Gaussian fit", color=ORANGE, transform=right.transAxes, va="top", ha="right")
         self.name = left.text(0, -0.13, "$x_t$", fontsize=11, va="center")
         self.verdict = right.text(0.02, 0.78, "", transform=right.transAxes, va="top", fontsize=11, weight="bold")
-        figure.text(0.02, 0.03, f"The step from there in the schedule with T = {schedule.n_steps}:", fontsize=11)
-        self.paper = figure.text(0.52, 0.03, "", fontsize=11)
+        figure.text(0.02, 0.03, f"The schedule's step from there (T = {schedule.n_steps}):", fontsize=11)
+        self.paper = figure.text(0.43, 0.03, "", fontsize=11)
         self.live = LiveFigure(
             figure, [self.before, self.point, self.exact, self.shape, self.name, self.verdict, self.paper]
         )
@@ -188,7 +193,7 @@ class StepBackPlot:
         t = schedule_time(self.schedule, alpha_bar_prev)
         beta = float(self.schedule.beta[t])
         gap = self.data.step_back(xt, beta, alpha_bar_prev).gaussian_gap()
-        return f"t = {t}, beta = {beta:.1e}, KL = {gap:.0e} nats"
+        return f"{time_in_words(t)}, beta = {beta:.1e}, KL = {gap:.0e} nats"
 
 
 class Curve(NamedTuple):
@@ -255,7 +260,7 @@ def paths_picture(paths: Tensor, mean: Tensor, std: Tensor, alt: str) -> Picture
     axes.plot(t[thin], paths[thin], color=BLUE, linewidth=0.8, alpha=0.6)
     axes.plot(t, mean, color=ORANGE, linewidth=2.5)
     axes.plot(t, torch.stack([mean - 2 * std, mean + 2 * std], 1), color=ORANGE, linewidth=1.8, linestyle="--")
-    axes.set(xlabel="t", ylabel="$x_t$", xlim=(0, len(paths)))
+    axes.set(xlabel="code's t", ylabel="$x_t$", xlim=(0, len(paths)))
     k = len(paths) // 3
     for name, y in (("mean", mean[k]), ("mean + 2 std", mean[k] + 2 * std[k]), ("mean - 2 std", mean[k] - 2 * std[k])):
         axes.text(k, float(y), name, color=ORANGE, ha="center", va="center", fontsize=10.5, bbox=PLATE)

@@ -3,6 +3,7 @@
 A time t is code's: t = 0 .. T-1 is the paper's step t+1. Everything is in float64 and nats.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson.bound import gaussian_kl
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import log_normal
@@ -20,7 +22,8 @@ from ddpm_lesson.schedule import NoiseSchedule
 STEPS = torch.linspace(0.02, 0.4, 20, dtype=torch.float64)  # beta of a chain with large steps, where mistakes show
 FINE = NoiseSchedule.linear().to(torch.float64).beta  # the paper's
 DATA = GaussianMixture([0.6, 0.4], [-0.8, 1.1], [0.25, 0.15])
-UNIT = GaussianMixture([0.5, 0.5], [-0.8, 0.8], [0.6, 0.6])  # E[x^2] = 1
+UNIT = GaussianMixture([0.5, 0.5], [-0.8, 0.8], [0.6, 0.6])  # variance 1
+SHIFTED = GaussianMixture([0.5, 0.5], [0.2, 1.8], [0.6, 0.6])  # variance 1, E[x^2] = 2
 
 
 def axis(low: float = -9, high: float = 9, n: int = 7201) -> Tensor:
@@ -155,18 +158,21 @@ def package_closed_form(x0: float, t: int, beta: Tensor) -> tuple[Tensor, Tensor
 @equation(
     "2.6",
     r"q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\ 1 - \bar\alpha_t)",
-    "Monte Carlo of the chain, step by step, in standard errors",
+    "Monte Carlo of the chain in standard errors; its mean and variance step by step, in millionths",
     5,
 )
 def closed_form(formula: Callable = package_closed_form) -> float:
-    """Many chains from one x0, looked at after every step."""
+    """Many chains from one x0, looked at after every step, and the mean and the variance carried along by (2.4)."""
     generator, errors = torch.Generator().manual_seed(0), []
     for x0 in (-1.0, 0.5, 2.0):
-        xt = torch.full((40_000,), x0, dtype=torch.float64)
-        for t, beta in enumerate(STEPS):
+        xt, mean, var = torch.full((40_000,), x0, dtype=torch.float64), x0, 0.0
+        for t, beta in enumerate(STEPS.tolist()):
             eps = torch.randn(len(xt), dtype=torch.float64, generator=generator)
-            xt = (1 - beta).sqrt() * xt + beta.sqrt() * eps
-            errors += standard_errors(xt, *formula(x0, t, STEPS))
+            xt = math.sqrt(1 - beta) * xt + math.sqrt(beta) * eps
+            mean, var = math.sqrt(1 - beta) * mean, (1 - beta) * var + beta
+            claimed = formula(x0, t, STEPS)
+            errors += standard_errors(xt, *claimed)
+            errors += [1e6 * (a - float(b)) for a, b in zip((mean, var), claimed, strict=True)]
     return worst(errors)
 
 
@@ -317,16 +323,17 @@ def gaussian_step_back(beta: float, alpha_bar_prev: float, s2: float) -> float:
     "2.13",
     r"x_0 \sim \mathcal{N}(0, s^2):\quad \mathrm{Var}[x_{t-1} \mid x_t] = \beta_t\,\frac{V_{t-1}}{V_t},\quad "
     r"V_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t",
-    "Bayes on a grid",
+    "Bayes on a grid, with the prior as an integral over the data",
     1e-8,
 )
 def variance_for_gaussian_data(var: Callable = gaussian_step_back) -> float:
     """The step back for Gaussian data, and its two ends: beta_tilde for a point, beta for unit variance."""
-    x, errors = axis(), []
+    x, z, errors = axis(n=1801), axis(n=361), []  # x_0 = s z
     for beta, alpha_bar_prev, s2 in ((0.3, 0.5, 0.0), (0.3, 0.5, 1.0), (0.1, 0.9, 0.2), (0.5, 0.6, 4.0)):
-        log_prev = log_normal(x, 0.0, alpha_bar_prev * s2 + 1 - alpha_bar_prev)
-        step = log_prev + log_normal(0.8, math.sqrt(1 - beta) * x, beta)
-        errors.append(moments(x, step.exp())[1] - var(beta, alpha_bar_prev, s2))
+        centres = math.sqrt(alpha_bar_prev * s2) * z
+        log_joint = log_normal(z, 0.0, 1.0) + log_normal(x[:, None], centres, 1 - alpha_bar_prev)
+        step = torch.trapezoid(log_joint.exp(), z) * log_normal(0.8, math.sqrt(1 - beta) * x, beta).exp()
+        errors.append(moments(x, step)[1] - var(beta, alpha_bar_prev, s2))
     beta_tilde = float(posterior_coefficients(1 - 0.3, 0.5)[2])
     return worst([*errors, var(0.3, 0.5, 0.0) - beta_tilde, var(0.3, 0.5, 1.0) - 0.3])
 
@@ -347,19 +354,20 @@ def gaussian_entropies(beta: float, beta_tilde: float) -> tuple[float, float]:
 @equation(
     "2.14",
     r"\tfrac{1}{2}\log(2\pi e\,\tilde\beta_t) \le H(x_{t-1} \mid x_t) \le \tfrac{1}{2}\log(2\pi e\,\beta_t)"
-    r"\quad\text{if } \mathbb{E}[x_0^2] \le 1",
-    "quadrature: two-peaked data between, both ends reached",
+    r"\quad\text{if } \mathrm{Var}[x_0] \le 1",
+    "quadrature: two-peaked data strictly between, both ends reached",
     1e-8,
 )
 def entropy_bounds(bounds: Callable = gaussian_entropies) -> float:
-    """By how much two-peaked data leaves the bounds, and how far a point and a Gaussian are from their ends."""
+    """Whether two-peaked data lie strictly between, and how far a point and a Gaussian are from the ends."""
     errors = []
     for beta, alpha_bar_prev in ((0.1, 0.9), (0.4, 0.5), (0.2, 0.1)):
         low, high = bounds(beta, float(posterior_coefficients(1 - beta, alpha_bar_prev)[2]))
-        between = step_entropy(UNIT.noised(alpha_bar_prev), beta)
+        between = [step_entropy(data.noised(alpha_bar_prev), beta) for data in (DATA, UNIT, SHIFTED)]
         point = GaussianMixture([1.0], [math.sqrt(alpha_bar_prev)], [math.sqrt(1 - alpha_bar_prev)])  # x_0 = 1
-        errors += [max(0.0, low - between), max(0.0, between - high), step_entropy(point, beta) - low]
-        errors.append(step_entropy(GaussianMixture([1.0], [0.0], [1.0]), beta) - high)
+        noise = GaussianMixture([1.0], [0.0], [1.0])
+        errors += [0.0 if low < entropy < high else math.inf for entropy in between]
+        errors += [step_entropy(point, beta) - low, step_entropy(noise, beta) - high]
     return worst(errors)
 
 
@@ -392,15 +400,73 @@ def moments_of_the_step_back(formula: Callable = averaged_posterior) -> float:
 @equation(
     "2.16",
     r"\arg\min_{m, v} \mathrm{KL}(q \,\Vert\, \mathcal{N}(m, v)) = (\mathbb{E}[x],\ \mathrm{Var}[x])",
-    "the gradient of the KL divergence, by quadrature",
+    "the KL divergence by quadrature: its gradient, and its value beside the minimum",
     1e-8,
 )
 def best_gaussian(best: Callable = lambda mean, var: (mean, var)) -> float:
-    """At the best Gaussian the divergence changes in no direction."""
-    x, errors = axis(), []
+    """At the best Gaussian the divergence changes in no direction, and its neighbours are worse."""
+    errors = []
     for q in (DATA, UNIT, DATA.step_back(0.2, 0.6, 0.8)):
         m, v = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in best(q.mean, q.var))
-        log_fit = -0.5 * ((x - m) ** 2 / v + v.log() + math.log(2 * math.pi))
-        torch.trapezoid(q.prob(x) * (q.log_prob(x) - log_fit), x).backward()
-        errors += [m.grad, v.grad]
+        least = kl_to_gaussian(q, m, v)
+        least.backward()
+        beside = ((m - 0.05, v), (m + 0.05, v), (m, 0.9 * v), (m, 1.1 * v))
+        errors += [m.grad, v.grad, *((least - kl_to_gaussian(q, *fit)).detach().clamp(min=0) for fit in beside)]
+    return worst(errors)
+
+
+def kl_to_gaussian(q: GaussianMixture, mean: Tensor, var: Tensor) -> Tensor:
+    """KL(q || N(mean, var)) in nats, by quadrature."""
+    x = axis()
+    log_fit = -0.5 * ((x - mean) ** 2 / var + var.log() + math.log(2 * math.pi))
+    return torch.trapezoid(q.prob(x) * (q.log_prob(x) - log_fit), x)
+
+
+def entropy(q: GaussianMixture) -> float:
+    """-E[log q(x)] in nats, by quadrature."""
+    x = axis(-8, 8, 1201)
+    return -float(torch.trapezoid(q.prob(x) * q.log_prob(x), x))
+
+
+def average_gap(data: GaussianMixture, beta: float, alpha_bar_prev: float) -> float:
+    """KL(q(x_{t-1} | x_t) || its best Gaussian) in nats, averaged over x_t.
+
+    By (2.16) it is what the entropies of the best Gaussians, one for each x_t, exceed H(x_{t-1} | x_t) by.
+    """
+    prev, after = data.noised(alpha_bar_prev), data.noised((1 - beta) * alpha_bar_prev)
+    xt, gain = axis(-8, 8, 1201), math.sqrt(1 - beta) * (prev.stds / after.stds) ** 2
+    weights = after.responsibilities(xt)  # (x_t, K)
+    means = prev.means + gain * (xt[:, None] - after.means)
+    mean = (weights * means).sum(1, keepdim=True)
+    var = (weights * (beta * (prev.stds / after.stds) ** 2 + (means - mean) ** 2)).sum(1)
+    fits = torch.trapezoid(after.prob(xt) * 0.5 * (2 * math.pi * math.e * var).log(), xt)
+    forward = 0.5 * math.log(2 * math.pi * math.e * beta)  # H(x_t | x_{t-1})
+    return float(fits) - (entropy(prev) + forward - entropy(after))
+
+
+def teachers_average(cross_entropy: float, beta_tilde: float, beta: float) -> float:
+    """The average KL divergence from the teachers to the model: what the model's logarithm costs, and a constant."""
+    return cross_entropy - 0.5 * math.log(2 * math.pi * math.e * beta_tilde)
+
+
+@equation(
+    "2.17",
+    r"\mathbb{E}_{q(x_0 \mid x_t)}[\mathrm{KL}(q(x_{t-1} \mid x_t, x_0) \,\Vert\, p_\theta)] = "
+    r"-\tfrac{1}{2}\log(2\pi e\,\tilde\beta_t) - \mathbb{E}_{q(x_{t-1} \mid x_t)}[\log p_\theta]",
+    "quadrature over the data against quadrature over the step back, for several models",
+    1e-8,
+)
+def teacher_and_pupil(formula: Callable = teachers_average) -> float:
+    """Gaussian KL divergences averaged over x_0, and the exact step back of two-peaked data without any x_0."""
+    x, errors = axis(), []
+    for (xt, t), (mean, var) in itertools.product(((0.3, 1), (-0.5, 6), (2.0, 19)), ((0.0, 0.3), (0.7, 1.0))):
+        beta, alpha, alpha_bar, alpha_bar_prev = cumulative(STEPS, t)
+        x0_coef, xt_coef, beta_tilde = posterior_coefficients(alpha, alpha_bar_prev)
+        origin = DATA.prob(x) * log_normal(xt, math.sqrt(alpha_bar) * x, 1 - alpha_bar).exp()  # of x_0 = x
+        width, m, v = torch.tensor([beta_tilde, mean, var], dtype=torch.float64)
+        kl = gaussian_kl(x0_coef * x + xt_coef * xt, width, m, v)
+        teachers = torch.trapezoid(origin * kl, x) / torch.trapezoid(origin, x)
+        step = DATA.step_back(xt, beta, alpha_bar_prev).prob(x)
+        cross_entropy = -float(torch.trapezoid(step * log_normal(x, mean, var), x))
+        errors.append(teachers - formula(cross_entropy, beta_tilde, beta))
     return worst(errors)

@@ -71,6 +71,12 @@ def test_at_the_first_step_the_posterior_is_x0(posterior):
     assert "100% of the precision" in shown(posterior)[1]
 
 
+def test_both_panels_name_both_counts_of_time(posterior, gaussian):
+    posterior.controls["t"].value = 7
+    assert "t = 7 (the paper's 8)" in shown(posterior)[1]
+    assert re.search(r"t = (\d+) \(the paper's (\d+)\), beta", shown(gaussian)[1])
+
+
 def test_large_step_has_two_peaks_and_small_step_one(gaussian):
     assert "no Gaussian, 2 peaks" in shown(gaussian)[1]
     gaussian.controls["beta"].value = 0.001
