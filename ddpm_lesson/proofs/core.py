@@ -79,6 +79,25 @@ def worst(errors: Iterable[Tensor | float]) -> float:
     return float(torch.cat([torch.as_tensor(e, dtype=torch.float64).abs().flatten() for e in errors]).max())
 
 
+def symbolic(*expressions: Any) -> float:
+    """0.0 if sympy finds that expressions vanish whatever their symbols are; else their largest size at two points.
+
+    What vanishes at both points, but not everywhere, counts as 1.
+    """
+    import sympy
+
+    left = [e for e in map(sympy.simplify, expressions) if e != 0]
+    return worst(abs(float(e.subs(values_at(e, k)))) for e in left for k in (2, 5)) or 1.0 if left else 0.0
+
+
+def values_at(expression: Any, k: int) -> dict[Any, Any]:
+    """A fraction between 0 and 1 for every symbol of an expression, another one for another ``k``."""
+    import sympy
+
+    names = sorted(expression.free_symbols, key=str)
+    return {symbol: sympy.Rational(i + k, i + k + 3) for i, symbol in enumerate(names)}
+
+
 class Ledger(tuple[Proof, ...]):
     """Proofs as a table: number, statement, how it was proved, largest error."""
 

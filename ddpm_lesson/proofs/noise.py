@@ -14,7 +14,7 @@ from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import ChainBound, GridChain, Reverse, log_normal
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.proofs.core import equation, symbolic, worst
 from ddpm_lesson.schedule import NoiseSchedule
 
 Formula = Callable[..., Any]
@@ -141,25 +141,6 @@ def eps_from_mean(xt: Any, mean: Any, alpha: Any, alpha_bar: Any) -> Any:
     return root(1 - alpha_bar) / (1 - alpha) * (xt - root(alpha) * mean)
 
 
-POINTS = (
-    {"a": 0.9, "p": 0.7, "x0": 0.9, "eps": 0.5, "g": 0.25},
-    {"a": 0.6, "p": 0.8, "x0": -0.3, "eps": 1.1, "g": 0.7},
-)  # values of the symbols below, g a guess
-
-
-def algebra(difference: Any) -> float:
-    """0 if sympy finds that an expression in alpha, alpha_bar and more vanishes; else its larger size at two points.
-
-    An expression that happens to vanish at both points is still not 0: its size is then called 1e-12.
-    """
-    import sympy
-
-    if sympy.simplify(difference) == 0:
-        return 0.0
-    sizes = (abs(float(difference.subs({s: point[s.name] for s in difference.free_symbols}))) for point in POINTS)
-    return worst((1e-12, *sizes))
-
-
 def symbols() -> tuple[Any, ...]:
     """alpha = a, alpha_bar = a p, x0, eps and the x_t that they make."""
     import sympy
@@ -179,7 +160,7 @@ def symbols() -> tuple[Any, ...]:
 def data_and_noise(x0_formula: Formula = x0_from_eps, eps_formula: Formula = eps_from_x0) -> float:
     """Both must undo x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
     _, alpha_bar, x0, eps, xt = symbols()
-    return worst((algebra(x0_formula(xt, eps, alpha_bar) - x0), algebra(eps_formula(xt, x0, alpha_bar) - eps)))
+    return worst((symbolic(x0_formula(xt, eps, alpha_bar) - x0), symbolic(eps_formula(xt, x0, alpha_bar) - eps)))
 
 
 @equation(
@@ -191,7 +172,7 @@ def data_and_noise(x0_formula: Formula = x0_from_eps, eps_formula: Formula = eps
 def mean_by_noise(formula: Formula = mean_from_eps) -> float:
     """Against the posterior's mean of notebook 02 for the x0 behind the same x_t."""
     alpha, alpha_bar, x0, eps, xt = symbols()
-    return algebra(formula(xt, eps, alpha, alpha_bar) - mean_from_x0(xt, x0, alpha, alpha_bar))
+    return symbolic(formula(xt, eps, alpha, alpha_bar) - mean_from_x0(xt, x0, alpha, alpha_bar))
 
 
 @equation(
@@ -203,7 +184,7 @@ def mean_by_noise(formula: Formula = mean_from_eps) -> float:
 def noise_by_mean(formula: Formula = eps_from_mean) -> float:
     """The posterior's mean in, the noise must come out."""
     alpha, alpha_bar, x0, eps, xt = symbols()
-    return algebra(formula(xt, mean_from_x0(xt, x0, alpha, alpha_bar), alpha, alpha_bar) - eps)
+    return symbolic(formula(xt, mean_from_x0(xt, x0, alpha, alpha_bar), alpha, alpha_bar) - eps)
 
 
 # The loss in eps
@@ -229,7 +210,7 @@ def error_of_mean(formula: Formula = mean_gain) -> float:
     guess = sympy.Symbol("g", real=True)  # eps_theta
     x0_hat = (xt - sympy.sqrt(1 - alpha_bar) * guess) / sympy.sqrt(alpha_bar)
     means = [mean_from_x0(xt, x, alpha, alpha_bar) for x in (x0, x0_hat)]
-    return algebra((means[0] - means[1]) ** 2 - formula(alpha, alpha_bar) * (eps - guess) ** 2)
+    return symbolic((means[0] - means[1]) ** 2 - formula(alpha, alpha_bar) * (eps - guess) ** 2)
 
 
 @equation(
@@ -314,7 +295,7 @@ def error_of_data(formula: Formula = signal_to_noise) -> float:
     _, alpha_bar, x0, eps, xt = symbols()
     guess = sympy.Symbol("g", real=True)  # x0_hat
     eps_theta = (xt - sympy.sqrt(alpha_bar) * guess) / sympy.sqrt(1 - alpha_bar)
-    return algebra((eps - eps_theta) ** 2 - formula(alpha_bar) * (x0 - guess) ** 2)
+    return symbolic((eps - eps_theta) ** 2 - formula(alpha_bar) * (x0 - guess) ** 2)
 
 
 def half_snr_drop(alpha: Any, alpha_bar: Any) -> Any:
@@ -334,7 +315,7 @@ def weight_of_data(formula: Formula = half_snr_drop) -> float:
     alpha, alpha_bar, *_ = symbols()
     beta_tilde = (1 - alpha) * (1 - alpha_bar / alpha) / (1 - alpha_bar)
     weight = (1 - alpha) ** 2 / (2 * beta_tilde * alpha * (1 - alpha_bar))
-    return algebra(weight * alpha_bar / (1 - alpha_bar) - formula(alpha, alpha_bar))
+    return symbolic(weight * alpha_bar / (1 - alpha_bar) - formula(alpha, alpha_bar))
 
 
 # What a perfect network says

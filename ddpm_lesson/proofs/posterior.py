@@ -15,7 +15,7 @@ from ddpm_lesson.bound import gaussian_kl
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.proofs.core import equation, symbolic, worst
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -52,18 +52,6 @@ def cumulative(beta: Tensor, t: int) -> tuple[float, float, float, float]:
     """beta, alpha, alpha_bar and alpha_bar_prev at code's t."""
     alpha_bar = (1 - beta).cumprod(0)
     return float(beta[t]), float(1 - beta[t]), float(alpha_bar[t]), float(alpha_bar[t - 1]) if t else 1.0
-
-
-def symbolic(*expressions: Any) -> float:
-    """How far expressions are from 0 for all values of their symbols; exactly 0.0 if sympy simplifies them to 0."""
-    import sympy
-
-    errors = []
-    for expression in expressions:
-        left = sympy.simplify(expression)
-        values = {s: sympy.Rational(k + 2, k + 5) for k, s in enumerate(sorted(left.free_symbols, key=str))}
-        errors.append(abs(float(left.subs(values))) or float(left != 0))
-    return worst(errors)
 
 
 def symbols(names: str) -> Any:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import sympy
 import torch
 
 from ddpm_lesson.proofs import Proof, ledger, prove
-from ddpm_lesson.proofs.core import EQUATIONS, equation, worst
+from ddpm_lesson.proofs.core import EQUATIONS, equation, symbolic, values_at, worst
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -47,6 +48,18 @@ def test_error_within_the_tolerance_holds(error, holds):
     proof = Proof("9.9", "a = b", "algebra", error, 0.1)
     assert proof.holds is holds
     assert ("does not hold" in proof._repr_markdown_()) is not holds
+
+
+def test_algebra_is_exact_or_tells_a_difference():
+    a, b = sympy.symbols("a b", positive=True)
+    assert symbolic((a + b) ** 2 - a**2 - 2 * a * b - b**2, a - a) == 0
+    assert symbolic(a - a, (a + b) ** 2 - a**2 - b**2) > 0.1
+
+
+@pytest.mark.parametrize("factors", [1, 2])
+def test_agreement_at_the_points_that_are_tried_is_no_proof(factors):
+    a = sympy.symbols("a", positive=True)
+    assert symbolic(sympy.prod([a - values_at(a, k)[a] for k in (2, 5)[:factors]])) > 1e-3
 
 
 def test_nan_is_no_small_error():

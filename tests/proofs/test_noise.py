@@ -125,14 +125,6 @@ def test_a_formula_that_is_a_number_only_sometimes_is_found_out(number, formula)
     assert not prove(number, formula=formula).holds
 
 
-@pytest.mark.parametrize("points", [noise.POINTS[:1], noise.POINTS])
-def test_agreement_at_the_points_alone_is_no_proof(points):
-    chance = math.prod(noise.symbols()[1] - point["a"] * point["p"] for point in points)
-    proof = prove("4.9", formula=lambda a_bar: noise.signal_to_noise(a_bar) + chance)
-    assert not proof.holds
-    assert proof.error >= 1e-12
-
-
 def test_the_package_converts_as_the_formulas_do():
     schedule = NoiseSchedule.linear(20).to(torch.float64)
     diffusion = DenoiseDiffusion(torch.nn.Identity(), schedule=schedule)
