@@ -227,6 +227,17 @@ def test_a_control_that_does_not_change_both_picture_and_words_is_dead(draw):
     assert not drive_panels.answers(Panel("What happens?", draw, control=control), control)
 
 
+def only_at_the_start(control):
+    if control:
+        raise ValueError(f"control must be 0; got {control}")
+    return stripes(control=control)
+
+
+def test_a_control_that_only_makes_the_panel_refuse_is_dead():
+    control = widgets.IntSlider(0, 0, 9)
+    assert not drive_panels.answers(Panel("What happens?", only_at_the_start, control=control), control)
+
+
 def test_panels_are_found_and_dead_controls_named():
     panel = Panel("What happens?", lambda a, b: stripes(b=b), a=widgets.IntSlider(), b=widgets.IntSlider())
     assert panel in drive_panels.living_panels()

@@ -31,8 +31,8 @@ def neighbours(control: Widget) -> list[Any]:
 
 def shown(panel: Panel) -> tuple[str, str] | None:
     """The words and the picture that a panel shows now; None if it refuses the values of its controls."""
-    page = panel.image.value
-    return None if 'role="alert"' in page else re.search(r'alt="([^"]+)".*base64,([^"]+)"', page).groups()
+    refused = panel.shown != panel.values()
+    return None if refused else re.search(r'alt="([^"]+)".*base64,([^"]+)"', panel.image.value).groups()
 
 
 def answers(panel: Panel, control: Widget) -> bool:
