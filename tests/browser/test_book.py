@@ -17,6 +17,7 @@ TEXT = """() => {
     body.querySelectorAll('pre, code, .katex-mathml').forEach(element => element.remove());
     return body.textContent;
 }"""
+FONTS_READY = "() => document.fonts.ready.then(() => true)"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -48,7 +49,7 @@ def page(request, tab, book):
 
 
 def test_page_loads_without_complaint(page):
-    page.wait_for_load_state("networkidle")
+    page.evaluate(FONTS_READY)
     assert page.complaints == []
 
 
