@@ -19,6 +19,7 @@ ROOMS = [
     "unet",
     "data",
     "sample",
+    "xray",
     "bound",
     "train",
     "checkpoint",

@@ -2,6 +2,7 @@
 
 from ddpm_lesson.plots.core import LiveFigure, Picture, faded, markdown_table, noted, picture, source_of, stacked
 from ddpm_lesson.plots.curves import loss_figure, running_average
+from ddpm_lesson.plots.diagram import Box, Diagram, legend
 from ddpm_lesson.plots.elbo import GapPlot, KLPlot, fits_picture, likelihood_picture, terms_picture
 from ddpm_lesson.plots.forward import SchedulePlot, noise_strip, xt_picture
 from ddpm_lesson.plots.images import contact_sheet, grid_image, reverse_picture, reverse_strip, save_gif
@@ -21,7 +22,9 @@ from ddpm_lesson.plots.posterior import Curve, curves_picture, paths_picture
 
 __all__ = [
     "BoundSummary",
+    "Box",
     "Curve",
+    "Diagram",
     "GapPlot",
     "KLPlot",
     "LiveFigure",
@@ -39,6 +42,7 @@ __all__ = [
     "faded",
     "fits_picture",
     "grid_image",
+    "legend",
     "likelihood_picture",
     "loss_figure",
     "markdown_table",

@@ -135,15 +135,24 @@ class AttentionBlock(nn.Module):
         self.projection = nn.Linear(n_channels, 3 * n_heads * self.d_k)  # q, k and v of each head
         self.output = nn.Linear(n_heads * self.d_k, n_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        B, C, H, W = x.shape
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every pixel: (B, C, H, W) -> three of (B, n_heads, H*W, d_k)."""
+        B, _, H, W = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C): one token a pixel
         qkv = self.projection(tokens).view(B, H * W, self.n_heads, 3 * self.d_k)
-        q, k, v = qkv.transpose(1, 2).chunk(3, dim=-1)  # each (B, heads, H*W, d_k)
-        h = F.scaled_dot_product_attention(q, k, v)
+        return qkv.transpose(1, 2).chunk(3, dim=-1)
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """How much each pixel (row) takes from every other (column): (B, C, H, W) -> (B, n_heads, H*W, H*W)."""
+        q, k, _ = self.qkv(x)
+        return (q @ k.transpose(-2, -1) / self.d_k**0.5).softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        q, k, v = self.qkv(x)
+        h = F.scaled_dot_product_attention(q, k, v)  # (B, n_heads, H*W, d_k)
         h = self.output(h.transpose(1, 2).flatten(2))  # (B, H*W, C)
-        return x + h.transpose(1, 2).reshape(B, C, H, W)
+        return x + h.transpose(1, 2).reshape(x.shape)
 
 
 class DownBlock(nn.Module):

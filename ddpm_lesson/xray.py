@@ -1,0 +1,112 @@
+"""Look into a network: what every layer is, costs and answers."""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.unet import AttentionBlock, UNet
+
+LEAVES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.GroupNorm, AttentionBlock)
+
+
+class Layer(NamedTuple):
+    """One layer of a network, for one image."""
+
+    name: str  # as in ``named_modules``, such as "down.0.res.conv1"
+    kind: str  # the name of its class
+    shape: tuple[int, ...]  # of its output, (C, H, W) or (N,) or (H*W, C)
+    parameters: int  # its own: an AttentionBlock has none beyond those of its layers
+    macs: int  # multiply-adds; those of an AttentionBlock are its two matrix products
+
+
+def blank_unet(**settings: Any) -> UNet:
+    """A U-Net whose weights take no time and hold nothing, to look at how it is built.
+
+    Args:
+        settings: as in ``UNet``.
+
+    Raises:
+        ValueError: as ``UNet``.
+    """
+    with torch.device("meta"):
+        return UNet(**settings).to_empty(device="cpu")
+
+
+def layers(model: UNet, image_size: int) -> list[Layer]:
+    """Every layer with weights, and every attention, in the order in which the network finishes them.
+
+    The network is run on a batch of no images, which tells all shapes and computes nothing.
+
+    Args:
+        model: the network, with or without sensible weights (see ``blank_unet``).
+        image_size: height and width of the images.
+
+    Raises:
+        ValueError: if the network cannot halve such images often enough.
+    """
+    found: list[Layer] = []
+
+    def note(name: str, module: nn.Module, _: tuple, output: Tensor) -> None:
+        own = 0 if isinstance(module, AttentionBlock) else sum(p.numel() for p in module.parameters())
+        shape = tuple(output.shape[1:])
+        found.append(Layer(name, type(module).__name__, shape, own, macs(module, shape)))
+
+    device = next(model.parameters()).device
+    xt = torch.empty(0, model.settings["image_channels"], image_size, image_size, device=device)
+    looked_at = [name for name, module in model.named_modules() if isinstance(module, LEAVES)]
+    watched_pass(model, xt, torch.empty(0, device=device), looked_at, note)
+    return found
+
+
+def macs(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of a layer for one output of this shape; normalisations and activations count as none."""
+    if isinstance(module, AttentionBlock):
+        tokens = shape[1] * shape[2]
+        return module.n_heads * 2 * tokens**2 * module.d_k  # q k^T, and the map times v
+    if isinstance(module, nn.ConvTranspose2d):
+        return math.prod(shape) // math.prod(module.stride) * module.weight[:, 0].numel()
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return math.prod(shape) * module.weight[0].numel()
+    return 0
+
+
+def activations(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """What the named modules answer in one pass, in evaluation mode and without gradients.
+
+    Args:
+        model: the network, called with ``xt`` and ``t``.
+        xt: noisy images, (B, C, H, W).
+        t: their times, (B,).
+        names: of modules, as in ``named_modules``.
+
+    Raises:
+        ValueError: if the network has no module of that name.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, _: nn.Module, __: tuple, output: Tensor) -> None:
+        kept[name] = output
+
+    watched_pass(model, xt, t, names, keep)
+    return kept
+
+
+@torch.no_grad()
+def watched_pass(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str], hook: Callable[..., None]) -> None:
+    """Run the model once and call ``hook(name, module, inputs, output)`` after each named module."""
+    modules, names = dict(model.named_modules()), list(names)
+    for name in names:
+        if name not in modules:
+            raise ValueError(f"names must be of modules; the network has no {name!r}, it has {', '.join(modules)}")
+    hooks = [modules[name].register_forward_hook(partial(hook, name)) for name in names]
+    try:
+        with eval_mode(model):
+            model(xt, t)
+    finally:
+        for placed in hooks:
+            placed.remove()
