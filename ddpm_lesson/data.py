@@ -48,6 +48,12 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         return from_bytes(self.images[index])
 
+    def near(self, device: torch.device) -> "ImageDataset":
+        """The same images, in the memory of a CUDA GPU if they take less than a gigabyte there."""
+        if device.type != "cuda" or self.images.nbytes > 1e9:
+            return self
+        return ImageDataset(self.images.to(device), self.labels, self.classes)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""

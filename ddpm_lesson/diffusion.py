@@ -216,7 +216,7 @@ class DenoiseDiffusion(nn.Module):
         not_last = (t > 0).view(sigma.shape)
         return mean + not_last * sigma * noise_like(xt, generator)
 
-    def loss(self, x0: Tensor, noise: Tensor | None = None) -> Tensor:
+    def loss(self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None) -> Tensor:
         """L_simple: how well the network guesses the noise, at a time drawn anew for every image.
 
         Ho et al. 2020, Eq. 14 and Algorithm 1, as a mean over all values.
@@ -224,16 +224,17 @@ class DenoiseDiffusion(nn.Module):
         Args:
             x0: data in [-1, 1], (B, ...).
             noise: eps, the shape of ``x0``; drawn unless given.
+            t: times, (B,) whole numbers in 0 .. T-1; drawn unless given.
 
         Returns:
             A scalar. Predicting no noise at all costs 1.
 
         Raises:
-            ValueError: if ``x0`` holds whole numbers, or ``noise`` has another shape.
+            ValueError: if ``x0`` holds whole numbers, ``noise`` has another shape, or ``t`` is out of range.
         """
         if not x0.is_floating_point():
             raise ValueError(f"x0 must hold floating-point values in [-1, 1]; got {x0.dtype}")
-        t = torch.randint(self.n_steps, (len(x0),), device=x0.device)
+        t = torch.randint(self.n_steps, (len(x0),), device=x0.device) if t is None else t
         eps = torch.randn_like(x0) if noise is None else noise
         xt = self.q_sample(x0, t, eps)
         eps_theta = self.eps_model(xt, t)

@@ -13,10 +13,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.data import load_images
+from ddpm_lesson.data import ImageDataset, load_images
 from ddpm_lesson.plots import grid_image, loss_figure, picture
+from ddpm_lesson.runtime import get_device, n_processes, rank
 from ddpm_lesson.sample import reverse_steps
-from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
+from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, any_process, first_process_first, together, train
 
 LOG_EVERY = 10  # optimiser steps between two points of the loss curve
 
@@ -49,33 +50,48 @@ def run(
         raise FileExistsError(f"{folder} already holds a run or a model: resume it, or choose another folder")
     if found and not (folder / checkpoint.TRAINING).is_file():
         raise FileExistsError(f"{folder} holds a model without its {checkpoint.TRAINING}: choose another folder")
-    dataset = load_images(config.data, image_size=config.image_size)
-    state = TrainState(config, dataset.shape, device)
-    log = LossLog()
-    if found:
-        checkpoint.load_training(state, folder)
-        log.read(folder / "loss.csv", state.step)
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    with together(get_device(device)):
+        with first_process_first():
+            dataset = load_images(config.data, image_size=config.image_size)
+        state = TrainState(config, dataset.shape, device)
+        log = LossLog()
+        if found:
+            checkpoint.load_training(state, folder)
+            log.read(folder / "loss.csv", state.step)
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        with interruptible() as stop, progress_bar(state) as bar:
+            if train_and_save(state, dataset, folder, log, stop, bar):
+                draw_samples(state, folder, stop)
+    return state
 
-    with interruptible() as stop, progress_bar(state) as bar:
-        for step in train(state, dataset):
-            log.add(step, bar, images=min(config.batch_size, len(dataset)))
-            finished = step.step == config.train_steps
-            if stop.is_set() or finished or step.step % config.save_every == 0:
-                log.check(step, scaled=bool(state.scaler))
+
+def train_and_save(
+    state: TrainState, dataset: ImageDataset, folder: Path, log: "LossLog", stop: threading.Event, bar: tqdm
+) -> bool:
+    """Train with checkpoints and pictures on the way; whether all steps were taken before ``stop`` was set."""
+    config = state.config
+    for step in train(state, dataset):
+        log.add(step, bar, images=min(config.batch_size, len(dataset)))
+        finished = step.step == config.train_steps
+        ask = n_processes() == 1 or step.step % LOG_EVERY == 0  # asking the others takes time
+        stopped = ask and any_process(stop.is_set(), state.diffusion.device)
+        if stopped or finished or step.step % config.save_every == 0:
+            log.check(step, scaled=bool(state.scaler))
+            if rank() == 0:
                 log.write(folder, bar)
                 checkpoint.save_training(state, folder)
-            if stop.is_set():
-                bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
-                return state
-            if step.step % config.sample_every == 0 and not finished:
-                draw_samples(state, folder, stop)
-        draw_samples(state, folder, stop)
-    return state
+        if stopped:
+            bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
+            return False
+        if step.step % config.sample_every == 0 and not finished:
+            draw_samples(state, folder, stop)
+    return True
 
 
 def draw_samples(state: TrainState, folder: Path, stop: threading.Event) -> None:
     """Write a grid of samples of the averaged model, from the same noise every time; give up if ``stop`` is set."""
+    if rank() > 0:
+        return
     config = state.config
     generator = torch.Generator().manual_seed(config.seed)
     shape = (config.n_samples, *state.image_shape)
@@ -89,7 +105,8 @@ def draw_samples(state: TrainState, folder: Path, stop: threading.Event) -> None
 def progress_bar(state: TrainState) -> tqdm:
     """A bar over optimiser steps that starts where the run stands."""
     config = state.config
-    return tqdm(initial=state.step, total=config.train_steps, desc=f"train {config.data}", unit="step")
+    label = f"train {config.data}"
+    return tqdm(initial=state.step, total=config.train_steps, desc=label, unit="step", disable=rank() > 0)
 
 
 @dataclass

@@ -17,13 +17,15 @@ def get_device(name: str | torch.device = "auto") -> torch.device:
 
     Args:
         name: ``"auto"`` takes the first that is there of CUDA, MPS and CPU; or ``"cpu"``, ``"mps"``,
-            ``"cuda"``, ``"cuda:1"`` and so on.
+            ``"cuda"``, ``"cuda:1"`` and so on. Of several processes each takes a GPU of its own.
 
     Raises:
         ValueError: if there is no device of that name, or it is not on this machine.
     """
     if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if why_not(d) is None))
+        name = next(d for d in ("cuda", "mps", "cpu") if why_not(d) is None)
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
@@ -56,6 +58,16 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the generator that other people's code uses)
     torch.manual_seed(seed)
+
+
+def n_processes() -> int:
+    """How many processes train together, as ``torchrun`` and ``accelerate launch`` say; 1 without them."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """Which of them this one is, from 0; number 0 alone writes files and draws the progress bar."""
+    return int(os.environ.get("RANK", 0))
 
 
 def budget() -> str:

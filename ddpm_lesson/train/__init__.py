@@ -2,14 +2,18 @@
 
 from ddpm_lesson.train.loop import TrainState, TrainStep, build_diffusion, seconds_per_image, train
 from ddpm_lesson.train.presets import PRESETS, TrainConfig, get_preset
+from ddpm_lesson.train.processes import any_process, first_process_first, together
 
 __all__ = [
     "PRESETS",
     "TrainConfig",
     "TrainState",
     "TrainStep",
+    "any_process",
     "build_diffusion",
+    "first_process_first",
     "get_preset",
     "seconds_per_image",
+    "together",
     "train",
 ]

@@ -1,9 +1,9 @@
 """The training loop as a generator of steps, and the state that it changes."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +11,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.runtime import get_device
+from ddpm_lesson.runtime import get_device, rank
 from ddpm_lesson.train.presets import TrainConfig
+from ddpm_lesson.train.processes import parts_of_batch, share_gradients, start_accelerator
 from ddpm_lesson.unet import UNet
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def build_diffusion(config: TrainConfig, image_channels: int) -> DenoiseDiffusion:
@@ -97,7 +101,8 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
     """Train until ``config.train_steps`` steps are taken; stop earlier by not asking for more.
 
     Ho et al. 2020, Algorithm 1. Every step draws its batch, times and noise from its own seed, so a run that is
-    resumed from step k takes the same steps as one that was never stopped.
+    resumed from step k takes the same steps as one that was never stopped. Started by ``torchrun`` or ``accelerate
+    launch``, each of n processes works off an n-th of every batch, and the steps are those of one process.
 
     Args:
         state: what is trained; changed in place.
@@ -111,6 +116,9 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
     optimizer = accelerator.prepare(state.optimizer)
     if accelerator.scaler and state.scaler:
         accelerator.scaler.load_state_dict(state.scaler)
+    shared = share_gradients(diffusion)
+    dataset = dataset.near(diffusion.device)
+    parts = parts_of_batch(config, min(config.batch_size, len(dataset)))
 
     while state.step < config.train_steps:
         lr = learning_rate(config, state.step)
@@ -118,13 +126,10 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
             group["lr"] = lr
 
         diffusion.train()
-        x0 = next_batch(dataset, config, state.step).to(diffusion.device)  # (B, C, H, W)
         with seeded(combine_seeds(config.seed, state.step), diffusion.device):
-            if config.flip:
-                x0 = random_flip(x0)
-            with accelerator.autocast():
-                loss = diffusion.loss(x0)
-        accelerator.backward(loss)
+            batch = draw_batch(dataset, config, state.step, diffusion)
+            torch.manual_seed(torch.initial_seed() + rank() * 2**40)  # of dropout, different in every process
+            loss = backward(shared, batch, parts, accelerator)
         grad_norm = accelerator.clip_grad_norm_(diffusion.eps_model.parameters(), config.grad_clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -132,7 +137,7 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
         state.ema.update_parameters(diffusion.eps_model)
         state.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         state.step += 1
-        yield TrainStep(state.step, loss.detach(), grad_norm, lr)
+        yield TrainStep(state.step, accelerator.reduce(loss, "mean"), grad_norm, lr)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -140,6 +145,36 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     rise = (step + 1) / max(1, config.warmup_steps)
     fall = (config.train_steps - step) / max(1, config.cooldown_steps)
     return config.lr * min(1.0, rise, fall)
+
+
+class Batch(NamedTuple):
+    """What the network is asked about in one step: images, their noise and their times."""
+
+    x0: Tensor  # (B, C, H, W)
+    eps: Tensor  # (B, C, H, W)
+    t: Tensor  # (B,)
+
+
+def draw_batch(dataset: ImageDataset, config: TrainConfig, step: int, diffusion: DenoiseDiffusion) -> Batch:
+    """The whole batch of a step, the same in every process (Ho et al. 2020, Algorithm 1, lines 2 to 4)."""
+    x0 = next_batch(dataset, config, step).to(diffusion.device)
+    if config.flip:
+        x0 = random_flip(x0)
+    t = torch.randint(diffusion.n_steps, (len(x0),), device=x0.device)
+    return Batch(x0, torch.randn_like(x0), t)
+
+
+def backward(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice], accelerator: "Accelerator") -> Tensor:
+    """Add up the gradients of the parts of a batch that this process works off; returns their mean loss."""
+    loss = torch.zeros((), device=diffusion.device)
+    for i, part in enumerate(parts):
+        more = i + 1 < len(parts)
+        with accelerator.no_sync(diffusion.eps_model) if more else contextlib.nullcontext():
+            with accelerator.autocast():
+                mean = diffusion.loss(batch.x0[part], batch.eps[part], batch.t[part]) / len(parts)
+            accelerator.backward(mean)
+        loss += mean.detach()
+    return loss
 
 
 def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
@@ -162,24 +197,12 @@ def combine_seeds(seed: int, index: int) -> int:
     return seed * 1_000_003 + index
 
 
-@contextmanager
+@contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Random numbers that follow from ``seed``; the caller's random state, on the CPU and ``device``, is kept."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def start_accelerator(mixed_precision: str, device: torch.device):
-    """An ``accelerate.Accelerator`` for this device and precision, whatever an earlier run in this process used."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", device_placement=False)
-    if accelerator.num_processes > 1:
-        raise ValueError(f"training runs in one process so far; got {accelerator.num_processes}")
-    return accelerator
 
 
 def seconds_per_image(config: TrainConfig, device: str | torch.device = "auto", at_least: float = 0.3) -> float:

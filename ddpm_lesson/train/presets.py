@@ -27,7 +27,8 @@ class TrainConfig:
     clip_x0: bool = True  # clip the estimate of x0 to [-1, 1]
 
     train_steps: int = 800_000  # optimiser steps
-    batch_size: int = 128  # images a step
+    batch_size: int = 128  # images a step, over all processes
+    accumulation_steps: int = 1  # parts that a batch is worked off in, which saves memory
     lr: float = 2e-4  # Adam's learning rate after warm-up
     warmup_steps: int = 5_000  # first steps, over which the learning rate rises to lr
     cooldown_steps: int = 0  # last steps, over which the learning rate falls to 0
@@ -45,7 +46,16 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("ch_mults", "is_attn"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
-        for name in ("n_steps", "train_steps", "batch_size", "save_every", "sample_every", "n_samples"):
+        counts = (
+            "n_steps",
+            "train_steps",
+            "batch_size",
+            "accumulation_steps",
+            "save_every",
+            "sample_every",
+            "n_samples",
+        )
+        for name in counts:
             self._check(name, is_whole(getattr(self, name), at_least=1), "a whole number of at least 1")
         for name in ("image_size", "sample_steps"):
             value = getattr(self, name)
