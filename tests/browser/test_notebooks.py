@@ -74,7 +74,7 @@ def check_drag(page, panel, handle):
     page.mouse.move(start["x"] + start["width"] / 2, y)
     page.mouse.down()
     for share in (0.2, 0.5, 0.8, 0.4, 0.7):
-        page.mouse.move(box["x"] + share * box["width"], y, steps=5)
+        page.mouse.move(box["x"] + share * box["width"], y, steps=2)
     page.mouse.up()
     dragged = alt_when_still(page, panel)
     handle.focus()
