@@ -1,4 +1,4 @@
-"""The command line: ``ddpm-lesson train`` and ``ddpm-lesson sample``."""
+"""The command line: ``ddpm-lesson train``, ``sample``, ``export`` and ``import``."""
 
 import inspect
 import re
@@ -16,12 +16,13 @@ from ddpm_lesson import checkpoint
 from ddpm_lesson.data import DataError
 from ddpm_lesson.plots import grid_image, save_gif
 from ddpm_lesson.run import run
+from ddpm_lesson.runtime import rank
 from ddpm_lesson.sample import ddim_steps, ddpm_steps
 from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
 
 GIF_FRAMES = 40  # states of the reverse process in an animation
 GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
-EXPECTED = (ValueError, DataError, checkpoint.CheckpointError, FileExistsError, FloatingPointError)
+EXPECTED = (ValueError, DataError, checkpoint.CheckpointError, FileExistsError, FloatingPointError, ImportError)
 
 
 class Commands(click.Group):
@@ -87,7 +88,8 @@ def train_command(preset: str, out: Path | None, device: str, resume: bool, **se
     else:
         config = get_preset(preset, **overrides)
     run(config, folder, device, resume=resume)
-    click.echo(f"{folder}: weights, loss.png and samples/. Draw more with: ddpm-lesson sample {folder}")
+    if rank() == 0:
+        click.echo(f"{folder}: weights, loss.png and samples/. Draw more with: ddpm-lesson sample {folder}")
 
 
 def resumed_config(folder: Path, preset: str, overrides: dict[str, Any]) -> TrainConfig:
@@ -130,3 +132,26 @@ def sample_command(
     grid_image(state.x0_hat).save(out / "grid.png")
     save_gif(frames, out / "reverse.gif")
     click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")
+
+
+@main.command("export")
+@click.argument("model", metavar="FOLDER_OR_NAME")
+@click.argument("folder", type=click.Path(path_type=Path))
+def export_command(model: str, folder: Path) -> None:
+    """Write a trained model as a pipeline of diffusers: one that 'train' wrote, or shipped weights (digits, mnist)."""
+    diffusion = checkpoint.load(model, "cpu")
+    _, height, width = checkpoint.image_shape(model)
+    checkpoint.to_diffusers(diffusion, folder, height if height == width else (height, width))
+    pipeline = f"diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"
+    click.echo(f"Draw from it with: {pipeline}(num_inference_steps={diffusion.n_steps})")
+
+
+@main.command("import")
+@click.argument("pipeline", metavar="FOLDER_OR_HUB_ID")
+@click.argument("folder", type=click.Path(path_type=Path))
+def import_command(pipeline: str, folder: Path) -> None:
+    """Turn a pipeline of diffusers into a model of ours, for example google/ddpm-cifar10-32 from the hub."""
+    if (folder / checkpoint.SETTINGS).exists():
+        raise FileExistsError(f"{folder} already holds a model: choose another folder")
+    checkpoint.import_diffusers(pipeline, folder)
+    click.echo(f"{folder}: draw from it with: ddpm-lesson sample {folder}")

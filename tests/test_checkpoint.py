@@ -206,7 +206,7 @@ def shipped(tmp_path, monkeypatch) -> Path:
     """A folder of shipped weights with ``digits`` and ``mnist``."""
     for i, name in enumerate(("digits", "mnist")):
         checkpoint.save(tiny_diffusion(seed=i), tmp_path / "assets" / name)
-    monkeypatch.setattr(checkpoint, "assets_folder", lambda: tmp_path / "assets")
+    monkeypatch.setattr(checkpoint.files, "assets_folder", lambda: tmp_path / "assets")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "assets"
 
@@ -512,14 +512,14 @@ def test_run_can_be_saved_once_there_is_room_again(trained):
 
 def refuse_to_write(monkeypatch, name: str) -> None:
     """Make moving the file called ``name`` into place fail."""
-    replace_file = checkpoint.os.replace
+    replace_file = checkpoint.files.os.replace
 
     def refuse(source, target):
         if Path(target).name == name:
             raise OSError(28, "No space left on device")
         replace_file(source, target)
 
-    monkeypatch.setattr(checkpoint.os, "replace", refuse)
+    monkeypatch.setattr(checkpoint.files.os, "replace", refuse)
 
 
 @pytest.mark.parametrize("name", RUN_FILES)

@@ -1,6 +1,7 @@
 """The commands, as a user types them."""
 
 import json
+import sys
 from dataclasses import fields
 
 import pytest
@@ -132,3 +133,57 @@ def test_a_run_is_not_overwritten(trained):
     assert result.exit_code == 1
     assert "already holds a run" in result.output
     assert (trained / "training.safetensors").read_bytes() == before
+
+
+# Exchange with diffusers
+
+
+def test_a_model_goes_out_to_diffusers_and_comes_back(trained, tmp_path):
+    pipeline, back = tmp_path / "pipeline", tmp_path / "back"
+    assert invoke("export", trained, pipeline).exit_code == 0
+    assert json.loads((pipeline / "unet" / "config.json").read_text())["sample_size"] == 8
+    assert invoke("import", pipeline, back).exit_code == 0
+    for model in (trained, back):
+        result = invoke("sample", model, "--out", model / "new", "--n=4", "--steps=3", "--device=cpu")
+        assert result.exit_code == 0, result.output
+    assert (trained / "new" / "grid.png").read_bytes() == (back / "new" / "grid.png").read_bytes()
+
+
+def test_export_says_how_to_open_the_pipeline(diffusers, trained, tmp_path):
+    result = invoke("export", trained, tmp_path / "pipeline")
+    code = result.output.partition(": ")[2]
+    assert code.startswith(f"diffusers.DDPMPipeline.from_pretrained('{tmp_path / 'pipeline'}')(")
+    assert eval(code, {"diffusers": diffusers}).images[0].size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["export", "mnits"], ["mnits", "mnist"]),
+        (["import", "."], ["model_index.json"]),
+        (["import", "no/such/place"], ["'no/such/place' is not a folder here"]),
+    ],
+)
+def test_mistakes_in_an_exchange_are_answered_in_a_sentence(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments, tmp_path / "out")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert [word for word in words if word not in result.output] == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_import_does_not_overwrite_a_model(trained, tmp_path):
+    invoke("export", trained, tmp_path / "pipeline")
+    before = (trained / "settings.json").read_bytes()
+    result = invoke("import", tmp_path / "pipeline", trained)
+    assert result.exit_code == 1
+    assert "already holds a model" in result.output
+    assert (trained / "settings.json").read_bytes() == before
+
+
+def test_exchange_without_diffusers_says_what_to_install(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    result = invoke("export", trained, tmp_path)
+    assert result.exit_code == 1
+    assert "pip install diffusers" in result.output

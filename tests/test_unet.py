@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ddpm_lesson.exchange import diffusers_unet, labml_unet
 from ddpm_lesson.unet import (
     AttentionBlock,
     DownBlock,
@@ -51,87 +52,6 @@ def unlike_noise(x):
 # The paper's network, against diffusers
 
 
-def to_diffusers(ours, theirs):
-    """Copy the weights of our U-Net into diffusers' by walking through both in the same order.
-
-    Theirs are NaN at first, so that a weight that nobody copied shows in the output.
-    """
-    for parameter in theirs.parameters():
-        nn.init.constant_(parameter, torch.nan)
-    copy(ours.image_proj, theirs.conv_in)
-    copy(ours.time_emb.lin1, theirs.time_embedding.linear_1)
-    copy(ours.time_emb.lin2, theirs.time_embedding.linear_2)
-    copy_levels(ours.down, theirs.down_blocks, "downsamplers")
-    copy_residual(ours.middle.res1, theirs.mid_block.resnets[0])
-    copy_attention(ours.middle.attn, theirs.mid_block.attentions[0])
-    copy_residual(ours.middle.res2, theirs.mid_block.resnets[1])
-    copy_levels(ours.up, theirs.up_blocks, "upsamplers")
-    copy(ours.norm, theirs.conv_norm_out)
-    copy(ours.final, theirs.conv_out)
-
-
-def copy(ours, theirs):
-    theirs.load_state_dict(ours.state_dict())
-
-
-def copy_levels(ours, theirs, resamplers):
-    """Ours is one flat list of blocks and resamplings; theirs has a module a level."""
-    modules = iter(ours)
-    for level in theirs:
-        for i, residual in enumerate(level.resnets):
-            block = next(modules)
-            copy_residual(block.res, residual)
-            if isinstance(block.attn, AttentionBlock):
-                copy_attention(block.attn, level.attentions[i])
-        for resample in getattr(level, resamplers) or ():
-            copy(next(modules).conv, resample.conv)
-    assert next(modules, None) is None
-
-
-def copy_residual(ours, theirs):
-    for name in ("norm1", "conv1", "norm2", "conv2"):
-        copy(getattr(ours, name), getattr(theirs, name))
-    copy(ours.time_emb, theirs.time_emb_proj)
-    if theirs.conv_shortcut is not None:
-        copy(ours.shortcut, theirs.conv_shortcut)
-
-
-@torch.no_grad()
-def copy_attention(ours, theirs):
-    """Our projection holds q, k and v of head 1, then those of head 2, ...; theirs has one layer for q of all heads."""
-    copy(ours.norm, theirs.group_norm)
-    copy(ours.output, theirs.to_out[0])
-    weight = ours.projection.weight.view(ours.n_heads, 3, ours.d_k, -1)
-    bias = ours.projection.bias.view(ours.n_heads, 3, ours.d_k)
-    for i, linear in enumerate((theirs.to_q, theirs.to_k, theirs.to_v)):
-        linear.weight.copy_(weight[:, i].flatten(0, 1))
-        linear.bias.copy_(bias[:, i].flatten())
-
-
-def diffusers_unet(diffusers, ours, head_channels=None):
-    """diffusers' network, set up like google/ddpm-cifar10-32 but for sizes and heads, with our weights."""
-    settings = ours.settings
-    attn = settings["is_attn"]
-    theirs = diffusers.UNet2DModel(
-        sample_size=32,
-        in_channels=settings["image_channels"],
-        out_channels=settings["image_channels"],
-        block_out_channels=tuple(settings["n_channels"] * m for m in settings["ch_mults"]),
-        layers_per_block=settings["n_blocks"],
-        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attn),
-        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attn)),
-        attention_head_dim=head_channels,
-        norm_num_groups=settings["n_groups"],
-        norm_eps=1e-6,
-        act_fn="silu",
-        downsample_padding=0,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-    )
-    to_diffusers(ours, theirs)
-    return theirs.eval()
-
-
 @torch.no_grad()
 def assert_same_outputs(ours, theirs, side):
     xt, t = torch.randn(2, 3, side, side), torch.tensor([0, 731])
@@ -147,7 +67,7 @@ def test_paper_network_has_35_746_307_parameters():
 
 def test_paper_network_equals_diffusers(diffusers, randomise):
     ours = randomise(UNet(3, **PAPER)).eval()
-    theirs = diffusers_unet(diffusers, ours)
+    theirs = diffusers_unet(ours)
     assert count_parameters(ours) == count_parameters(theirs)
     assert_same_outputs(ours, lambda xt, t: theirs(xt, t).sample, side=32)
 
@@ -156,7 +76,7 @@ def test_paper_network_equals_diffusers(diffusers, randomise):
 @pytest.mark.parametrize("n_blocks", [1, 3])
 def test_network_with_several_heads_equals_diffusers(diffusers, randomise, n_heads, n_blocks):
     ours = randomise(UNet(3, 32, (1, 1), (False, True), n_blocks, n_heads=n_heads, n_groups=8)).eval()
-    theirs = diffusers_unet(diffusers, ours, head_channels=32 // n_heads)
+    theirs = diffusers_unet(ours)
     assert_same_outputs(ours, lambda xt, t: theirs(xt, t).sample, side=8)
 
 
@@ -190,10 +110,8 @@ def without_attention_norm(model):
 
 def test_labml_setting_equals_labml(labml, randomise):
     ours = randomise(UNet(3, **LABML))
-    with torch.device("meta"):  # it only borrows our weights
-        theirs = labml.UNet(3, 64, (1, 2, 2, 4), (False, False, True, True))
-    theirs.load_state_dict(ours.state_dict(), assign=True)
-    assert_same_outputs(without_attention_norm(ours.eval()), theirs.eval(), side=16)
+    theirs = labml_unet(ours.eval(), normalise=False)
+    assert_same_outputs(without_attention_norm(ours), theirs, side=16)
 
 
 def test_attention_norm_matters(randomise):

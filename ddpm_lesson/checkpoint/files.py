@@ -1,8 +1,4 @@
-"""Models on disk: weights in safetensors, settings in readable JSON. Loading never executes code.
-
-A folder holds ``settings.json`` and ``model.safetensors`` (the weights to sample from). While a run trains it also
-holds ``training.safetensors``: everything that is needed to go on as if the run had never stopped.
-"""
+"""Our own files: ``settings.json``, ``model.safetensors`` and, for a run in training, ``training.safetensors``."""
 
 import contextlib
 import json
@@ -248,8 +244,8 @@ def write_whole(folder: Path, files: dict[str, bytes]) -> None:
     unfinished = {folder / name: folder / f"{name}.unfinished" for name in files}
     file = folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for file, contents in zip(unfinished, files.values(), strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
             unfinished[file].write_bytes(contents)
         for file, path in unfinished.items():
             os.replace(path, file)

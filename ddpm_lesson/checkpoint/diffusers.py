@@ -1,0 +1,186 @@
+"""Models as pipelines of diffusers on disk: written for ``DDPMPipeline.from_pretrained``, and opened here."""
+
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from ddpm_lesson.checkpoint.files import CheckpointError, save, write_whole
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.exchange import diffusers_unet, library, unet_from_diffusers
+from ddpm_lesson.runtime import get_device
+from ddpm_lesson.schedule import NoiseSchedule
+from ddpm_lesson.unet import UNet
+
+if TYPE_CHECKING:
+    from diffusers import DDPMScheduler, UNet2DModel
+
+INDEX = "model_index.json"
+PARTS = {"unet": "UNet2DModel", "scheduler": "DDPMScheduler"}  # of a pipeline, and what they must be
+VARIANCE = {"beta": "fixed_large", "posterior": "fixed_small"}  # our sigma: their variance_type
+SCHEDULES = {"linear": "linear", "quadratic": "scaled_linear", "sigmoid": "sigmoid"}  # our kind: their beta_schedule
+EXPECTED = {"prediction_type": "epsilon", "thresholding": False, "rescale_betas_zero_snr": False}
+
+
+def to_diffusers(diffusion: DenoiseDiffusion, folder: str | Path, image_size: int | tuple[int, int] = 32) -> None:
+    """Write a model as a pipeline that ``diffusers.DDPMPipeline.from_pretrained(folder)`` opens.
+
+    It draws what ``ddpm_steps`` draws from the same noise, when told ``num_inference_steps=diffusion.n_steps``.
+
+    Args:
+        diffusion: the model; its ``eps_model`` must be a ``UNet`` that diffusers can express, see ``diffusers_unet``.
+        folder: created if need be; what was there stays intact until the new files are complete.
+        image_size: side, or height and width, of the images that the pipeline draws.
+
+    Raises:
+        TypeError: if the noise predictor is not a ``UNet``.
+        ValueError: if diffusers cannot express it, or the image size does not fit.
+        CheckpointError: if the files cannot be written.
+        ImportError: if diffusers is not installed.
+    """
+    if not isinstance(diffusion.eps_model, UNet):
+        raise TypeError(f"eps_model must be a UNet to be saved; got {type(diffusion.eps_model).__name__}")
+    diffusers = library("diffusers")
+    scheduler = diffusers.DDPMScheduler(**scheduler_settings(diffusion))
+    pipeline = diffusers.DDPMPipeline(diffusers_unet(diffusion.eps_model, image_size), scheduler)
+    try:
+        with TemporaryDirectory() as place:
+            pipeline.save_pretrained(place)
+            written = sorted(file for file in Path(place).rglob("*") if file.is_file())
+            files = {file.relative_to(place).as_posix(): file.read_bytes() for file in reversed(written)}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"could not save {folder}: {error}. What was saved before is untouched") from error
+    write_whole(Path(folder), files)
+
+
+def from_diffusers(folder_or_hub_id: str | Path, device: str = "auto") -> DenoiseDiffusion:
+    """Open a pipeline of diffusers as a model of ours, ready to sample from.
+
+    Args:
+        folder_or_hub_id: a folder that diffusers or ``to_diffusers`` wrote, or a model on the Hugging Face hub such as
+            ``"google/ddpm-cifar10-32"``, the paper's CIFAR-10 model; it is downloaded once.
+        device: where to put it, see ``get_device``.
+
+    Raises:
+        CheckpointError: if there is no such pipeline, it cannot be read, or it is of a kind that we cannot express.
+        ImportError: if diffusers is not installed.
+    """
+    return open_pipeline(folder_or_hub_id)[0].to(get_device(device))
+
+
+def import_diffusers(folder_or_hub_id: str | Path, folder: str | Path) -> None:
+    """Write a pipeline of diffusers into ``folder`` as ``save`` does; arguments and errors as in ``from_diffusers``."""
+    diffusion, image_shape = open_pipeline(folder_or_hub_id)
+    save(diffusion, folder, image_shape=image_shape, imported_from=str(folder_or_hub_id))
+
+
+def open_pipeline(source: str | Path) -> tuple[DenoiseDiffusion, tuple[int, int, int] | None]:
+    """A pipeline as a model of ours, and the shape (C, H, W) of its images, if it says so."""
+    model, scheduler = read_pipeline(source)
+    try:
+        diffusion = DenoiseDiffusion(unet_from_diffusers(model), **diffusion_settings(scheduler)).eval()
+    except ValueError as error:
+        raise CheckpointError(f"{source} cannot be opened here: {error}") from error
+    size = model.config["sample_size"]
+    sides = (size, size) if isinstance(size, int) else size
+    return diffusion, (model.config["in_channels"], *sides) if sides else None
+
+
+# Files
+
+
+def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
+    """The network and the scheduler of a pipeline; CheckpointError if they are missing, foreign or damaged.
+
+    They lie in folders of their own or, in early pipelines like the paper's, all in one.
+    """
+    diffusers = library("diffusers")
+    folder = Path(source) if Path(source).is_dir() else fetch(str(source))
+    check_parts(folder / INDEX)
+    unet, scheduler = (name if (folder / name).is_dir() else None for name in PARTS)
+    try:
+        model, found = diffusers.UNet2DModel.from_pretrained(str(folder), subfolder=unet, output_loading_info=True)
+        scheduler = diffusers.DDPMScheduler.from_pretrained(str(folder), subfolder=scheduler)
+    except Exception as error:  # of whatever kind: the files may hold anything
+        raise CheckpointError(f"cannot read the pipeline in {source}: {first_sentence(error)}") from error
+    for problem in ("missing_keys", "unexpected_keys"):  # diffusers would draw what is missing at random
+        if found[problem]:
+            raise CheckpointError(
+                f"the weights in {source} are of another architecture: {problem.replace('_', ' ')} "
+                f"such as {min(found[problem])}"
+            )
+    return model, scheduler
+
+
+def fetch(hub_id: str) -> Path:
+    """The folder to which a pipeline on the hub is downloaded, unless it is there; CheckpointError if it cannot be."""
+    try:
+        check_parts(Path(library("huggingface_hub").hf_hub_download(hub_id, INDEX)))  # before the large files
+        return Path(library("diffusers").DDPMPipeline.download(hub_id))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{hub_id!r} is not a folder here, and the Hugging Face hub did not deliver it: {first_sentence(error)}"
+        ) from error
+
+
+def check_parts(index: Path) -> None:
+    """CheckpointError unless ``index`` lists the parts of a pipeline that we can open."""
+    try:
+        parts = json.loads(index.read_text())
+        classes = {name: parts[name][1] for name in PARTS}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{index.parent} is not a pipeline of diffusers: it lacks {INDEX}") from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"cannot read {index}: it must list a unet and a scheduler ({error!r})") from error
+    for name, expected in PARTS.items():
+        if classes[name] != expected:
+            raise CheckpointError(f"{index}: its {name} must be a {expected} to be opened here; got {classes[name]}")
+
+
+def first_sentence(error: Exception) -> str:
+    """What an error says, without the advice that follows."""
+    return re.split(r"\.?\s*\n|\.\s+", str(error).strip())[0] or type(error).__name__
+
+
+# Settings
+
+
+def scheduler_settings(diffusion: DenoiseDiffusion) -> dict[str, Any]:
+    """What ``DDPMScheduler`` calls the settings of a ``DenoiseDiffusion``."""
+    schedule = diffusion.schedule.settings
+    if schedule["kind"] in SCHEDULES:
+        betas = {name: schedule[name] for name in ("beta_start", "beta_end")}
+        betas["beta_schedule"] = SCHEDULES[schedule["kind"]]
+    else:
+        betas = {"trained_betas": diffusion.schedule.to(torch.float64).beta.tolist()}
+    return {
+        "num_train_timesteps": diffusion.n_steps,
+        "variance_type": VARIANCE[diffusion.sigma],
+        "clip_sample": diffusion.clip_x0,
+        **betas,
+    }
+
+
+def diffusion_settings(scheduler: "DDPMScheduler") -> dict[str, Any]:
+    """What ``DenoiseDiffusion`` calls the settings of a scheduler; ValueError naming those for which it has no word."""
+    config = scheduler.config
+    sigmas = {theirs: ours for ours, theirs in VARIANCE.items()}
+    wrong = [name for name, value in EXPECTED.items() if config[name] != value]
+    if config["variance_type"] not in sigmas:
+        wrong.append("variance_type")
+    if config["clip_sample"] and config["clip_sample_range"] != 1:
+        wrong.append("clip_sample_range")
+    if wrong:
+        settings = ", ".join(f"{name}={config[name]!r}" for name in wrong)
+        raise ValueError(f"our diffusion cannot express these settings of the DDPMScheduler: {settings}")
+    kinds = {theirs: ours for ours, theirs in SCHEDULES.items()}
+    if config["trained_betas"] is None and config["beta_schedule"] in kinds:
+        make = getattr(NoiseSchedule, kinds[config["beta_schedule"]])
+        schedule = make(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
+    else:
+        schedule = NoiseSchedule.from_betas(config["trained_betas"] or scheduler.betas)
+    return {"schedule": schedule, "sigma": sigmas[config["variance_type"]], "clip_x0": config["clip_sample"]}

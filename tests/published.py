@@ -1,0 +1,34 @@
+"""The files of google/ddpm-cifar10-32, the paper's CIFAR-10 model on the Hugging Face hub, as they were published."""
+
+UNET = {
+    "act_fn": "silu",
+    "attention_head_dim": None,
+    "block_out_channels": (128, 256, 256, 256),
+    "center_input_sample": False,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "in_channels": 3,
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-06,
+    "norm_num_groups": 32,
+    "out_channels": 3,
+    "sample_size": 32,
+    "time_embedding_type": "positional",
+    "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+}
+SCHEDULER = {
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "clip_sample": True,
+    "num_train_timesteps": 1000,
+    "timestep_values": None,  # diffusers has forgotten it since
+    "trained_betas": None,
+    "variance_type": "fixed_large",
+}
+INDEX = {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
+CLASSES = {"config.json": "UNet2DModel", "scheduler_config.json": "DDPMScheduler", "model_index.json": "DDPMPipeline"}
+OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}  # of attention layers
