@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import AttentionBlock, UNet
@@ -33,8 +34,20 @@ def blank_unet(**settings: Any) -> UNet:
     Raises:
         ValueError: as ``UNet``.
     """
-    with torch.device("meta"):
-        return UNet(**settings).to_empty(device="cpu")
+    with Unfilled():
+        return UNet(**settings)
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside this, no tensor is initialised: memory is reserved and never touched."""
+
+    FILL = frozenset(("kaiming_uniform_", "xavier_uniform_", "uniform_", "normal_", "fill_", "zero_"))
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ in self.FILL:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def layers(model: UNet, image_size: int) -> list[Layer]:

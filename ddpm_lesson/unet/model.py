@@ -121,8 +121,7 @@ class UNet(nn.Module):
         self.norm = group_norm(final_groups or n_groups, channels, norm_eps, "final_groups")
         self.act = Swish()
         self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
-        if not self.final.weight.is_meta:
-            init_weights(self)
+        init_weights(self)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """Predict the noise.
