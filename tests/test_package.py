@@ -17,6 +17,7 @@ ROOMS = [
     "mixture",
     "diffusion",
     "unet",
+    "exchange",
     "data",
     "sample",
     "xray",

@@ -1,8 +1,17 @@
 """Checks of the exercises: a wrong answer gets the hint that fits the mistake."""
 
+from ddpm_lesson.checks.attention import (
+    check_attention,
+    check_attention_block,
+    check_split_heads,
+    check_to_image,
+    check_to_tokens,
+)
 from ddpm_lesson.checks.core import CheckResult
 from ddpm_lesson.checks.elbo import check_bits_per_dim, check_elbo, check_gaussian_kl, check_negative_elbo
+from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.checks.forward import check_L_T, check_linear_alpha_bar, check_q_sample, check_snr_db
+from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
 from ddpm_lesson.checks.noise import (
     check_loss_weight,
     check_mean_from_eps,
@@ -17,14 +26,29 @@ from ddpm_lesson.checks.posterior import (
     check_product_of_gaussians,
     check_q_step,
 )
+from ddpm_lesson.checks.resample import (
+    check_conv_size,
+    check_receptive_field,
+    check_up_block,
+    check_up_channels,
+    check_upsample_nearest,
+)
+from ddpm_lesson.checks.residual import check_group_norm, check_residual_forward, check_surviving_shift, check_swish
 
 __all__ = [
     "CheckResult",
     "check_L_T",
+    "check_add_time",
     "check_alpha_bars",
+    "check_attention",
+    "check_attention_block",
     "check_bits_per_dim",
+    "check_conv_size",
     "check_elbo",
+    "check_frequencies",
     "check_gaussian_kl",
+    "check_group_norm",
+    "check_kept_maps",
     "check_linear_alpha_bar",
     "check_loss_weight",
     "check_mean_from_eps",
@@ -35,7 +59,22 @@ __all__ = [
     "check_product_of_gaussians",
     "check_q_sample",
     "check_q_step",
+    "check_receptive_field",
+    "check_residual_forward",
+    "check_residual_parameters",
     "check_reverse_step",
     "check_simple_loss",
+    "check_sinusoids",
     "check_snr_db",
+    "check_split_heads",
+    "check_steps_per_turn",
+    "check_surviving_shift",
+    "check_swish",
+    "check_through_the_u",
+    "check_to_image",
+    "check_to_tokens",
+    "check_up_block",
+    "check_up_channels",
+    "check_upsample_nearest",
+    "check_widths",
 ]

@@ -1,0 +1,196 @@
+"""Where everything stands in a U-Net: its levels, what is kept and handed across, and what every route is worth."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.unet import AttentionBlock, Downsample, MiddleBlock, UNet, UpBlock, Upsample
+from ddpm_lesson.xray import layers
+
+Route = int | str | None  # a level, "middle", or none at all
+
+
+class Part(NamedTuple):
+    """One module of the U-Net's forward pass, and where it stands."""
+
+    name: str  # as in ``named_modules``, such as "down.2"
+    module: nn.Module
+    way: str  # time, down, middle, up or out
+    level: int  # of its output: 0 has the sides of the image, 1 half of them, and so on
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out; those of the kept map count as coming in."""
+        first = self.module.res1 if isinstance(self.module, MiddleBlock) else getattr(self.module, "res", None)
+        conv = first.conv1 if first else getattr(self.module, "conv", self.module)
+        return conv.in_channels, conv.out_channels
+
+    @property
+    def has_attn(self) -> bool:
+        """Whether there is attention in it."""
+        return isinstance(getattr(self.module, "attn", None), AttentionBlock)
+
+
+def parts(unet: UNet) -> list[Part]:
+    """The modules of a U-Net in the order of the forward pass."""
+    found = [Part("time_emb", unet.time_emb, "time", 0), Part("image_proj", unet.image_proj, "down", 0)]
+    level = 0
+    for i, module in enumerate(unet.down):
+        level += isinstance(module, Downsample)
+        found.append(Part(f"down.{i}", module, "down", level))
+    found.append(Part("middle", unet.middle, "middle", level))
+    for i, module in enumerate(unet.up):
+        level -= isinstance(module, Upsample)
+        found.append(Part(f"up.{i}", module, "up", level))
+    return [*found, Part("norm", unet.norm, "out", 0), Part("final", unet.final, "out", 0)]
+
+
+def bridges(unet: UNet) -> list[tuple[Part, Part]]:
+    """Every part whose output is kept with the part that takes it in, in the order in which they are taken."""
+    kept, pairs = [], []
+    for part in parts(unet):
+        if part.way == "down":
+            kept.append(part)
+        elif isinstance(part.module, UpBlock):
+            pairs.append((kept.pop(), part))
+    return pairs
+
+
+class Cost(NamedTuple):
+    """What a part holds and does."""
+
+    part: Part
+    parameters: int
+    macs: int  # multiply-adds for one image
+
+
+def costs(unet: UNet, image_size: int) -> list[Cost]:
+    """Parameters and multiply-adds of every part of a network; they add up to those of the whole.
+
+    Args:
+        unet: the network, with or without sensible weights.
+        image_size: height and width of the images.
+
+    Raises:
+        ValueError: if the network cannot halve such images often enough.
+    """
+    found = layers(unet, image_size)
+
+    def total(part: Part) -> Cost:
+        own = [layer for layer in found if f"{layer.name}.".startswith(f"{part.name}.")]
+        return Cost(part, sum(layer.parameters for layer in own), sum(layer.macs for layer in own))
+
+    return [total(part) for part in parts(unet)]
+
+
+def routes(unet: UNet) -> list[Route]:
+    """The ways from one half of the network to the other: the kept maps of every level, and the middle."""
+    return [*range(len(unet.settings["ch_mults"])), "middle"]
+
+
+@contextmanager
+def neighbours(unet: UNet, route: Route) -> Iterator[None]:
+    """While it lasts, every image of a batch gets its neighbour's maps by one route, and its own by all others.
+
+    Args:
+        unet: the network.
+        route: a level, for the maps kept there; ``"middle"``, for what the middle makes; None, for nothing.
+    """
+    hooks = []
+    if route == "middle":
+        hooks.append(unet.middle.register_forward_hook(lambda _, __, output: output.roll(1, 0)))
+    for part in parts(unet):
+        if isinstance(part.module, UpBlock) and part.level == route:
+            hooks.append(part.module.register_forward_pre_hook(lambda _, args: (args[0], args[1].roll(1, 0), args[2])))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def route_losses(
+    diffusion: DenoiseDiffusion, x0: Tensor, times: Sequence[int], *, same_noise: bool = False, seed: int = 0
+) -> dict[Route, Tensor]:
+    """The loss when one route after the other carries the neighbour's maps, at each time.
+
+    Args:
+        diffusion: a model whose network is a ``UNet``.
+        x0: images, (B, C, H, W), at least two.
+        times: where to measure.
+        same_noise: whether neighbours share their noise, so that only their images differ.
+        seed: of the noise.
+
+    Returns:
+        route -> (len(times),) mean squared errors of the noise; None stands for the network as it is.
+    """
+    unet, eps = diffusion.eps_model, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
+    eps = eps[:1].expand_as(eps) if same_noise else eps
+    losses: dict[Route, list[Tensor]] = {route: [] for route in (None, *routes(unet))}
+    with eval_mode(diffusion):
+        for time in times:
+            t = torch.full((len(x0),), time, device=x0.device)
+            xt = diffusion.q_sample(x0, t, eps)
+            for route, found in losses.items():
+                with neighbours(unet, route):
+                    found.append((unet(xt, t) - eps).square().mean().cpu())
+    return {route: torch.stack(found) for route, found in losses.items()}
+
+
+@torch.no_grad()
+def randomised(unet: UNet, seed: int = 0) -> UNet:
+    """The network itself with a random value in every parameter: an untrained one answers 0, whatever it is.
+
+    Weights keep the size of what passes through them; gains stay near 1, and shifts and biases near 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in unet.parameters():
+        noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+        if parameter.ndim > 1:
+            parameter.copy_(noise * parameter[0].numel() ** -0.5)
+        else:
+            parameter.add_(noise, alpha=0.1)
+    return unet
+
+
+def loud(unet: UNet) -> UNet:
+    """The network itself with no layer at zero: all weights Xavier-uniform, as most networks begin."""
+    for module in unet.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+    return unet
+
+
+class FirstStep(NamedTuple):
+    """One of the first steps of a training."""
+
+    loss: float
+    reached: float  # share of the parameters that a gradient reaches
+
+
+def first_steps(unet: UNet, x0: Tensor, n_steps: int, batch_size: int = 32, lr: float = 2e-3) -> Iterator[FirstStep]:
+    """The first steps of a training with Adam; seeded, and the caller's random numbers stay as they were.
+
+    Args:
+        unet: the network, which is changed.
+        x0: images to draw batches from, (B, C, H, W).
+        n_steps, batch_size, lr: of the training.
+    """
+    diffusion, optimiser = DenoiseDiffusion(unet), torch.optim.Adam(unet.parameters(), lr)
+    batches = torch.randint(len(x0), (n_steps, batch_size), generator=torch.Generator().manual_seed(0))
+    n_parameters = sum(p.numel() for p in unet.parameters())
+    for step, batch in enumerate(batches):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(step)
+            loss = diffusion.loss(x0[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        reached = sum(p.numel() for p in unet.parameters() if p.grad is not None and p.grad.any())
+        yield FirstStep(loss.item(), reached / n_parameters)
+        optimiser.step()

@@ -1,0 +1,687 @@
+"""Exercises of notebook 09: widths, kept maps, parameters, and the loop that runs down and up the U."""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.checks.core import FAILURES, CheckResult, Exercise, Mistake, check, recognised, wrong
+from ddpm_lesson.unet import DownBlock, Downsample, MiddleBlock, UpBlock, Upsample
+
+# widths
+
+
+def compounding(n_channels: int, ch_mults: Sequence[int]) -> list[int]:
+    """Every level as a multiple of the level above."""
+    widths = []
+    for m in ch_mults:
+        n_channels = n_channels * m
+        widths.append(n_channels)
+    return widths
+
+
+check_widths = Exercise(
+    function="widths",
+    solution=lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in ch_mults]),
+    cases=[(64, (1, 2, 2, 4)), (128, (1, 2, 2, 2)), (24, (1, 2, 4)), (32, (3, 2))],
+    mistakes=(
+        Mistake(
+            "compounding",
+            lambda n_channels, ch_mults: torch.tensor(compounding(n_channels, ch_mults)),
+            "This looks like multipliers that compound: each level multiplies the width of the level above.",
+            "What is a multiplier a multiple of: the base width, or whatever came before?",
+            "Every level starts again from the base: `n_channels * m`. Nothing is carried from one level to the next.",
+        ),
+        Mistake(
+            "multipliers alone",
+            lambda n_channels, ch_mults: torch.tensor(ch_mults),
+            "This looks like the multipliers themselves.",
+            "They say how many times as wide as something. As what?",
+            "Multiply each by `n_channels`.",
+        ),
+        Mistake(
+            "base in front",
+            lambda n_channels, ch_mults: torch.tensor([n_channels, *(n_channels * m for m in ch_mults)]),
+            "This looks like the right widths with the base width in front.",
+            "The projection makes a map of the base width, but it is no level of its own.",
+            "One number a level: as many as there are multipliers.",
+        ),
+        Mistake(
+            "lowest level first",
+            lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in reversed(ch_mults)]),
+            "This looks like the right widths, from the lowest level to the highest.",
+            "Level 0 is the one with the full image.",
+            "Keep the order of `ch_mults`.",
+        ),
+        Mistake(
+            "doubling",
+            lambda n_channels, ch_mults: torch.tensor([n_channels * 2**i for i in range(len(ch_mults))]),
+            "This looks like a width that doubles from level to level, whatever the multipliers say.",
+            "Doubling is a common choice of multipliers, (1, 2, 4, 8), but not the only one.",
+            "Use the numbers in `ch_mults`.",
+        ),
+        Mistake(
+            "added",
+            lambda n_channels, ch_mults: torch.tensor([n_channels + m for m in ch_mults]),
+            "This looks like multipliers that were added to the base width.",
+            "A multiplier multiplies.",
+            "`n_channels * m` for each `m`.",
+        ),
+    ),
+    consequence="With compounding multipliers, (1, 2, 2, 4) on 64 would end at 1024 channels instead of 256. Section 7 "
+    "shows what that costs.",
+)
+
+
+# kept maps
+
+
+def maps_and_divisor(maps: Callable[[int, int], int], divisor: Callable[[int], int] = lambda n: 2 ** (n - 1)):
+    """An answer to ``kept_maps``, right or wrong."""
+    return lambda n_levels, n_blocks: (maps(n_levels, n_blocks), divisor(n_levels))
+
+
+check_kept_maps = Exercise(
+    function="kept_maps",
+    solution=maps_and_divisor(lambda n, b: n * (b + 1)),
+    cases=[(4, 2), (3, 1), (1, 3), (6, 2)],
+    mistakes=(
+        Mistake(
+            "projection forgotten",
+            maps_and_divisor(lambda n, b: n * (b + 1) - 1),
+            "This looks like one map too few: that of the projection.",
+            "What stands on the stack before the first block has run?",
+            "The projection's map is kept as well: one more.",
+        ),
+        Mistake(
+            "downsampled maps forgotten",
+            maps_and_divisor(lambda n, b: n * b + 1),
+            "This looks like the maps of the blocks and the projection, without those of the `Downsample` layers.",
+            "The loop keeps what *every* module of the way down makes.",
+            "There are `n_levels - 1` `Downsample` layers. Add their maps.",
+        ),
+        Mistake(
+            "blocks only",
+            maps_and_divisor(lambda n, b: n * b),
+            "This looks like the maps of the blocks alone.",
+            "Two more kinds of modules make a map that is kept.",
+            "Add one for the projection and `n_levels - 1` for the `Downsample` layers.",
+        ),
+        Mistake(
+            "a downsample on every level",
+            maps_and_divisor(lambda n, b: n * (b + 1) + 1),
+            "This looks like one `Downsample` too many.",
+            "What would the lowest level be halved for?",
+            "Between `n_levels` levels there are `n_levels - 1` steps down.",
+        ),
+        Mistake(
+            "halved on every level",
+            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2**n),
+            "This looks like an image that is halved once more than it is.",
+            "How many steps down are there between `n_levels` levels?",
+            "`n_levels - 1` halvings: the sides must be divisible by `2 ** (n_levels - 1)`.",
+        ),
+        Mistake(
+            "halvings added",
+            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: max(2 * (n - 1), 1)),
+            "This looks like 2 for every step down, added instead of multiplied.",
+            "Half of a half is a quarter.",
+            "Each step divides by 2 what the last one left: `2 ** (n_levels - 1)`.",
+        ),
+        Mistake(
+            "both ways counted",
+            maps_and_divisor(lambda n, b: 2 * n * (b + 1)),
+            "This looks like the maps of both ways.",
+            "The way up makes maps too, but does anybody keep them?",
+            "Only the way down keeps maps.",
+        ),
+        Mistake(
+            "projection counted on every level",
+            maps_and_divisor(lambda n, b: n * (b + 2) - 1),
+            "This looks like a projection on every level.",
+            "The projection turns the image into a map of the base width. How often does the image come in?",
+            "One projection in all: `1 + n_levels * n_blocks + (n_levels - 1)`.",
+        ),
+    ),
+    consequence="`n_levels * (n_blocks + 1)` maps, and the way up has `n_blocks + 1` blocks a level: one map for each. "
+    "That is why it has one block more than the way down.",
+)
+
+
+# residual_parameters
+
+
+class Sizes(NamedTuple):
+    """What each layer of a residual block counts; a mistake replaces some of them."""
+
+    norm1: int
+    conv1: int
+    time: int
+    norm2: int
+    conv2: int
+    shortcut: int
+
+
+def sizes(c_in: int, c_out: int, d: int) -> Sizes:
+    """Parameters of each layer, gains, shifts and biases included."""
+    shortcut = 0 if c_in == c_out else c_in * c_out + c_out
+    conv1, conv2 = (9 * c * c_out + c_out for c in (c_in, c_out))
+    return Sizes(2 * c_in, conv1, d * c_out + c_out, 2 * c_out, conv2, shortcut)
+
+
+def sized(**changes: Callable[[int, int, int], int]) -> Callable[[int, int, int], int]:
+    """The parameters of a residual block with some layers counted otherwise, each by its own function."""
+
+    def count(c_in: int, c_out: int, d: int) -> int:
+        changed = {name: function(c_in, c_out, d) for name, function in changes.items()}
+        return sum(sizes(c_in, c_out, d)._replace(**changed))
+
+    return count
+
+
+check_residual_parameters = Exercise(
+    function="residual_parameters",
+    solution=sized(),
+    cases=[(64, 128, 512), (128, 128, 512), (384, 128, 256), (24, 24, 96)],
+    mistakes=(
+        Mistake(
+            "no biases",
+            sized(
+                conv1=lambda i, o, d: 9 * i * o,
+                conv2=lambda i, o, d: 9 * o * o,
+                time=lambda i, o, d: d * o,
+                shortcut=lambda i, o, d: i * o if i != o else 0,
+            ),
+            "This looks like weights without biases.",
+            "A convolution and a linear layer add a number to every channel of their output.",
+            "Add `c_out` for each convolution and for the linear layer.",
+        ),
+        Mistake(
+            "no normalisations",
+            sized(norm1=lambda i, o, d: 0, norm2=lambda i, o, d: 0),
+            "This looks like a block whose normalisations have no parameters.",
+            "Group normalisation learns two numbers a channel. Which?",
+            "A gain and a shift: `2 * c_in` for the first, `2 * c_out` for the second.",
+        ),
+        Mistake(
+            "gain without shift",
+            sized(norm1=lambda i, o, d: i, norm2=lambda i, o, d: o),
+            "This looks like one number a channel for each normalisation.",
+            "Beside the gain there is something that is added.",
+            "Gain and shift: twice the channels.",
+        ),
+        Mistake(
+            "time forgotten",
+            sized(time=lambda i, o, d: 0),
+            "This looks like a block that is not told the time.",
+            "What turns the time embedding into a shift of every channel?",
+            "A linear layer from `d` to `c_out` numbers: `d * c_out + c_out`.",
+        ),
+        Mistake(
+            "time on the way in",
+            sized(time=lambda i, o, d: d * i + i),
+            "This looks like a time embedding that is added to the map that comes in.",
+            "The shift is added after the first convolution. How many channels are there then?",
+            "`d * c_out + c_out`.",
+        ),
+        Mistake(
+            "shortcut never",
+            sized(shortcut=lambda i, o, d: 0),
+            "This looks like a shortcut without a convolution, even where the widths differ.",
+            "Can 64 channels be added to 128?",
+            "If `c_in != c_out`, a 1x1 convolution stands on the shortcut: `c_in * c_out + c_out`.",
+        ),
+        Mistake(
+            "shortcut always",
+            sized(shortcut=lambda i, o, d: i * o + o),
+            "This looks like a convolution on the shortcut even where the widths are the same.",
+            "What is the shortcut of a block whose input and output have the same channels?",
+            "If `c_in == c_out`, it is the identity and has no parameters.",
+        ),
+        Mistake(
+            "shortcut of 3x3",
+            sized(shortcut=lambda i, o, d: 9 * i * o + o if i != o else 0),
+            "This looks like a 3x3 convolution on the shortcut.",
+            "The shortcut only has to change the number of channels.",
+            "It is 1x1: `c_in * c_out + c_out`.",
+        ),
+        Mistake(
+            "second convolution from c_in",
+            sized(conv2=lambda i, o, d: 9 * i * o + o),
+            "This looks like two equal convolutions, both from `c_in` to `c_out`.",
+            "What comes into the second one?",
+            "The first has already changed the width: the second goes from `c_out` to `c_out`.",
+        ),
+        Mistake(
+            "first convolution to c_in",
+            sized(conv1=lambda i, o, d: 9 * i * i + i, conv2=lambda i, o, d: 9 * i * o + o),
+            "This looks like a width that changes in the second convolution instead of the first.",
+            "Which of the two convolutions sees `c_in` channels?",
+            "The first goes from `c_in` to `c_out`, the second from `c_out` to `c_out`.",
+        ),
+        Mistake(
+            "second normalisation on c_in",
+            sized(norm2=lambda i, o, d: 2 * i),
+            "This looks like two normalisations of `c_in` channels.",
+            "The second one comes after the first convolution.",
+            "`2 * c_out` for the second.",
+        ),
+        Mistake(
+            "3 instead of 9",
+            sized(conv1=lambda i, o, d: 3 * i * o + o, conv2=lambda i, o, d: 3 * o * o + o),
+            "This looks like 3 weights for each pair of channels.",
+            "How many pixels does a 3x3 window cover?",
+            "9 for each pair of an input and an output channel.",
+        ),
+        Mistake(
+            "one convolution",
+            sized(conv2=lambda i, o, d: 0, norm2=lambda i, o, d: 0),
+            "This looks like the first half of the block.",
+            "After the time is added there is another normalisation and another convolution.",
+            "Add `2 * c_out + 9 * c_out * c_out + c_out`.",
+        ),
+    ),
+    consequence="Both convolutions grow with the product of two widths: twice as wide means about four times as many.",
+    tolerance=1e-9,
+)
+
+
+# through_the_u
+
+Call = tuple[int, ...]  # number of the module, then what it was given: a map's number, TIME or UNKNOWN
+UNKNOWN, TIME = -1, -2
+Loop = Callable[[Tensor, Tensor, nn.ModuleList, nn.Module, nn.ModuleList], Tensor]
+
+
+def calls_of(loop: Loop, case: tuple[Any, ...]) -> list[Call]:
+    """Which module a loop calls with what, until it returns or fails; maps are numbered in the order they are made."""
+    x, t_emb, down, middle, up = copy.deepcopy(case)
+    modules, made, calls = [*down, middle, *up], [x], []
+
+    def number(given: Any) -> int:
+        if given is t_emb:
+            return TIME
+        same = (i for i, known in enumerate(made) if isinstance(given, Tensor) and torch.equal(known, given))
+        return next(same, UNKNOWN)
+
+    def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        given = [*args, *(kwargs[name] for name in ("x", "skip", "t_emb") if name in kwargs)]
+        calls.append((next(i for i, m in enumerate(modules) if m is module), *map(number, given)))
+
+    for module in modules:
+        module.register_forward_pre_hook(before, with_kwargs=True)
+        module.register_forward_hook(lambda _, __, output: made.append(output))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(*FAILURES):
+            loop(x, t_emb, down, middle, up)
+    return calls
+
+
+class Watched:
+    """A loop that answers with its calls: a wrong one may fail on its way, but its calls tell which one it is."""
+
+    def __init__(self, loop: Loop):
+        self.loop = loop
+
+    @cached_property
+    def calls(self) -> list[list[Call]]:
+        """Its calls in every case of the exercise."""
+        return [calls_of(self.loop, case) for case in U_CASES]
+
+    def __call__(self, *case: Any) -> Tensor:
+        calls = calls_of(self.loop, case)
+        return torch.tensor([[*call, *[UNKNOWN] * (4 - len(call))] for call in calls])
+
+
+class LoopExercise(Exercise):
+    """An exercise in which a mistake is known by the calls that the learner's loop makes."""
+
+    def __call__(self, function: Callable[..., Any]) -> CheckResult:
+        """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
+        result = check(Exercise(self.function, self.solution, self.cases, (), self.consequence), function)
+        if result.passed or not callable(function):
+            return result
+        loop = function.loop if isinstance(function, Watched) else function
+        calls = [calls_of(loop, case) for case in self.cases]
+        for mistake in self.mistakes:
+            if calls == mistake.function.calls:
+                return recognised(mistake)
+        return self.astray(calls, result)
+
+    def astray(self, calls: list[list[Call]], result: CheckResult) -> CheckResult:
+        """The answer to an unknown mistake: the first call that is not the right one."""
+        for case, own in zip(self.cases, calls, strict=True):
+            right = calls_of(self.solution, case)
+            for one, other in zip(own, right, strict=False):
+                if one != other:
+                    told, wanted = (spoken(call, case) for call in (one, other))
+                    return wrong(
+                        f"`{self.function}` calls {told} where {wanted} comes next. "
+                        "Map 0 is `x`, map 1 is what the first call made, and so on."
+                    )
+        return result
+
+
+def spoken(call: Call, case: tuple[Any, ...]) -> str:
+    """A call in words, such as `up[1]` (map 4, map 0, t_emb)."""
+    _, _, down, _, up = case
+    names = [*(f"down[{i}]" for i in range(len(down))), "middle", *(f"up[{i}]" for i in range(len(up)))]
+    given = [{TIME: "t_emb", UNKNOWN: "something else"}.get(number, f"map {number}") for number in call[1:]]
+    return f"`{names[call[0]]}` with ({', '.join(given)})"
+
+
+def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple[Any, ...]:
+    """A map, a time embedding, and modules with random weights, to try a loop on."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        options = {"n_groups": 2, "dropout": 0.0}
+        down, up, kept = nn.ModuleList(), nn.ModuleList(), [widths[0]]
+        for i, width in enumerate(widths):
+            for _ in range(n_blocks):
+                down.append(DownBlock(kept[-1], width, 8, False, **options))
+                kept.append(width)
+            if i < len(widths) - 1:
+                down.append(Downsample(width))
+                kept.append(width)
+        channels = widths[-1]
+        middle = MiddleBlock(channels, 8, **options)
+        for i, width in reversed(list(enumerate(widths))):
+            for _ in range(n_blocks + 1):
+                up.append(UpBlock(channels, kept.pop(), width, 8, False, **options))
+                channels = width
+            if i > 0:
+                up.append(Upsample(width))
+        return torch.randn(2, widths[0], side, side), torch.randn(2, 8), down, middle, up
+
+
+U_CASES = [small_u((4,), 2, 8, seed=0), small_u((4, 4), 1, 8, seed=1), small_u((4, 6, 8), 2, 8, seed=2)]
+
+
+def right_loop(x, t_emb, down, middle, up):
+    """The loop of ``UNet.forward``."""
+    kept = [x]
+    for module in down:
+        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+        kept.append(x)
+    x = middle(x, t_emb)
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
+    return x
+
+
+def way_down(x: Tensor, t_emb: Tensor, down: nn.ModuleList) -> list[Tensor]:
+    """All kept maps."""
+    kept = [x]
+    for module in down:
+        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+        kept.append(x)
+    return kept
+
+
+def way_up(x: Tensor, kept: list[Tensor], t_emb: Tensor, up: nn.ModuleList, take: Callable = list.pop) -> Tensor:
+    """The way up; ``take(kept)`` is the map for the next block."""
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(x, take(kept), t_emb)
+    return x
+
+
+def oldest_first(x, t_emb, down, middle, up):
+    """Take the maps as from a queue."""
+    kept = way_down(x, t_emb, down)
+    return way_up(middle(kept[-1], t_emb), kept, t_emb, up, lambda kept: kept.pop(0))
+
+
+def always_the_last(x, t_emb, down, middle, up):
+    """Look at the top of the stack without taking it away."""
+    kept = way_down(x, t_emb, down)
+    return way_up(middle(kept[-1], t_emb), kept, t_emb, up, lambda kept: kept[-1])
+
+
+def without_projection(x, t_emb, down, middle, up):
+    """Start with an empty stack."""
+    _, *kept = way_down(x, t_emb, down)
+    return way_up(middle(kept[-1], t_emb), kept, t_emb, up)
+
+
+def kept_before(x, t_emb, down, middle, up):
+    """Keep what goes into every module, not what comes out."""
+    *kept, last = way_down(x, t_emb, down)
+    return way_up(middle(last, t_emb), kept, t_emb, up)
+
+
+def kept_before_twice(x, t_emb, down, middle, up):
+    """Keep x at the start, and again what goes into every module."""
+    *kept, last = way_down(x, t_emb, down)
+    return way_up(middle(last, t_emb), [x, *kept], t_emb, up)
+
+
+def without_downsampled(x, t_emb, down, middle, up):
+    """Keep what the blocks make, but not what ``Downsample`` makes."""
+    maps = way_down(x, t_emb, down)
+    kept = [maps[0], *(made for made, module in zip(maps[1:], down, strict=True) if not isinstance(module, Downsample))]
+    return way_up(middle(maps[-1], t_emb), kept, t_emb, up)
+
+
+def popped_at_upsample(x, t_emb, down, middle, up):
+    """Take a map from the stack at every module of the way up."""
+    kept = way_down(x, t_emb, down)
+    x = middle(kept[-1], t_emb)
+    for module in up:
+        skip = kept.pop()
+        x = module(x) if isinstance(module, Upsample) else module(x, skip, t_emb)
+    return x
+
+
+def upsample_as_block(x, t_emb, down, middle, up):
+    """Hand every module of the way up a map and the time."""
+    kept = way_down(x, t_emb, down)
+    x = middle(kept[-1], t_emb)
+    for module in up:
+        x = module(x, kept.pop(), t_emb)
+    return x
+
+
+def downsample_as_block(x, t_emb, down, middle, up):
+    """Hand every module of the way down the time."""
+    for module in down:
+        x = module(x, t_emb)
+    return x
+
+
+def no_time_down(x, t_emb, down, middle, up):
+    """Hand no module of the way down the time."""
+    for module in down:
+        x = module(x)
+    return x
+
+
+def no_time_middle(x, t_emb, down, middle, up):
+    """Hand the middle no time."""
+    return middle(way_down(x, t_emb, down)[-1])
+
+
+def no_time_up(x, t_emb, down, middle, up):
+    """Hand the blocks of the way up a map but no time."""
+    kept = way_down(x, t_emb, down)
+    return up[0](middle(kept[-1], t_emb), kept.pop())
+
+
+def no_skips(x, t_emb, down, middle, up):
+    """Go up as one goes down."""
+    return up[0](middle(way_down(x, t_emb, down)[-1], t_emb), t_emb)
+
+
+def no_middle(x, t_emb, down, middle, up):
+    """Go from the way down straight to the way up."""
+    kept = way_down(x, t_emb, down)
+    return way_up(kept[-1], kept, t_emb, up)
+
+
+def middle_kept(x, t_emb, down, middle, up):
+    """Keep what the middle makes as well."""
+    kept = way_down(x, t_emb, down)
+    x = middle(kept[-1], t_emb)
+    return way_up(x, [*kept, x], t_emb, up)
+
+
+def other_side(x, t_emb, down, middle, up):
+    """Hand the kept map to the block as if it came from below."""
+    kept = way_down(x, t_emb, down)
+    x = middle(kept[-1], t_emb)
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(kept.pop(), x, t_emb)
+    return x
+
+
+def up_reversed(x, t_emb, down, middle, up):
+    """Run the way up from its last module to its first."""
+    kept = way_down(x, t_emb, down)
+    return way_up(middle(kept[-1], t_emb), kept, t_emb, list(reversed(up)))
+
+
+def only_down(x, t_emb, down, middle, up):
+    """Stop after the middle."""
+    return middle(way_down(x, t_emb, down)[-1], t_emb)
+
+
+check_through_the_u = LoopExercise(
+    function="through_the_u",
+    solution=right_loop,
+    cases=U_CASES,
+    mistakes=(
+        Mistake(
+            "oldest first",
+            Watched(oldest_first),
+            "This looks like `pop(0)`: the map that was kept first is taken first.",
+            "At the bottom of the U the network needs a map of *that* resolution. Which one was kept last?",
+            "Last in, first out: `kept.pop()` without an argument.",
+        ),
+        Mistake(
+            "always the last",
+            Watched(always_the_last),
+            "This looks like `kept[-1]`: the same map for every block.",
+            "When a map has been used, the next block wants the one before it.",
+            "`kept.pop()` gives the last map *and* takes it away.",
+        ),
+        Mistake(
+            "projection not kept",
+            Watched(without_projection),
+            "This looks like a list that starts empty: the last block of the way up finds nothing.",
+            "Which map was there before the first module of the way down ran?",
+            "Start with `kept = [x]`.",
+        ),
+        Mistake(
+            "kept before the module",
+            Watched(kept_before),
+            "This looks like `kept.append(x)` above the call: you keep what goes in, and lose what comes out last.",
+            "The first block of the way up wants what the last block of the way down made.",
+            "Start with `kept = [x]`, and append after `x = module(...)`.",
+        ),
+        Mistake(
+            "first map twice",
+            Watched(kept_before_twice),
+            "This looks like `kept = [x]` and then `kept.append(x)` above the call: the first map is kept twice, "
+            "the last one never.",
+            "Write down the list after two modules. Is the second module's map in it?",
+            "Move `kept.append(x)` below the line that calls the module.",
+        ),
+        Mistake(
+            "downsampled maps not kept",
+            Watched(without_downsampled),
+            "This looks like keeping the maps of the blocks only.",
+            "How many maps do you have, and how many blocks has the way up?",
+            "Keep what *every* module of the way down makes, `Downsample` too.",
+        ),
+        Mistake(
+            "popped at Upsample",
+            Watched(popped_at_upsample),
+            "This looks like a map that is taken from the list at `Upsample` too, and thrown away.",
+            "`Upsample` makes a map larger. It takes nothing in from the other side.",
+            "Call `kept.pop()` in the branch of the blocks only.",
+        ),
+        Mistake(
+            "Upsample like a block",
+            Watched(upsample_as_block),
+            "This looks like a loop that hands `Upsample` a kept map and the time.",
+            "What does `Upsample.forward` take?",
+            "`module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`.",
+        ),
+        Mistake(
+            "Downsample like a block",
+            Watched(downsample_as_block),
+            "This looks like a loop that hands `Downsample` the time.",
+            "What does `Downsample.forward` take?",
+            "`module(x) if isinstance(module, Downsample) else module(x, t_emb)`.",
+        ),
+        Mistake(
+            "no time on the way down",
+            Watched(no_time_down),
+            "This looks like blocks on the way down that are not told the time.",
+            "Every residual block adds a shift that depends on t.",
+            "`module(x, t_emb)` for every `DownBlock`.",
+        ),
+        Mistake(
+            "no time in the middle",
+            Watched(no_time_middle),
+            "This looks like a middle that is not told the time.",
+            "The middle holds two residual blocks.",
+            "`middle(x, t_emb)`.",
+        ),
+        Mistake(
+            "no time on the way up",
+            Watched(no_time_up),
+            "This looks like blocks on the way up that are not told the time.",
+            "An `UpBlock` takes three things.",
+            "`module(x, kept.pop(), t_emb)`.",
+        ),
+        Mistake(
+            "no kept maps",
+            Watched(no_skips),
+            "This looks like a way up without the maps of the way down.",
+            "What tells an `UpBlock` from a `DownBlock`?",
+            "`module(x, kept.pop(), t_emb)` for every `UpBlock`.",
+        ),
+        Mistake(
+            "no middle",
+            Watched(no_middle),
+            "This looks like a U without its bottom: the middle never runs.",
+            "What stands between the two loops?",
+            "`x = middle(x, t_emb)`.",
+        ),
+        Mistake(
+            "middle kept",
+            Watched(middle_kept),
+            "This looks like a list that also holds what the middle made.",
+            "The first block of the way up gets the middle's map as `x`. Which map should it get beside it?",
+            "Append in the first loop only.",
+        ),
+        Mistake(
+            "the other side",
+            Watched(other_side),
+            "This looks like the two maps swapped: the kept one where the one from below belongs.",
+            "`UpBlock.forward(x, skip, t_emb)` puts `x` first and the kept map behind it; its weights rely on that.",
+            "`module(x, kept.pop(), t_emb)`.",
+        ),
+        Mistake(
+            "way up reversed",
+            Watched(up_reversed),
+            "This looks like a way up that is run from its end.",
+            "`up` is already in the order of the forward pass, from the lowest level to the highest.",
+            "`for module in up:`.",
+        ),
+        Mistake(
+            "no way up",
+            Watched(only_down),
+            "This looks like a network that ends in its middle.",
+            "What brings the map back to the size of the image?",
+            "Write a second loop, over `up`.",
+        ),
+    ),
+    consequence="This loop is the whole idea of a U-Net. Everything else is blocks.",
+)

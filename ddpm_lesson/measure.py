@@ -1,0 +1,73 @@
+"""What a computation costs: memory at its peak, and time beside that of others."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+class Memory(NamedTuple):
+    """Bytes that a computation on the CPU asked for, beyond what was there before."""
+
+    peak: int  # the most that was held at one time
+    largest: int  # the largest single piece
+
+
+def memory(function: Callable[..., Any], *args: Any) -> Memory:
+    """Call a function and add up every piece of memory that PyTorch takes and gives back on the CPU, in order.
+
+    PyTorch's profiler sees the pieces that an operation uses only inside, too.
+    """
+    with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        result = function(*args)  # alive until the profiler stops
+    del result
+    events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()  # negative where memory is given back
+        peak = max(peak, held)
+    return Memory(peak, max((event.nbytes() for event in events), default=0))
+
+
+def seconds(functions: Mapping[str, Callable[..., Any]], *args: Any, repeats: int = 5) -> dict[str, float]:
+    """The median time of each function, measured in turns, so that a busy moment of the machine hits all alike.
+
+    Args:
+        functions: by name; each is called once more before, to warm up.
+        args: what each is called with.
+        repeats: how many times each is measured.
+
+    Raises:
+        ValueError: if ``repeats`` is below 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1; got {repeats}")
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function(*args)
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function(*args)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - start)
+    return {name: median(each) for name, each in times.items()}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the profiler's C++ writes to the error stream off the page."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

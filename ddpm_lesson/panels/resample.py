@@ -1,0 +1,128 @@
+"""Changing the resolution: windows that grow, checkerboards, and a network whose skips are taken away."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.panels.core import Panel, choice, slider
+from ddpm_lesson.plots import (
+    Checkerboard,
+    CheckerboardPlot,
+    FieldPlot,
+    Picture,
+    Seen,
+    fields_picture,
+    without_skips_picture,
+)
+from ddpm_lesson.resample import (
+    METHODS,
+    convolutions_only,
+    enlarge,
+    guess_without,
+    layers_down,
+    overlaps,
+    receptive_fields,
+    spectrum,
+    stage_influences,
+    stages,
+    unevenness,
+    up_blocks,
+)
+from ddpm_lesson.unet import UNet
+
+WHAT_COUNTS = ("convolutions only", "the whole network")
+WEIGHTS = ("all ones", *(f"random {i}" for i in range(1, 10)))
+BOARD = 24  # pixels of the enlarged constant image, a multiple of every stride
+
+
+def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 80) -> Panel:
+    """Which pixels of the input one pixel of each stage sees.
+
+    Args:
+        unet: a trained network.
+        t: the time that it is told.
+        image_size: side of the input, which is noise; larger than the network's images, to see where windows end.
+    """
+    shape = (1, unet.settings["image_channels"], image_size, image_size)
+    xt = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = {
+        "convolutions only": stage_influences(convolutions_only(unet), xt, t),
+        "the whole network": stage_influences(unet, xt, t),
+    }
+    seen = {what: {name: Seen(name, grown) for name, grown in maps.items()} for what, maps in found.items()}
+    names = stages(unet)
+    down = names[: names.index("middle") + 1]
+    formula = {name: receptive_fields(layers_down(unet, name))[-1].size for name in down}
+    plot = FieldPlot({name: s.side for name, s in seen["convolutions only"].items()}, formula, shape[2:])
+    return Panel(
+        "How far does a pixel of each stage see, and what widens its view most?",
+        lambda stage, what: plot.draw(seen[what][stage], what),
+        static=fields_picture([seen["convolutions only"][name] for name in down]),
+        stage=choice("stage", names),
+        what=choice("what counts", WHAT_COUNTS),
+    )
+
+
+def show_checkerboard() -> Panel:
+    """What upsampling makes of a constant image."""
+    plot = CheckerboardPlot(BOARD)
+
+    def draw(method: str, kernel: int, stride: int, weights: str) -> Picture:
+        weight = torch.ones(kernel, kernel)
+        if weights != "all ones":
+            weight.normal_(generator=torch.Generator().manual_seed(WEIGHTS.index(weights)))
+        side = 2 * kernel + BOARD // stride
+        output = enlarge(torch.ones(side, side), weight, stride, method)
+        what = f"{method}, kernel {kernel}, stride {stride}, weights {weights}"
+        return plot.draw(
+            Checkerboard(what, stride, taps(method, kernel, stride), output, *spectrum(output), unevenness(output))
+        )
+
+    return Panel(
+        "When does upsampling draw a pattern on an image that has none?",
+        draw,
+        method=choice("method", METHODS),
+        kernel=slider("kernel", 2, 7, 3),
+        stride=slider("stride", 2, 4, 2),
+        weights=choice("weights", WEIGHTS, "random 1"),
+    )
+
+
+def taps(method: str, kernel: int, stride: int) -> Tensor:
+    """How many taps reach each of 4 x 4 pixels away from the border; after repeating, always all of them."""
+    if method == "transposed":
+        row = overlaps(2 * kernel, kernel, stride)[stride * kernel :][:4]
+        return row[:, None] * row
+    return torch.full((4, 4), kernel**2)
+
+
+def show_without_skips(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
+    """What the network still guesses when the skips of one up block, or of all, are zeros.
+
+    Args:
+        diffusion: a trained model whose network is a ``UNet``.
+        x0: images, (B, C, H, W) in [-1, 1].
+    """
+    x0, names = x0.to(diffusion.device), up_blocks(diffusion.eps_model)
+    off = {name: (name,) for name in names} | {"all": tuple(names)}
+
+    @lru_cache(maxsize=256)
+    def guess(t: int, which: str) -> tuple[Tensor, Tensor, float]:
+        return guess_without(diffusion, x0, t, off.get(which, ()))
+
+    def draw(which: str, t: int) -> Picture:
+        xt, whole, loss = guess(t, "none")
+        _, cut, loss_cut = guess(t, which)
+        rows = {"x_0": x0, "x_t": xt, "x0_hat": whole, "skip zeroed": cut}
+        losses = {"whole": loss, "without": loss_cut}
+        shown = {name: images.cpu() for name, images in rows.items()}
+        return without_skips_picture(shown, losses, f"t = {t}, zeros in place of the skip of {which}")
+
+    return Panel(
+        "Which skip does the trained network lean on, and does it depend on t?",
+        draw,
+        which=choice("skip taken from", list(off), names[-2]),
+        t=slider("t", 0, diffusion.n_steps - 1, diffusion.n_steps // 4),
+    )

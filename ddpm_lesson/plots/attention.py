@@ -1,0 +1,352 @@
+"""Attention: the block as a drawing, its maps, every number of a small one, and what it costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from ddpm_lesson.attention import effective_pixels
+from ddpm_lesson.data import to_bytes
+from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.plots.diagram import Box, Diagram, legend
+from ddpm_lesson.plots.forward import thumbnail
+from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.unet import AttentionBlock
+
+
+def attention_picture(block: AttentionBlock, height: int, width: int) -> Picture:
+    """The block as boxes and arrows, with the shape of what flows along each arrow, read from a live module.
+
+    Args:
+        block: the module.
+        height, width: of the feature map.
+    """
+    C, h, d_k, N = block.output.out_features, block.n_heads, block.d_k, height * width
+    image, tokens, head, pairs = f"{C}×{height}×{width}", f"{N}×{C}", f"{h}×{N}×{d_k}", f"{h}×{N}×{N}"
+    d = Diagram(910, 370)
+    x = d.box("data", 20, 40, 76, 44, "x")
+    norm = norm_box(d, block.norm)
+    flat = d.box("block", 375, 40, 100, 44, "flatten,", "transpose")
+    linear = d.box("linear", 560, 40, 120, 44, "Linear", f"{C} to {block.projection.out_features}")
+    v, k, q = (d.box("data", at, 145, 110, 44, name, head) for name, at in (("v", 425), ("k", 595), ("q", 765)))
+    scores = d.box("attention", 752, 240, 136, 44, "q kᵀ", f"/ √{d_k}")
+    softmax = d.box("attention", 595, 240, 78, 44, "softmax", "over keys")
+    total = d.box("attention", 437, 240, 86, 44, "weights", "times v")
+    output = d.box("linear", 285, 240, 80, 44, "Linear", f"{h * d_k} to {C}")
+    back = d.box("block", 140, 240, 84, 44, "transpose,", "reshape")
+    plus = d.plus(58, 262)
+
+    d.arrow(x.right, norm.left, label=image)
+    d.arrow(norm.right, flat.left, label=image)
+    d.arrow(flat.right, linear.left, label=tokens)
+    for box in (v, k, q):
+        d.arrow(linear.bottom, (620, 115), (box.top[0], 115), box.top)
+    d.text(630, 101, f"{N}×{3 * h * d_k}, cut in three", 12, anchor="lm")
+    d.arrow(q.bottom, (q.bottom[0], 240))
+    d.arrow(k.bottom, (k.bottom[0], 214), (775, 214), (775, 240))
+    d.arrow(scores.left, softmax.right, label=pairs)
+    d.arrow(softmax.left, total.right, label=pairs)
+    d.arrow(v.bottom, total.top)
+    d.arrow(total.left, output.right, label=head)
+    d.arrow(output.left, back.right, label=tokens)
+    d.arrow(back.left, plus.right, label=image)
+    d.arrow(x.bottom, plus.top, kind="skip", label="x as it is")
+    d.arrow(plus.bottom, (58, 312), label=image)
+    d.text(20, 20, f"AttentionBlock: {C} channels, {h} {'head' if h == 1 else 'heads'}", 14, anchor="lm", bold=True)
+    legend(d, 250, 340, ("data", "norm", "linear", "attention"))
+    steps = "normalised, turned into" if isinstance(block.norm, nn.GroupNorm) else "not normalised, turned into"
+    alt = (
+        f"Attention block: x of shape {image} is {steps} {N} tokens of {C} numbers; a linear layer makes q, k, v of "
+        f"shape {head}; q times k transposed over the root of {d_k} gives scores of shape {pairs}, a softmax over the "
+        f"keys the weights; weights times v, a linear layer, back to {image}, added to x"
+    )
+    return d.picture(alt)
+
+
+def norm_box(diagram: Diagram, norm: nn.Module) -> Box:
+    """The box of the block's normalisation; it says so if that is missing."""
+    if isinstance(norm, nn.GroupNorm):
+        return diagram.box("norm", 185, 40, 100, 44, "GroupNorm", f"{norm.num_groups} groups")
+    return diagram.box("block", 185, 40, 100, 44, "no norm", "!")
+
+
+def heat(weights: Tensor, side: int) -> Image.Image:
+    """A map (H, W), 0 dark blue and its largest value yellow, ``side`` pixels wide."""
+    pixels = colormaps["cividis"]((weights / weights.max().clamp_min(1e-12)).numpy(), bytes=True)[..., :3]
+    return Image.fromarray(pixels).resize((side, side * len(weights) // len(weights[0])), Image.Resampling.NEAREST)
+
+
+def reach_picture(fields: Mapping[str, Tensor], row: int, column: int) -> Picture:
+    """Which input pixels one output pixel depends on, for several networks side by side.
+
+    Args:
+        fields: by the network's name, (H, W) of absolute derivatives; 0 where the pixel is not seen.
+        row, column: of the output pixel.
+    """
+    d = Diagram(30 + 162 * len(fields), 214)
+    for i, (name, field) in enumerate(fields.items()):
+        seen, x = field > 0, 22 + 162 * i
+        unit = 150 / len(field)
+        pixels = np.where(seen.numpy()[..., None], (86, 180, 233), (255, 255, 255)).astype(np.uint8)
+        d.text(x + 75, 20, name, 13, bold=True)
+        d.image(x, 36, 150, 150, pixels)
+        corner = x + column * unit, 36 + row * unit
+        d.draw.rectangle([round(v * d.unit) for v in (*corner, corner[0] + unit, corner[1] + unit)], ORANGE)
+        d.text(x + 75, 199, f"{int(seen.sum())} of {field.numel()}", 13)
+    counts = "; ".join(f"{name}: {int((field > 0).sum())} of {field.numel()}" for name, field in fields.items())
+    return d.picture(f"Which input pixels (blue) the pixel at row {row}, column {column} (orange) sees. {counts}")
+
+
+def matrices_picture(matrices: Mapping[str, Tensor], tokens: Sequence[str], digits: int = 2) -> Picture:
+    """Small matrices side by side with every number in its cell; orange below zero, blue above, stronger if larger.
+
+    Args:
+        matrices: by name, (len(tokens), columns) each.
+        tokens: names of the rows.
+        digits: behind the decimal point.
+    """
+    columns = [m.shape[1] for m in matrices.values()]
+    cell = min(58, (840 - 26 * len(columns)) / sum(columns))
+    d, x = Diagram(880, 70 + 34 * len(tokens)), 58
+    for i, name in enumerate(tokens):
+        d.text(30, 60 + 34 * i, name, 13, bold=True)
+    for (name, matrix), width in zip(matrices.items(), columns, strict=True):
+        d.text(x + width * cell / 2, 24, name, 13, bold=True)
+        top = float(matrix.abs().max().clamp_min(1e-9))
+        for i, numbers in enumerate(matrix.tolist()):
+            for j, number in enumerate(numbers):
+                number_cell(d, (x + j * cell, 44 + 34 * i, cell), number, number / top, digits)
+        x += width * cell + 22
+    shown = "; ".join(
+        f"{name}: " + ", ".join(" ".join(f"{n:.{digits}f}" for n in row) for row in matrix.tolist())
+        for name, matrix in matrices.items()
+    )
+    return d.picture(f"Matrices, a row for each of {', '.join(tokens)}. {shown}")
+
+
+def number_cell(d: Diagram, place: tuple[float, float, float], number: float, share: float, digits: int) -> None:
+    """One number on a colour that tells its sign and size; ``place`` is left, top and width."""
+    x, y, width = place
+    full = np.array((86, 180, 233) if share > 0 else (240, 150, 90))
+    colour = tuple((255 + (full - 255) * min(abs(share), 1)).astype(int))
+    d.draw.rectangle([round(v * d.unit) for v in (x, y, x + width - 2, y + 32)], colour)
+    d.text(x + width / 2 - 1, y + 16, f"{number:.{digits}f}", 13 if width > 44 else 12)
+
+
+class ScalePlot:
+    """Scores of one query with its keys, and the softmax of them, as bars.
+
+    Args:
+        n_keys: number of bars.
+    """
+
+    def __init__(self, n_keys: int):
+        figure = Figure(figsize=(8.8, 3.3))
+        grid = figure.add_gridspec(1, 2, left=0.075, right=0.985, bottom=0.14, top=0.76, wspace=0.18)
+        left, right = (figure.add_subplot(cell) for cell in grid)
+        left.set(title="scores", xlabel="key", ylim=(-300, 300))
+        left.set_yscale("symlog", linthresh=3)
+        left.set_yticks([-100, -10, 0, 10, 100], ["-100", "-10", "0", "10", "100"])
+        right.set(title="weights: their softmax (dashed: all alike)", xlabel="key", ylim=(0, 1.05))
+        for axes in (left, right):
+            axes.grid(alpha=0.3, axis="y")
+            axes.set(xlim=(-0.7, n_keys - 0.3), xticks=range(n_keys))
+        left.axhline(0, color=BLACK, linewidth=0.8)
+        self.scores = left.vlines(range(n_keys), 0, 1, color=BLUE, linewidth=12)
+        self.weights = right.vlines(range(n_keys), 0, 1, color=ORANGE, linewidth=12)
+        right.axhline(1 / n_keys, color=GREY, linewidth=1, linestyle="--")
+        self.verdict = figure.text(0.075, 0.9, "", fontsize=11, weight="bold")
+        self.live = LiveFigure(figure, [self.scores, self.weights, self.verdict])
+
+    def draw(self, scores: Tensor, what: str) -> Picture:
+        """The picture for the scores of one query, (n_keys,); ``what`` says how they were made."""
+        weights = scores.softmax(0)
+        for bars, heights in ((self.scores, scores), (self.weights, weights)):
+            bars.set_segments([((i, 0), (i, height)) for i, height in enumerate(heights.tolist())])
+        keys, slope = float(effective_pixels(weights)), float(1 - weights.square().sum())
+        verdict = (
+            f"scores spread by {float(scores.std()):.2f}    largest weight {float(weights.max()):.3f}    "
+            f"looks at {keys:.1f} keys    gradient left {slope:.3f}"
+        )
+        self.verdict.set_text(verdict)
+        return self.live.picture(f"One query and {len(scores)} keys, {what}: {' '.join(verdict.split())}")
+
+
+class Saturation(NamedTuple):
+    """What becomes of attention over d_k; each (len(d_k),)."""
+
+    largest: Tensor  # the mean of the largest weight of a row
+    slope: Tensor  # the mean of 1 - sum of squared weights, what the softmax still reacts
+
+
+def saturation_picture(d_k: Sequence[int], scaled: Saturation, unscaled: Saturation, n_keys: int) -> Picture:
+    """Largest weight and what is left of the gradient over d_k, with and without the scale."""
+    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, name, title in ((left, "largest", "largest weight of a row"), (right, "slope", "gradient left")):
+        axes.plot(d_k, getattr(scaled, name), "o-", color=BLUE, linewidth=2)
+        axes.plot(d_k, getattr(unscaled, name), "s--", color=ORANGE, linewidth=2)
+        axes.set(xscale="log", xlabel="d_k", title=title, ylim=(0, 1.05))
+        axes.set_xticks(d_k, [str(d) for d in d_k])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    left.text(0.97, 0.2, "solid: divided by sqrt(d_k)", color=BLUE, transform=left.transAxes, ha="right", va="top")
+    left.text(0.03, 0.9, "dashed: not divided", color=ORANGE, transform=left.transAxes)
+    ends = [f"{float(s.largest[-1]):.2f} and gradient {float(s.slope[-1]):.2f}" for s in (scaled, unscaled)]
+    alt = (
+        f"Over d_k from {d_k[0]} to {d_k[-1]} with {n_keys} keys: at the end the largest weight is {ends[0]} with the "
+        f"scale, {ends[1]} without"
+    )
+    return picture(figure, alt)
+
+
+COST_STYLES = (("by hand", ORANGE, "s--"), ("PyTorch's own", BLUE, "o-"))
+
+
+def cost_picture(
+    sides: Sequence[int], seconds: Mapping[str, Sequence[float]], peaks: Mapping[str, Sequence[float]]
+) -> Picture:
+    """Time and peak memory of both attentions over the side of the image, both axes logarithmic.
+
+    Args:
+        sides: of the image, in pixels.
+        seconds, peaks: for "by hand" and "PyTorch's own", one value a side, in seconds and bytes.
+    """
+    figure = Figure(figsize=(8.8, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    milliseconds = {name: [1e3 * s for s in values] for name, values in seconds.items()}
+    mebibytes = {name: [b / 2**20 for b in values] for name, values in peaks.items()}
+    for pane, values, title in zip(axes, (milliseconds, mebibytes), ("milliseconds", "peak memory, MiB"), strict=True):
+        cost_axes(pane, sides, values, title)
+    each = "; ".join(
+        f"{name}: {milliseconds[name][-1]:.3g} ms and {mebibytes[name][-1]:.3g} MiB" for name, _, _ in COST_STYLES
+    )
+    return picture(figure, f"Time and peak memory of attention over sides {sides[0]} to {sides[-1]}. At the end {each}")
+
+
+def cost_axes(axes: Axes, sides: Sequence[int], values: Mapping[str, Sequence[float]], title: str) -> None:
+    """One quantity over the side, with a guide that grows with its fourth power."""
+    for (name, colour, style), place in zip(COST_STYLES, ((0.03, 0.9), (0.03, 0.82)), strict=True):
+        axes.plot(sides, values[name], style, color=colour, linewidth=2)
+        axes.text(*place, f"{'dashed' if '--' in style else 'solid'}: {name}", color=colour, transform=axes.transAxes)
+    last = max(values["by hand"][-1], values["PyTorch's own"][-1])
+    guide = [last * 3 * (side / sides[-1]) ** 4 for side in sides]
+    axes.plot(sides, guide, color=GREY, linewidth=1)
+    axes.text(0.03, 0.74, "thin: side to the power of 4", color=GREY, transform=axes.transAxes)
+    axes.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels")
+    axes.set_xticks(sides, [str(side) for side in sides])
+    axes.minorticks_off()
+    axes.set_ylim(top=last * 60)
+    axes.grid(alpha=0.3)
+
+
+class Query(NamedTuple):
+    """What the query panel shows."""
+
+    xt: Tensor  # (C, H, W) in [-1, 1]
+    x0_hat: Tensor  # (C, H, W)
+    weights: Tensor  # (h, w), sums to 1
+    row: int
+    column: int
+
+
+def query_picture(query: Query, where: str) -> Picture:
+    """The noisy image with the query marked, where it looks, and what the network guesses.
+
+    Args:
+        query: the images, the map and its query.
+        where: time and block in words.
+    """
+    d, side, top = Diagram(860, 316), 250, 38
+    names = ("x_t, with the query in orange", "where the query looks, in %", "x0_hat, the network's guess")
+    for i, name in enumerate(names):
+        d.text(30 + 275 * i + side / 2, 20, name, 13, bold=True)
+    d.image(30, top, side, side, thumbnail(query.xt, side))
+    d.image(305, top, side, side, heat(query.weights, side))
+    d.image(580, top, side, side, thumbnail(query.x0_hat, side))
+    unit = side / len(query.weights)
+    percent_cells(d, query.weights, (305, top), unit)
+    for left in (30, 305):
+        x, y = left + query.column * unit, top + query.row * unit
+        d.line([(x, y), (x + unit, y), (x + unit, y + unit), (x, y + unit), (x, y)], ORANGE, width=3)
+    best = int(query.weights.argmax())
+    row, column = divmod(best, query.weights.shape[1])
+    verdict = (
+        f"most to row {row}, column {column}: {float(query.weights.max()):.0%}; to itself "
+        f"{float(query.weights[query.row, query.column]):.0%}; spread over {spread(query.weights):.1f} pixels"
+    )
+    d.text(430, 302, verdict, 13)
+    return d.picture(f"Attention of the query at row {query.row}, column {query.column}, {where}: {verdict}")
+
+
+def spread(weights: Tensor) -> float:
+    """Effective number of pixels of a map (h, w)."""
+    return float(effective_pixels(weights.flatten()))
+
+
+def percent_cells(d: Diagram, weights: Tensor, corner: tuple[float, float], unit: float) -> None:
+    """Write each weight as a percentage into its cell, where there is room for it."""
+    if unit < 24:
+        return
+    top = float(weights.max())
+    for i, row in enumerate(weights.tolist()):
+        for j, weight in enumerate(row):
+            colour = BLACK if weight > 0.6 * top else "white"
+            d.text(corner[0] + (j + 0.5) * unit, corner[1] + (i + 0.5) * unit, f"{100 * weight:.0f}", 12, colour)
+
+
+def looks_picture(
+    maps: Mapping[str, Sequence[Tensor]],
+    captions: Sequence[str],
+    cell: tuple[int, int],
+    images: Sequence[Tensor] = (),
+) -> Picture:
+    """Attention maps of one query in named rows, below the images where there are some, with the query outlined.
+
+    Args:
+        maps: by the row's name, one (h, w) a column.
+        captions: one a column.
+        cell: row and column of the query.
+        images: what the network saw, (C, H, W) in [-1, 1], one a column.
+    """
+    rows = {"x_t": [thumbnail(image, 120) for image in images]} if len(images) else {}
+    rows |= {name: [heat(weights, 120) for weights in row] for name, row in maps.items()}
+    n_cells = next(iter(maps.values()))[0].shape[1]
+    sheet = {name: [marked(image, n_cells, cell) for image in row] for name, row in rows.items()}
+    spreads = "; ".join(f"{name} {', '.join(f'{spread(w):.1f}' for w in row)}" for name, row in maps.items())
+    where = f"the query at row {cell[0]}, column {cell[1]} looks: {', '.join(captions)}"
+    return picture(contact_sheet(captions, sheet, gap=10), f"Where {where}. Effective number of pixels: {spreads}")
+
+
+def marked(image: Image.Image, n_cells: int, cell: tuple[int, int]) -> Image.Image:
+    """An image with one of its ``n_cells`` x ``n_cells`` cells outlined in orange."""
+    unit = image.width / n_cells
+    image = image.convert("RGB")
+    x, y = cell[1] * unit, cell[0] * unit
+    ImageDraw.Draw(image).rectangle((x, y, x + unit - 1, y + unit - 1), outline=ORANGE, width=2)
+    return image
+
+
+def eyes_picture(rows: Mapping[str, Tensor], matches: Mapping[str, float], n_columns: int = 6) -> Picture:
+    """Pictures of two eyes in named rows, with the share of matching pairs.
+
+    Args:
+        rows: by name, (B, 3, H, W) in [-1, 1]; the first ``n_columns`` are shown.
+        matches: by the same names, the share of all pictures whose eyes have one colour.
+        n_columns: pictures a row.
+    """
+    d = Diagram(880, 24 + 62 * len(rows))
+    for i, (name, images) in enumerate(rows.items()):
+        y = 18 + 62 * i
+        d.text(16, y + 14, name, 13, anchor="lm", bold=True)
+        d.text(16, y + 32, f"{matches[name]:.0%} match", 13, anchor="lm")
+        for j, image in enumerate(images[:n_columns]):
+            height, width = image.shape[1:]
+            d.image(186 + 114 * j, y + 10, 108, 108 * height / width, to_bytes(image).permute(1, 2, 0).numpy())
+    shares = "; ".join(f"{name}: {matches[name]:.0%}" for name in rows)
+    return d.picture(f"Pictures of two far eyes, {n_columns} of each kind. Share whose eyes have one colour, {shares}")

@@ -1,0 +1,353 @@
+"""Changing the resolution: the blocks, who sees whom, windows that grow, checkerboards, and guesses without skips."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor, nn
+
+from ddpm_lesson.anatomy import bridges, parts
+from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.plots.diagram import Box, Diagram
+from ddpm_lesson.plots.forward import thumbnail
+from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.resample import extent, influence
+from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, UNet, Upsample
+
+# The blocks
+
+ROW = 128  # height of a block's row, in CSS pixels
+
+
+def blocks_picture(unet: UNet) -> Picture:
+    """The three kinds of block at the lowest level of a network, with its channels, and where the time comes in."""
+    source, up = bridges(unet)[0]
+    down = next(part for part in reversed(parts(unet)) if part.way == "down" and hasattr(part.module, "res"))
+    C, across, below = down.channels[0], source.channels[1], up.channels[0] - source.channels[1]
+    middle = unet.middle
+    d = Diagram(860, 3 * ROW + 12)
+    words = [
+        block_row(d, 0, f"DownBlock ({down.name})", (("x", C),), (down.module.res, down.module.attn)),
+        block_row(d, 1, "MiddleBlock", (("x", C_in(middle.res1)),), (middle.res1, middle.attn, middle.res2)),
+        block_row(
+            d, 2, f"UpBlock ({up.name})", (("x, from below", below), ("skip", across)), (up.module.res, up.module.attn)
+        ),
+    ]
+    return d.picture("Three blocks. " + ". ".join(words))
+
+
+def C_in(res: ResidualBlock) -> int:
+    """Channels that a residual block takes in."""
+    return res.conv1.in_channels
+
+
+def block_row(d: Diagram, row: int, title: str, maps: Sequence[tuple[str, int]], modules: Sequence[nn.Module]) -> str:
+    """Draw one block: the feature maps that come in, its modules, and what goes out; says the same in words."""
+    top = 10 + row * ROW
+    middle = top + 72
+    d.frame(12, top, 836, ROW - 10, title)
+    boxes = [d.box("data", 26, middle - 18 - 22 * (len(maps) - 1) + 44 * i, 128, 36, name, "")
+             for i, (name, _) in enumerate(maps)]  # fmt: skip
+    for box, (_, channels) in zip(boxes, maps, strict=True):
+        d.text(box.right[0] + 30, box.right[1] - 9, f"{channels} ch.", 12, GREY)
+    end = boxes[0]
+    if len(maps) > 1:
+        end = d.symbol(258, middle, "‖", 13)
+        d.arrow(boxes[0].right, (258, boxes[0].right[1]), end.top)
+        d.arrow(boxes[1].right, (258, boxes[1].right[1]), end.bottom, kind="skip")
+        d.text(274, middle + 36, "torch.cat: the channels add up", 12, GREY, "lm")
+    said = [" and ".join(f"{name} with {channels} channels" for name, channels in maps)]
+    x = 310
+    for module in modules:
+        box, text = module_box(d, x, middle, module)
+        d.arrow(end.right, box.left)
+        said.append(text)
+        end, x = box, x + 158
+    out = d.box("data", 778, middle - 18, 60, 36, "out")
+    C_out = modules[0].conv1.out_channels
+    d.arrow(end.right, out.left)
+    d.text(out.centre[0], middle + 29, f"{C_out} ch.", 12, GREY)
+    return f"{title}: {', then '.join(said)}; {C_out} channels go out"
+
+
+def module_box(d: Diagram, x: float, middle: float, module: nn.Module) -> tuple[Box, str]:
+    """A box for a residual block, attention or nothing, centred in height, and its name in words."""
+    if isinstance(module, ResidualBlock):
+        channels = f"{C_in(module)} → {module.conv1.out_channels}"
+        box = d.box("block", x, middle - 25, 136, 50, "ResidualBlock", channels)
+        d.text(box.top[0] + 8, middle - 46, "t_emb", 12, ORANGE, "lm")
+        d.arrow((box.top[0], middle - 54), box.top, kind="time")
+        return box, f"a residual block {channels} that is told the time"
+    if isinstance(module, AttentionBlock):
+        heads = f"{module.n_heads} head{'s' * (module.n_heads > 1)}"
+        return d.box("attention", x, middle - 25, 136, 50, "AttentionBlock", heads), "attention"
+    return d.box("data", x, middle - 25, 136, 50, "nothing", "is_attn is False"), "no attention"
+
+
+# Who sees whom
+
+CELL = 34  # CSS pixels of a fine pixel
+
+
+def resampling_picture(modules: Mapping[str, Downsample | Upsample]) -> Picture:
+    """Who sees whom along a row of 8 pixels: fine pixels above, coarse ones below, a line for each connection.
+
+    Args:
+        modules: title -> the live module, four of them; only their connections matter, not their weights.
+    """
+    d = Diagram(860, 466)
+    words = []
+    for i, (title, module) in enumerate(modules.items()):
+        left, top = 12 + 422 * (i % 2), 12 + 224 * (i // 2)
+        words.append(connections(d, left, top, title, tap_counts(module)))
+    return d.picture(f"Connections between 8 fine and 4 coarse pixels. {'; '.join(words)}")
+
+
+@torch.no_grad()
+def all_ones(module: Downsample | Upsample) -> Downsample | Upsample:
+    """A copy in which every tap is 1 and every offset 0."""
+    module = copy.deepcopy(module).double()
+    nn.init.ones_(module.conv.weight)
+    nn.init.zeros_(module.conv.bias)
+    return module
+
+
+def tap_counts(module: Downsample | Upsample) -> Tensor:
+    """How many taps of the kernel connect each of 8 fine pixels with each of 4 coarse ones, (8, 4), along a row."""
+    n = 8 if isinstance(module, Downsample) else 4
+    x = torch.zeros(1, module.conv.in_channels, n, n, dtype=torch.float64, requires_grad=True)
+    y = all_ones(module)(x)
+    i = y.shape[2] // 2
+    maps = [influence(y, x, (i, j)).sum(0) for j in range(y.shape[3])]
+    counts = torch.stack(maps)  # (out, in), times the taps down a column and the channels
+    counts = counts / counts[counts > 0].min()
+    return (counts.T if isinstance(module, Downsample) else counts).round().long()
+
+
+def connections(d: Diagram, left: float, top: float, title: str, counts: Tensor) -> str:
+    """One card of ``resampling_picture``; says the same in words."""
+    d.frame(left, top, 414, 216, title)
+    x0, fine, coarse = left + 71, top + 52, top + 150
+    for j in range(4):
+        for i in counts[:, j].nonzero().flatten().tolist():
+            ends = (x0 + (i + 0.5) * CELL, fine + 30), (x0 + (2 * j + 1) * CELL, coarse)
+            chosen = j == 1
+            d.line(ends, ORANGE if chosen else "#9a9a9a", width=(2.2 if chosen else 1) * int(counts[i, j]) ** 0.7)
+    for i, total in enumerate(counts.sum(1).tolist()):
+        d.box("data", x0 + i * CELL, fine, CELL, 30, str(total))
+    for j in range(4):
+        d.box("resample", x0 + 2 * j * CELL, coarse, 2 * CELL, 30, f"{j}")
+    seen = counts[:, 1].nonzero().flatten()
+    middle = float((seen[0] + seen[-1]) / 2)
+    text = f"coarse pixel 1 is joined to {int(seen[0])}..{int(seen[-1])}, centre {middle:g}; it lies at 2.5"
+    d.text(left + 207, top + 199, text, 12, ORANGE)
+    d.text(x0 - 8, fine + 15, "taps", 12, GREY, "rm")
+    d.text(x0 - 8, coarse + 15, "coarse", 12, GREY, "rm")
+    return f"{title}: taps at the fine pixels {counts.sum(1).tolist()}, {text}"
+
+
+# Windows that grow
+
+
+class Seen(NamedTuple):
+    """What one pixel of a stage sees."""
+
+    stage: str
+    influence: Tensor  # (H, W)
+
+    @property
+    def side(self) -> int:
+        """Length of the longer side of the window."""
+        top, bottom, left, right = extent(self.influence)
+        return max(bottom - top, right - left) + 1
+
+
+DECADES = 6  # of influence that the colours tell apart
+
+
+def logarithm(seen: Tensor) -> np.ndarray:
+    """Influence in powers of ten below the largest; NaN where there is none."""
+    values = seen.double().numpy()
+    with np.errstate(divide="ignore"):
+        return np.where(values > 0, np.log10(values / values.max()), np.nan)
+
+
+def influence_axes(axes: Axes, shape: Sequence[int]):
+    """An empty map of influence with a frame for the window."""
+    axes.set(xticks=[], yticks=[])
+    colours = colormaps["cividis"].with_extremes(bad="#eeeeee")
+    image = axes.imshow(np.full(tuple(shape), np.nan), colours, vmin=-DECADES, vmax=0, interpolation="nearest")
+    frame = axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.5))
+    return image, frame
+
+
+def show_seen(image, frame, seen: Seen) -> None:
+    """Put what a stage sees into a map and its frame."""
+    top, bottom, left, right = extent(seen.influence)
+    image.set_data(logarithm(seen.influence))
+    frame.set_bounds(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1)
+
+
+class FieldPlot:
+    """Which pixels of the input move the pixel in the middle, beside the side of the window at every stage.
+
+    Args:
+        sides: stage -> side of the window that autograd sees.
+        formula: stage -> side by the recursion, for those stages that have one.
+        shape: (H, W) of the input.
+    """
+
+    def __init__(self, sides: Mapping[str, int], formula: Mapping[str, int], shape: Sequence[int]):
+        self.stages, self.formula = list(sides), formula
+        figure = Figure(figsize=(8.8, 3.8))
+        axes = figure.add_axes((0.01, 0.05, 0.38, 0.85))
+        self.image, self.frame = influence_axes(axes, shape)
+        self.title = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
+        right = figure.add_axes((0.475, 0.26, 0.515, 0.64))
+        places = range(len(self.stages))
+        right.plot(places, sides.values(), "o", color=BLUE, markersize=7)
+        right.plot(range(len(formula)), formula.values(), "_", color=ORANGE, markersize=17, markeredgewidth=2.5)
+        right.text(0.02, 0.93, "dots: autograd, convolutions only", color=BLUE, transform=right.transAxes)
+        right.text(0.02, 0.85, "dashes: recursion (8.2)", color=ORANGE, transform=right.transAxes)
+        right.set_xticks(places, self.stages, rotation=90)
+        right.set(ylabel="side of the window, pixels", ylim=(0, 1.35 * max(sides.values())))
+        right.grid(alpha=0.3)
+        (self.here,) = right.plot([], [], "s", markersize=15, markerfacecolor="none", markeredgecolor=BLACK)
+        self.sides = sides
+        self.live = LiveFigure(figure, [self.image, self.frame, self.title, self.here])
+
+    def draw(self, seen: Seen, what: str) -> Picture:
+        """The map of one stage; ``what`` says what counts."""
+        place = self.stages.index(seen.stage)
+        show_seen(self.image, self.frame, seen)
+        self.here.set_data([place], [self.sides[seen.stage]])
+        sees = f"{seen.stage} sees {seen.side} x {seen.side} pixels"
+        self.title.set_text(f"{seen.stage}: {seen.side} × {seen.side} pixels ({what})")
+        closed = self.formula.get(seen.stage)
+        by_formula = f"the recursion says {closed}" if closed else "no recursion for the way up"
+        strong = float((seen.influence > seen.influence.max() / 100).sum())
+        alt = f"{sees}, {what}; {by_formula}; {strong:.0f} pixels have at least a hundredth of the largest influence"
+        return self.live.picture(alt)
+
+
+def fields_picture(found: Sequence[Seen]) -> Picture:
+    """What several stages see, side by side."""
+    figure = Figure(figsize=(8.8, 1.95), layout="constrained")
+    for axes, seen in zip(figure.subplots(1, len(found)), found, strict=True):
+        show_seen(*influence_axes(axes, seen.influence.shape), seen)
+        axes.set_title(f"{seen.stage}\n{seen.side} × {seen.side}", fontsize=10)
+    each = ", ".join(f"{seen.stage} {seen.side} x {seen.side}" for seen in found)
+    return picture(figure, f"The window of the input that one pixel sees, growing from stage to stage: {each} pixels")
+
+
+# Checkerboards
+
+
+class Checkerboard(NamedTuple):
+    """What an upsampling makes of a constant image."""
+
+    what: str  # method, kernel and stride in words
+    stride: int
+    taps: Tensor  # (4, 4): how many taps reach each pixel
+    output: Tensor  # (H, W), away from the border
+    frequency: Tensor  # of the spectrum along a row, in cycles per pixel
+    amplitude: Tensor
+    unevenness: float
+
+
+class CheckerboardPlot:
+    """Taps that reach each pixel, what becomes of a constant image, and its spectrum along a row.
+
+    Args:
+        side: of the output, in pixels.
+    """
+
+    TOP = 0.84
+
+    def __init__(self, side: int = 24):
+        figure = Figure(figsize=(8.8, 3.3))
+        taps = figure.add_axes((0.01, 0.04, 0.29, 0.78), xticks=[], yticks=[])
+        self.taps = taps.imshow(np.zeros((4, 4)), "cividis", vmin=0, vmax=1)
+        self.numbers = {
+            (i, j): taps.text(j, i, "", ha="center", va="center", fontsize=13) for i in range(4) for j in range(4)
+        }
+        output = figure.add_axes((0.32, 0.04, 0.29, 0.78), xticks=[], yticks=[])
+        self.output = output.imshow(np.zeros((side, side)), "gray", vmin=-2, vmax=2, interpolation="nearest")
+        right = figure.add_axes((0.685, 0.15, 0.305, 0.67))
+        right.set(xlim=(-0.02, 0.52), ylim=(0, 1.08), xlabel="cycles per pixel, along a row")
+        right.grid(alpha=0.3)
+        self.bars = right.vlines([0], [0], [0], color=BLUE, linewidth=5)
+        for x, title in ((0.155, "taps that reach each pixel"), (0.465, "a constant image comes out"),
+                         (0.84, "amplitude by frequency")):  # fmt: skip
+            figure.text(x, self.TOP, title, ha="center", fontsize=10)
+        self.verdict = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
+        moving = [self.taps, *self.numbers.values(), self.output, self.bars, self.verdict]
+        self.live = LiveFigure(figure, moving)
+
+    def draw(self, board: Checkerboard) -> Picture:
+        """The picture for one upsampling."""
+        most = int(board.taps.max())
+        self.taps.set_data((board.taps / most).numpy())
+        for (i, j), text in self.numbers.items():
+            text.set_visible(max(i, j) < board.stride)
+            text.set(text=str(int(board.taps[i, j])), color="black" if board.taps[i, j] > 0.5 * most else "white")
+        size = float(board.output.square().mean().sqrt()) or 1.0
+        sign = 1 if board.output.mean() >= 0 else -1
+        self.output.set_data((sign * board.output / size).numpy())
+        heights = (board.amplitude / size).tolist()
+        self.bars.set_segments([[(f, 0), (f, h)] for f, h in zip(board.frequency.tolist(), heights, strict=True)])
+        self.verdict.set_text(f"{board.what}: unevenness {board.unevenness:.2f}")
+        counts = sorted(set(board.taps.flatten().tolist()))
+        loudest = max(range(1, len(heights)), key=heights.__getitem__)
+        peak = (
+            f"loudest at {float(board.frequency[loudest]):.2f} cycles per pixel"
+            if heights[loudest] > 1e-4
+            else "no frequency but 0"
+        )
+        reached = f"pixels are reached by {', '.join(map(str, counts))} taps"
+        return self.live.picture(f"{board.what}: {reached}; unevenness {board.unevenness:.2f}, {peak}")
+
+
+# Guesses without skips
+
+SIDE, GAP = 104, 10  # pixels
+
+
+def without_skips_picture(rows: Mapping[str, Tensor], losses: Mapping[str, float], where: str) -> Picture:
+    """Images in named rows, (B, C, H, W) each in [-1, 1], with losses in words.
+
+    Args:
+        rows: name -> images; what lies outside [-1, 1] is cut off.
+        losses: name -> loss, for the alternative text and the line at the top.
+        where: time and settings in words.
+    """
+    said = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+    sheet = contact_sheet([""] * len(next(iter(rows.values()))), thumbnails(rows), gap=GAP)
+    return titled(sheet, f"{where}. Loss: {said}", f"{', '.join(rows)}; {where}; loss {said}")
+
+
+def thumbnails(rows: Mapping[str, Tensor]) -> dict[str, list[Image.Image]]:
+    """Images of every row, ``SIDE`` pixels wide."""
+    return {name: [thumbnail(x, SIDE) for x in images] for name, images in rows.items()}
+
+
+def titled(sheet: Image.Image, title: str, alt: str) -> Picture:
+    """A contact sheet without captions, with one line of text in the empty place at its top."""
+    ImageDraw.Draw(sheet).text((GAP, 17), title, "black", ImageFont.load_default(size=18), anchor="lm")
+    return picture(sheet, alt)
+
+
+def side_by_side(images: Mapping[str, Tensor], side: int = 132) -> Picture:
+    """Named images (C, H, W) in [-1, 1], enlarged to one size."""
+    framed = [ImageOps.expand(thumbnail(x, side - 2), 1, GREY) for x in images.values()]  # white may be among them
+    sheet = contact_sheet(list(images), {"": framed}, gap=12)
+    sizes = ", ".join(f"{name} ({x.shape[1]} x {x.shape[2]}, values {float(x.min()):.2f} to {float(x.max()):.2f})"
+                      for name, x in images.items())  # fmt: skip
+    return picture(sheet, f"Images side by side: {sizes}")

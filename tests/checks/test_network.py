@@ -1,0 +1,132 @@
+"""The exercises of notebook 09 accept every right answer and recognise every mistake they know."""
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_lesson.checks import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
+from ddpm_lesson.checks.network import calls_of, small_u
+from ddpm_lesson.unet import DownBlock, Downsample, ResidualBlock, UNet, UpBlock, Upsample
+
+EXERCISES = [check_widths, check_kept_maps, check_residual_parameters, check_through_the_u]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.function)
+def test_knows_many_mistakes(exercise):
+    names = [mistake.name for mistake in exercise.mistakes]
+    assert len(set(names)) == len(names) >= 6
+
+
+def test_solutions_agree_with_the_package():
+    for mults, n_blocks in (((1, 2, 4), 1), ((1, 1), 3), ((2,), 2)):
+        unet = UNet(1, 16, mults, (False,) * len(mults), n_blocks, n_groups=8)
+        blocks = [m for m in unet.down if isinstance(m, DownBlock)]
+        widths = [blocks[i * n_blocks].res.conv1.out_channels for i in range(len(mults))]
+        assert check_widths.solution(16, mults).tolist() == widths
+        count, divisor = check_kept_maps.solution(len(mults), n_blocks)
+        assert count == len(unet.down) + 1 == sum(isinstance(m, UpBlock) for m in unet.up)
+        unet(torch.zeros(1, 1, divisor, 3 * divisor), torch.zeros(1))
+        if divisor > 1:
+            with pytest.raises(ValueError, match=f"divisible by {divisor};|divisible by {divisor},"):
+                unet(torch.zeros(1, 1, divisor, divisor // 2), torch.zeros(1))
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(8, 8), (8, 16), (48, 16)])
+def test_parameters_are_those_of_the_live_block(c_in, c_out):
+    block = ResidualBlock(c_in, c_out, 24, n_groups=8)
+    assert check_residual_parameters.solution(c_in, c_out, 24) == sum(p.numel() for p in block.parameters())
+
+
+def through_the_networks_own_forward(x, t_emb, down, middle, up):
+    """``UNet.forward`` itself, with nothing before and after the U."""
+    unet = UNet(1, 8, (1,), (False,), 1, n_groups=8)
+    unet.image_proj, unet.time_emb, unet.norm, unet.act, unet.final = (nn.Identity() for _ in range(5))
+    unet.down, unet.middle, unet.up = down, middle, up
+    unet.check_input = lambda *_: None
+    return unet(x, t_emb)
+
+
+def with_a_deque_and_keywords(x, t_emb, down, middle, up):
+    kept = [x]
+    for module in down:
+        x = module(t_emb=t_emb, x=x) if isinstance(module, DownBlock) else module(x)
+        kept = [x, *kept]
+    x = middle(t_emb=t_emb, x=x)
+    for module in up:
+        if isinstance(module, Upsample):
+            x = module(x)
+        else:
+            skip, *kept = kept
+            x = module(x, t_emb=t_emb, skip=skip)
+    return x
+
+
+@pytest.mark.parametrize("loop", [through_the_networks_own_forward, with_a_deque_and_keywords])
+def test_right_loops_of_any_form_pass(loop):
+    assert check_through_the_u(loop).passed
+
+
+def written_out(x, t_emb, down, middle, up):
+    """A wrong loop as a learner writes it: an empty list at first, so that the last block finds nothing."""
+    kept = []
+    for module in down:
+        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+        kept.append(x)
+    x = middle(x, t_emb)
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
+    return x
+
+
+def time_for_all(x, t_emb, down, middle, up):
+    for module in down:
+        x = module(x, t_emb)
+    return x
+
+
+def swapped(x, t_emb, down, middle, up):
+    kept = [x]
+    for module in down:
+        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+        kept.append(x)
+    x = middle(x, t_emb)
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(skip=x, x=kept.pop(), t_emb=t_emb)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("loop", "name"),
+    [(written_out, "projection not kept"), (time_for_all, "Downsample like a block"), (swapped, "the other side")],
+)
+def test_a_learners_loop_that_fails_on_its_way_is_recognised(loop, name):
+    assert check_through_the_u(loop).misconception == name
+
+
+def test_an_unknown_mistake_is_told_by_its_first_wrong_call():
+    def middle_twice(x, t_emb, down, middle, up):
+        kept = [x]
+        for module in down:
+            x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+            kept.append(x)
+        x = middle(middle(x, t_emb), t_emb)
+        for module in up:
+            x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
+        return x
+
+    result = check_through_the_u(middle_twice)
+    assert not result.passed
+    assert result.misconception is None
+    assert "calls `middle` with (map 3, t_emb) where `up[0]` with (map 3, map 2, t_emb) comes next" in result.message
+
+
+def test_calls_number_the_maps_in_the_order_they_are_made():
+    case = small_u((4,), 1, 4, seed=0)
+    assert calls_of(check_through_the_u.solution, case) == [(0, 0, -2), (1, 1, -2), (2, 2, 1, -2), (3, 3, 0, -2)]
+
+
+def test_a_right_loop_with_a_wrong_result_is_not_called_a_known_mistake():
+    result = check_through_the_u(lambda *case: 2 * check_through_the_u.solution(*case))
+    assert not result.passed
+    assert result.misconception is None
+    assert "is right" in result.message

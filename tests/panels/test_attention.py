@@ -1,0 +1,101 @@
+"""Notebook 07's panels: where a pixel looks, and what the scale of the scores does."""
+
+import re
+
+import pytest
+import torch
+
+from ddpm_lesson import DenoiseDiffusion, UNet, panels
+from ddpm_lesson.attention import attention_maps
+from tests.panels.shown import shown
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    torch.manual_seed(0)
+    model = UNet(1, 8, (1, 2), (False, True), 1, n_heads=2, n_groups=4)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:  # the network starts with silent branches
+            torch.nn.init.normal_(parameter, 0, parameter[0].numel() ** -0.5)
+    return DenoiseDiffusion(model, 100)
+
+
+@pytest.fixture
+def x0():
+    return torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def looking(diffusion, x0):
+    return panels.show_attention(diffusion, x0)
+
+
+CONTROLS = {
+    "looking": {"row": 4, "column": 1, "t": 35, "block": "up.0.attn"},
+    "scale": {"d_k": 256, "scale": "none", "seed": 1},
+}
+
+
+@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
+def test_every_control_changes_picture_and_words_but_not_the_size(name, control, request):
+    panel = panels.show_score_scale() if name == "scale" else request.getfixturevalue(name)
+    assert set(panel.controls) == set(CONTROLS[name])
+    before, before_alt = shown(panel)
+    panel.controls[control].value = CONTROLS[name][control]
+    after, after_alt = shown(panel)
+    assert after.size == before.size
+    assert after.tobytes() != before.tobytes()
+    assert after_alt != before_alt
+
+
+def test_words_are_those_of_the_map(looking, diffusion, x0):
+    looking.controls["t"].value = 35
+    looking.controls["block"].value = "middle.attn"
+    looking.controls["row"].value = 2
+    looking.controls["column"].value = 5
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([35])
+    weights = attention_maps(diffusion.eps_model, diffusion.q_sample(x0, t, eps), t)["middle.attn"]
+    weights = weights[0, :, 2, 5].mean(0)  # over heads
+    row, column = divmod(int(weights.argmax()), 6)
+    _, alt = shown(looking)
+    assert "query at row 2, column 5, block middle.attn, t = 35 of 100" in alt
+    assert (
+        f"most to row {row}, column {column}: {float(weights.max()):.0%}; to itself {float(weights[2, 5]):.0%}" in alt
+    )
+
+
+def test_the_network_keeps_its_mode(looking, diffusion):
+    assert diffusion.training
+
+
+def numbers(panel):
+    """Spread of the scores, largest weight, number of keys and gradient, as the words say."""
+    return [float(n) for n in re.findall(r"(?:by|weight|at|left) ([\d.]+)", shown(panel)[1])]
+
+
+def test_without_a_scale_a_wide_head_sees_one_key_and_has_no_gradient_left():
+    panel = panels.show_score_scale()
+    panel.controls["d_k"].value = 1024
+    scaled = numbers(panel)
+    panel.controls["scale"].value = "none"
+    unscaled = numbers(panel)
+    assert unscaled[0] == pytest.approx(32 * scaled[0], rel=0.02)
+    assert unscaled[1:] == [1, 1, 0]
+    assert scaled[2] > 3
+
+
+def test_words_agree_with_the_softmax():
+    q, *keys = torch.randn(17, 64, generator=torch.Generator().manual_seed(0))
+    weights = (torch.stack(keys) @ q / 8).softmax(0)
+    entropy = -(weights * weights.log()).sum()
+    _, largest, seen, left = numbers(panels.show_score_scale())
+    assert largest == pytest.approx(float(weights.max()), abs=1e-3)
+    assert seen == pytest.approx(float(entropy.exp()), abs=0.06)
+    assert left == pytest.approx(float((weights * (1 - weights)).sum()), abs=1e-3)
+
+
+def test_controls_are_labelled_and_a_question_stands_in_front(looking):
+    for panel in (looking, panels.show_score_scale()):
+        assert all(control.description for control in panel.controls.values())
+        assert panel.box.children[0].value.endswith("?</b>")

@@ -1,0 +1,116 @@
+"""Notebook 05's panels: clock hands, and a network that is told a wrong time."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
+from tests.panels.shown import shown
+
+
+class Believer(nn.Module):
+    """Calls a share of x_t noise that grows with the time it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def forward(self, xt, t):
+        assert not self.training
+        self.asked.append(int(t[0]))
+        return xt * (t.view(-1, 1, 1, 1) + 1) / 100
+
+
+@pytest.fixture
+def network():
+    return Believer()
+
+
+@pytest.fixture
+def told(network):
+    x0 = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return panels.show_told_time(DenoiseDiffusion(network, 100), x0)
+
+
+@pytest.fixture
+def clocks():
+    return panels.show_clocks()
+
+
+CONTROLS = {"clocks": {"t": 251, "n": 64}, "told": {"t": 25, "told": 10, "seed": 1}}
+
+
+@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
+def test_every_control_changes_picture_and_words_but_not_the_size(name, control, request):
+    panel = request.getfixturevalue(name)
+    assert set(panel.controls) == set(CONTROLS[name])
+    before, before_alt = shown(panel)
+    panel.controls[control].value = CONTROLS[name][control]
+    after, after_alt = shown(panel)
+    assert after.size == before.size
+    assert after.tobytes() != before.tobytes()
+    assert after_alt != before_alt
+
+
+@pytest.mark.parametrize("n", [8, 32, 128])
+def test_hands_in_words_point_where_the_formula_says(clocks, n):
+    clocks.controls["t"].value = 777
+    clocks.controls["n"].value = n
+    hands = re.findall(r"hand (\d+) at (\d+)", shown(clocks)[1])
+    assert len(hands) == min(n // 2, 8)
+    assert {int(hands[0][0]), int(hands[-1][0])} == {0, n // 2 - 1}
+    for i, degrees in hands:
+        angle = math.degrees(777 * 10_000 ** (-int(i) / (n // 2 - 1))) % 360
+        assert abs((int(degrees) - angle + 180) % 360 - 180) < 0.6
+
+
+@pytest.mark.parametrize("t", [0, 400, 999])
+def test_similarity_in_words_is_the_mean_of_cosines(clocks, t):
+    clocks.controls["t"].value = t
+    said = dict(re.findall(r"(-?[\d.]+) for \|t - u\| = (\d+)", shown(clocks)[1])[::-1])
+    for value, k in said.items():
+        cosines = [math.cos(int(k) * 10_000 ** (-i / 15)) for i in range(16)]
+        assert float(value) == pytest.approx(sum(cosines) / 16, abs=0.006)
+
+
+def test_at_time_zero_all_hands_stand_at_noon(clocks):
+    clocks.controls["t"].value = 0
+    assert set(re.findall(r"hand \d+ at (\d+)", shown(clocks)[1])) == {"0"}
+
+
+def test_errors_in_words_are_those_of_the_network(told):
+    told.controls["t"].value = 60
+    told.controls["told"].value = 20
+    x0 = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    alpha_bar = NoiseSchedule.linear(100).alpha_bar[60]
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    xt = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
+    right, wrong = (float((share * xt - eps).square().mean()) for share in (0.61, 0.21))
+    assert f"error of eps: {right:.3f} told the truth, {wrong:.3f} told t = 20" in shown(told)[1]
+
+
+def test_network_is_told_the_truth_for_one_row_and_the_other_time_for_the_other(told, network):
+    network.asked.clear()
+    told.controls["told"].value = 77
+    assert network.asked == [77]  # the truth is known already
+    told.controls["told"].value = 24  # the true time
+    assert network.asked == [77]
+    assert "told 24 and 24" in shown(told)[1]
+
+
+def test_words_name_the_noise_even_where_the_errors_are_the_same(told):
+    told.controls["seed"].value = 6
+    assert "noised to t = 24 with noise 6, and the guesses" in shown(told)[1]
+
+
+def test_network_keeps_its_mode(told, network):
+    assert network.training
+
+
+def test_controls_are_labelled_and_a_question_stands_in_front(told, clocks):
+    for panel in (told, clocks):
+        assert all(control.description for control in panel.controls.values())
+        assert panel.box.children[0].value.endswith("?</b>")

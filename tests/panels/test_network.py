@@ -1,0 +1,136 @@
+"""Notebook 09's panels: the X-ray of a U-Net, and the maps of its levels."""
+
+import re
+
+import pytest
+import torch
+
+from ddpm_lesson import DenoiseDiffusion, UNet, panels
+from ddpm_lesson.anatomy import randomised
+from ddpm_lesson.panels.network import ATTENTION, MULTIPLIERS, SIZES, workable
+from tests.panels.shown import shown
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    return DenoiseDiffusion(randomised(UNet(1, 8, (1, 2, 4), (False, False, True), 1, n_groups=4)), 1000)
+
+
+@pytest.fixture(scope="module")
+def x0():
+    return torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def xray():
+    return panels.show_xray()
+
+
+@pytest.fixture
+def levels(diffusion, x0):
+    return panels.show_levels(diffusion, x0)
+
+
+CONTROLS = {
+    "xray": {"n_channels": 64, "ch_mults": (1, 2, 2, 4), "attention": "8×8", "n_blocks": 1, "image_size": 64},
+    "levels": {"t": 400, "image": 1},
+}
+
+
+@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
+def test_every_control_changes_picture_and_words(name, control, request):
+    panel = request.getfixturevalue(name)
+    assert set(panel.controls) == set(CONTROLS[name])
+    before, before_alt = shown(panel)
+    panel.controls[control].value = CONTROLS[name][control]
+    after, after_alt = shown(panel)
+    assert after.tobytes() != before.tobytes()
+    assert after_alt != before_alt
+    assert f"height:{panel.height}px" in panel.image.value
+
+
+@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
+def test_the_next_stop_already_shows_something_else(name, control, request):
+    panel = request.getfixturevalue(name)
+    before, alt = shown(panel)
+    widget = panel.controls[control]
+    if hasattr(widget, "index"):
+        widget.index += 1
+    else:
+        widget.value += 1
+    assert shown(panel)[1] != alt
+    assert shown(panel)[0].tobytes() != before.tobytes()
+
+
+def test_xray_starts_with_the_papers_network(xray):
+    _, alt = shown(xray)
+    assert "35,746,307 parameters" in alt
+    assert "6.22 billion multiply-adds" in alt
+    assert "attention on 16×16 and in the middle" in alt
+
+
+def test_parameters_do_not_depend_on_the_size_of_the_image(xray):
+    xray.controls["image_size"].value = 64
+    _, alt = shown(xray)
+    assert "35,746,307 parameters" in alt
+    assert "6.22 billion" not in alt
+
+
+@pytest.mark.parametrize("ch_mults", MULTIPLIERS.values(), ids=str)
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_whatever_is_asked_for_works(ch_mults, attention):
+    for n_channels in (32, 48, 256):
+        for image_size in SIZES:
+            setting = workable(n_channels, ch_mults, attention, 1, image_size)
+            assert n_channels % setting.n_groups == 0
+            assert setting.image_size % 2 ** (len(ch_mults) - 1) == 0
+            assert setting.image_size >= image_size
+            assert (setting.n_groups == 32 and setting.image_size == image_size) or "Shown instead" in setting.note
+
+
+def test_settings_that_cannot_work_show_the_nearest_and_say_so(xray):
+    xray.controls["n_channels"].value = 48
+    _, alt = shown(xray)
+    assert alt.startswith("32 groups do not divide a width of 48. Shown instead: 16 groups. A U-Net of 4 levels")
+    xray.controls["n_channels"].value = 128
+    xray.controls["image_size"].value = 28
+    _, alt = shown(xray)
+    assert alt.startswith("Sides must be divisible by 8; got 28. Shown instead: 32. A U-Net of 4 levels")
+    xray.controls["image_size"].value = 32
+    assert shown(xray)[1].startswith("A U-Net of 4 levels")
+
+
+def test_attention_where_no_map_has_that_size_is_said(xray):
+    xray.controls["ch_mults"].value = (1, 2, 4)
+    xray.controls["image_size"].value = 256
+    _, alt = shown(xray)
+    assert alt.startswith("No level has maps of 16×16: only the middle has attention.")
+    assert "attention on no level and in the middle" in alt
+
+
+def test_maps_show_the_channels_that_vary_most(levels, diffusion):
+    _, alt = shown(levels)
+    assert re.findall(r"(down|middle|up) (\d+)×", alt) == [
+        ("down", "16"), ("down", "8"), ("down", "4"), ("middle", "4"), ("up", "4"), ("up", "8"), ("up", "16"),
+    ]  # fmt: skip
+    assert all(len(set(found.split(", "))) == 3 for found in re.findall(r"channels \[(.*?)\]", alt))
+
+
+def test_error_in_words_is_that_of_the_guess(levels, diffusion, x0):
+    levels.controls["t"].value = 777
+    levels.controls["image"].value = 2
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    t = torch.full((3,), 777)
+    with torch.no_grad():
+        guess = diffusion.eval().eps_model(diffusion.q_sample(x0, t, eps), t)
+    assert f"image 2, mean squared error of the noise {float((guess - eps)[2].square().mean()):.2g}" in shown(levels)[1]
+
+
+def test_static_picture_shows_an_early_and_a_late_time(levels):
+    assert re.findall(r"at t = (\d+)", levels.static.alt) == ["50", "900"]
+
+
+def test_controls_are_labelled_and_a_question_stands_in_front(xray, levels):
+    for panel in (xray, levels):
+        assert all(control.description for control in panel.controls.values())
+        assert panel.box.children[0].value.endswith("?</b>")

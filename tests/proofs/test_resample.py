@@ -1,0 +1,106 @@
+"""The equations of notebook 08: each holds, and wrong ones in their place are found out."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ddpm_lesson import resample as r
+from ddpm_lesson.proofs import ledger, prove
+
+
+def test_all_equations_of_the_notebook_hold():
+    proofs = ledger(8)
+    assert [p.number for p in proofs] == [f"8.{i}" for i in range(1, 9)]
+    assert all(p.holds for p in proofs)
+
+
+def recursion(size=lambda size, k, s, jump: size + (k - 1) * jump, jump=lambda jump, s: jump * s,
+              centre=lambda k, before: (k - 1) / 2 - before):  # fmt: skip
+    """``receptive_fields`` with an error planted."""
+
+    def formula(layers):
+        found = r.Field(1, 1, 0.0)
+        for k, s, before in layers:
+            found = r.Field(
+                size(found.size, k, s, found.jump),
+                jump(found.jump, s),
+                found.centre + centre(k, before) * found.jump,
+            )
+        return [found]
+
+    return formula
+
+
+def untied(weight):
+    """A kernel that repeats pixels but forgets to turn the weights round."""
+    return r.nearest_kernel(weight.flip(-1, -2))
+
+
+def added(x, skip, weight):
+    """One half of the weights for the sum of both maps."""
+    narrow = min(x.shape[1], skip.shape[1])
+    return F.conv2d(x[:, :narrow] + skip[:, :narrow], weight[:, :narrow], padding=1)
+
+
+def swapped(x, skip, weight):
+    """The weights of the skip for what comes from below, as far as they reach."""
+    n = skip.shape[1]
+    of_skip, of_x = weight[:, :n], weight[:, n:]
+    return F.conv2d(x, of_x, padding=1) + F.conv2d(skip, of_skip, padding=1) if of_x.shape[1] == x.shape[1] else x * 0
+
+
+def compounding(n_channels, ch_mults, n_blocks):
+    """The source document's widths: every level multiplies the one above."""
+    products = [math.prod(ch_mults[: i + 1]) for i in range(len(ch_mults))]
+    return r.up_channels(n_channels, products, n_blocks)
+
+
+def no_extra_block(n_channels, ch_mults, n_blocks):
+    return r.up_channels(n_channels, ch_mults, n_blocks - 1)
+
+
+PLANTED = [
+    ("8.1", lambda n, k, s, before, after: (n + 2 * before - k) // s + 1),  # right for symmetric padding only
+    ("8.1", lambda n, k, s, before, after: (n + before + after - k) // s),
+    ("8.1", lambda n, k, s, before, after: -(-(n + before + after - k) // s) + 1),
+    ("8.2", recursion(size=lambda size, k, s, jump: size + k * jump)),
+    ("8.2", recursion(size=lambda size, k, s, jump: size + k - 1)),
+    ("8.2", recursion(size=lambda size, k, s, jump: size + (k - 1) * jump * s)),
+    ("8.2", recursion(jump=lambda jump, s: jump + s - 1)),
+    ("8.2", recursion(centre=lambda k, before: (k - 1) / 2 + before)),
+    ("8.2", recursion(centre=lambda k, before: 0.0)),
+    ("8.3", lambda n, k, s, crop: n * s + k - 2 * crop),
+    ("8.3", lambda n, k, s, crop: (n - 1) * s + k - crop),
+    ("8.3", lambda n, k, s, crop: n * s),  # right for kernel 4, stride 2, crop 1 only
+    ("8.4", lambda phase, k, s: k // s),
+    ("8.4", lambda phase, k, s: -(-k // s)),
+    ("8.4", lambda phase, k, s: (k - phase) // s),
+    ("8.5", lambda w: w.sum().abs() / 4),
+    ("8.5", lambda w: r.nyquist_gain(w) * 4),
+    ("8.5", lambda w: (w[::2].sum() - w[1::2].sum()).abs() / 4),  # stripes, not a checkerboard
+    ("8.6", untied),
+    ("8.6", lambda w: r.nearest_kernel(w) / 4),
+    ("8.6", lambda w: F.pad(w.flip(-1, -2).transpose(0, 1), (0, 1, 0, 1))),
+    ("8.7", added),
+    ("8.7", swapped),
+    ("8.8", compounding),
+    ("8.8", no_extra_block),
+    ("8.8", lambda c, mults, n: [2 * c * m for m in reversed(mults) for _ in range(n + 1)]),
+    ("8.8", lambda c, mults, n: r.up_channels(c, mults, n)[::-1]),
+]
+
+
+@pytest.mark.parametrize(("number", "wrong"), PLANTED)
+def test_a_wrong_formula_is_found_out(number, wrong):
+    assert not prove(number, formula=wrong).holds
+
+
+def test_every_equation_has_a_planted_error():
+    assert {number for number, _ in PLANTED} == {f"8.{i}" for i in range(1, 9)}
+
+
+@pytest.mark.parametrize("number", ["8.1", "8.4", "8.5"])
+def test_a_formula_that_is_not_a_number_is_found_out(number):
+    assert not prove(number, formula=lambda *_: torch.tensor(torch.nan)).holds
