@@ -21,6 +21,7 @@ ROOMS = [
     "data",
     "sample",
     "xray",
+    "anatomy",
     "bound",
     "train",
     "checkpoint",

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddpm_lesson.anatomy.resample import conv_size, receptive_fields, up_channels
 from ddpm_lesson.checks.core import Exercise, Mistake
-from ddpm_lesson.resample import conv_size, receptive_fields, up_channels
 
 # conv_size
 

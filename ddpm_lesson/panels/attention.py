@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.attention import looks
+from ddpm_lesson.anatomy.attention import looks
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, choice, slider, stops
 from ddpm_lesson.plots import Picture, Query, ScalePlot, query_picture

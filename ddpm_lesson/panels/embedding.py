@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.clock import turn_steps
+from ddpm_lesson.anatomy.embedding import turn_steps
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, slider, stops
 from ddpm_lesson.plots import ClockPlot, Picture, told_picture

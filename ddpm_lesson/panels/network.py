@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy import Part, parts
+from ddpm_lesson.anatomy.network import Part, parts
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, choice, slider, stops
 from ddpm_lesson.plots import Picture, noted, stacked

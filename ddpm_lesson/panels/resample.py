@@ -5,18 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.panels.core import Panel, choice, slider
-from ddpm_lesson.plots import (
-    Checkerboard,
-    CheckerboardPlot,
-    FieldPlot,
-    Picture,
-    Seen,
-    fields_picture,
-    without_skips_picture,
-)
-from ddpm_lesson.resample import (
+from ddpm_lesson.anatomy.resample import (
     METHODS,
     convolutions_only,
     enlarge,
@@ -29,6 +18,17 @@ from ddpm_lesson.resample import (
     stages,
     unevenness,
     up_blocks,
+)
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.panels.core import Panel, choice, slider
+from ddpm_lesson.plots import (
+    Checkerboard,
+    CheckerboardPlot,
+    FieldPlot,
+    Picture,
+    Seen,
+    fields_picture,
+    without_skips_picture,
 )
 from ddpm_lesson.unet import UNet
 

@@ -3,10 +3,18 @@
 import torch
 from torch import Tensor
 
+from ddpm_lesson.anatomy.residual import (
+    BlockView,
+    busiest,
+    group_norm,
+    look_inside,
+    residual_blocks,
+    shifts,
+    surviving_shift,
+)
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
 from ddpm_lesson.plots import BlockMaps, FeatureMapsPlot, GroupNormPlot, Picture, ShiftCurves
-from ddpm_lesson.residual import BlockView, busiest, group_norm, look_inside, residual_blocks, shifts, surviving_shift
 from ddpm_lesson.unet import ResidualBlock
 
 POINTS = 60  # values shown of each channel

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ddpm_lesson.attention import effective_pixels
+from ddpm_lesson.anatomy.attention import effective_pixels
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.plots.diagram import Box, Diagram, legend

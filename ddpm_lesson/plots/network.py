@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_lesson.anatomy import Cost, Part, Route, bridges, costs, parts
+from ddpm_lesson.anatomy.network import Cost, Part, Route, bridges, costs, parts
 from ddpm_lesson.plots.core import BLUE, GREEN, GREY, ORANGE, PINK, Picture, markdown_table, picture
 from ddpm_lesson.plots.diagram import COLOURS, Box, Diagram, font
 from ddpm_lesson.plots.forward import NOISE_RANGE

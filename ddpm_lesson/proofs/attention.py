@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.attention import (
+from ddpm_lesson.anatomy.attention import (
     attention,
     attention_macs,
     attention_parameters,
@@ -16,7 +16,7 @@ from ddpm_lesson.attention import (
     map_bytes,
     without_norm,
 )
-from ddpm_lesson.measure import memory
+from ddpm_lesson.anatomy.measure import memory
 from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.unet import AttentionBlock
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_lesson.clock import excess_error, timeless_eps
+from ddpm_lesson.anatomy.embedding import excess_error, timeless_eps
 from ddpm_lesson.mixture import GaussianMixture
 from ddpm_lesson.proofs.chain import log_normal
 from ddpm_lesson.proofs.core import equation, symbolic, worst

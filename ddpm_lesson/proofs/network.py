@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddpm_lesson.anatomy import bridges
+from ddpm_lesson.anatomy.network import bridges
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.proofs.core import equation, worst
-from ddpm_lesson.resample import (
+from ddpm_lesson.anatomy.resample import (
     conv_size,
     extent,
     influence,
@@ -20,6 +19,7 @@ from ddpm_lesson.resample import (
     transposed_size,
     up_channels,
 )
+from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.unet import UNet, UpBlock
 
 Formula = Callable[..., Any]

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
 from ddpm_lesson.proofs.core import equation, symbolic, worst
-from ddpm_lesson.residual import group_norm, surviving_shift
 from ddpm_lesson.unet import ResidualBlock
 
 Formula = Callable[..., Any]

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.attention import attention as by_hand
+from ddpm_lesson.anatomy.attention import attention as by_hand
 from ddpm_lesson.checks import (
     check_attention,
     check_attention_block,

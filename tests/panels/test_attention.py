@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
-from ddpm_lesson.attention import attention_maps
+from ddpm_lesson.anatomy.attention import attention_maps
 from tests.panels.shown import shown
 
 

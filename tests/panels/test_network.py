@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
-from ddpm_lesson.anatomy import randomised
+from ddpm_lesson.anatomy.network import randomised
 from ddpm_lesson.panels.network import ATTENTION, MULTIPLIERS, SIZES, workable
 from tests.panels.shown import shown
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson import checkpoint, load_images, panels
+from ddpm_lesson.anatomy.resample import guess_without, up_blocks
 from ddpm_lesson.plots import blocks_picture, resampling_picture, side_by_side
-from ddpm_lesson.resample import guess_without, up_blocks
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 from tests.panels.shown import shown
 

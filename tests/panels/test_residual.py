@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, panels
+from ddpm_lesson.anatomy.residual import look_inside, residual_blocks, shifts
 from ddpm_lesson.plots import flow_picture, losses_picture, residual_picture, swish_picture
-from ddpm_lesson.residual import look_inside, residual_blocks, shifts
 from ddpm_lesson.unet import ResidualBlock, UNet
 from tests.panels.shown import shown
 

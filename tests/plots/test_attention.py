@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson.attention import without_norm
+from ddpm_lesson.anatomy.attention import without_norm
 from ddpm_lesson.plots import (
     attention_picture,
     cost_picture,

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson.anatomy import bridges, parts
+from ddpm_lesson.anatomy.network import bridges, parts
 from ddpm_lesson.plots import (
     layer_table,
     routes_picture,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.attention import without_norm
+from ddpm_lesson.anatomy.attention import without_norm
 from ddpm_lesson.proofs import ledger, prove
 from ddpm_lesson.proofs.attention import sum_of_heads
 from ddpm_lesson.unet import AttentionBlock

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddpm_lesson.clock import timeless_eps
+from ddpm_lesson.anatomy.embedding import timeless_eps
 from ddpm_lesson.proofs import embedding, ledger, prove
 
 

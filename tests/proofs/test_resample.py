@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson import resample as r
+from ddpm_lesson.anatomy import resample as r
 from ddpm_lesson.proofs import ledger, prove
 
 

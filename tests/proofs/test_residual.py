@@ -6,9 +6,9 @@ import pytest
 import sympy
 import torch
 
+from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
 from ddpm_lesson.proofs import ledger, prove
 from ddpm_lesson.proofs.residual import normalised_after_shift, sigmoid, swish, swish_minimum
-from ddpm_lesson.residual import group_norm, surviving_shift
 
 
 def over(x, n_groups, unbiased=False):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, checkpoint
-from ddpm_lesson import resample as r
-from ddpm_lesson.anatomy import bridges
+from ddpm_lesson.anatomy import resample as r
+from ddpm_lesson.anatomy.network import bridges
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 
 

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet
-from ddpm_lesson.anatomy import bridges, costs, first_steps, loud, neighbours, parts, randomised, route_losses, routes
+from ddpm_lesson.anatomy.network import (
+    bridges,
+    costs,
+    first_steps,
+    loud,
+    neighbours,
+    parts,
+    randomised,
+    route_losses,
+    routes,
+)
 from ddpm_lesson.unet import UpBlock
 from ddpm_lesson.xray import activations, blank_unet, layers
 

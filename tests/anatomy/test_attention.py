@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_lesson.attention import (
+from ddpm_lesson.anatomy.attention import (
     attention,
     attention_blocks,
     attention_inputs,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, clock
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
+from ddpm_lesson.anatomy import embedding as clock
 from ddpm_lesson.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.unet import TimeEmbedding
 
