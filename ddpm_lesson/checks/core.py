@@ -1,6 +1,7 @@
 """What every exercise shares: run the learner's function, and find the hint that fits the mistake."""
 
 import copy
+import dis
 import inspect
 import warnings
 from collections.abc import Callable, Sequence, Sized
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+EMPTY = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}  # the bytecode of a function without a body
 FAILURES = (Exception, SystemExit)  # whatever a learner's function may do, the answer is a hint
 
 
@@ -69,13 +71,21 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
             where = f" (tried with {inputs(exercise, case)})" if inputs(exercise, case) else ""
             return wrong(f"`{exercise.function}` stopped with {type(error).__name__}: {error}{where}")
     if all(result is None or result is ... for result in results):
-        return not_attempted(exercise)
+        if results[0] is ... or is_stub(function):
+            return not_attempted(exercise)
+        return wrong(f"`{exercise.function}` returns nothing. Is the `return` missing?")
     right = [call(exercise.solution, case) for case in exercise.cases]
     try:
         answers = [as_tensors(result, like) for result, like in zip(results, right, strict=True)]
     except FAILURES:
         return wrong(f"`{exercise.function}` must return numbers or tensors; got {describe(results)}.")
     return compare(exercise, answers, [as_tensors(result) for result in right])
+
+
+def is_stub(function: Callable[..., Any]) -> bool:
+    """Whether a function holds nothing yet but ``...``, ``pass`` or its docstring."""
+    code = getattr(function, "__code__", None)
+    return code is not None and {step.opname for step in dis.get_instructions(code)} <= EMPTY
 
 
 def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> CheckResult:
@@ -151,11 +161,16 @@ def difference(exercise: Exercise, answers: list[list[Tensor]], right: list[list
             if not agree(x, y, exercise.tolerance):
                 i = int((x - y).abs().nan_to_num(torch.inf).argmax())
                 where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
+                got, expected = (in_words(float(z.flatten()[i])) for z in (x, y))
                 return (
-                    f"`{name}` returned {float(x.flatten()[i]):.4g} where {float(y.flatten()[i]):.4g} is right{where}, "
-                    "and it looks like no mistake we know."
+                    f"`{name}` returned {got} where {expected} is right{where}, and it looks like no mistake we know."
                 )
     raise AssertionError("called for answers that are right")
+
+
+def in_words(value: float) -> str:
+    """A number, whole ones to the last digit."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def describe(results: Sequence[Any]) -> str:

@@ -1,5 +1,7 @@
 """Checks of exercises: right answers pass in any form, mistakes are named, and nothing a learner writes breaks them."""
 
+from dataclasses import replace
+
 import nbformat
 import numpy as np
 import pytest
@@ -126,6 +128,18 @@ def test_stub_gets_a_friendly_line(name, stub):
     assert "Your turn" in result.message
 
 
+def forgets_to_return(*arguments):
+    answer = arguments[0]
+    answer = [answer]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_forgotten_return_is_no_stub(name):
+    message = EXERCISES[name](forgets_to_return).message
+    assert "Your turn" not in message
+    assert "`return` missing" in message
+
+
 def double(x):
     return 2 * x
 
@@ -159,6 +173,12 @@ def test_numpy_arithmetic_inside_is_welcome():
 def test_unknown_mistake_says_what_came_out_and_what_is_right():
     message = EXAMPLE(lambda x: 2 * x + 1).message
     assert "returned 3 where 2 is right" in message
+    assert "returned 3.5 where 2 is right" in EXAMPLE(lambda x: 2 * x + 1.5).message
+
+
+def test_whole_numbers_are_told_to_the_last_digit():
+    count = replace(EXAMPLE, cases=((torch.tensor(61_728),),))
+    assert "returned 123,700 where 123,456 is right" in count(lambda x: 2 * x + 244).message
 
 
 BOTH = Exercise(
