@@ -86,6 +86,12 @@ def interleaved(x: Tensor, n_groups: int, eps: float) -> Tensor:
     return group_norm(mixed.reshape(x.shape), n_groups, eps).reshape(mixed.shape).transpose(1, 2).reshape(x.shape)
 
 
+def only_the_mean_divided(x: Tensor, n_groups: int, eps: float) -> Tensor:
+    """x - mean / root, without brackets."""
+    groups = in_groups(x, n_groups)
+    return (groups - last_mean(groups) / root_of_var(groups, eps)).reshape(x.shape)
+
+
 check_group_norm = Exercise(
     function="group_norm",
     solution=group_norm,
@@ -208,6 +214,41 @@ check_group_norm = Exercise(
             "Large inputs should become smaller, not larger.",
             "Divide.",
         ),
+        Mistake(
+            "eps added to the deviation, under the root",
+            norm_with(divide=lambda v, eps: (v.std(-1, keepdim=True, unbiased=False) + eps).sqrt()),
+            "This looks like the root of the *standard deviation*: the root is taken twice.",
+            "`std` has taken a root already. What stands under the root in (6.1)?",
+            "`(x.var(..., unbiased=False) + eps).sqrt()`, with `var` and not `std`.",
+        ),
+        Mistake(
+            "two roots added",
+            norm_with(divide=lambda v, eps: v.std(-1, keepdim=True, unbiased=False) + eps**0.5),
+            "This looks like the root of the variance plus the root of eps.",
+            "The root of a sum is not the sum of the roots.",
+            "Add first, then take one root: `(var + eps).sqrt()`.",
+        ),
+        Mistake(
+            "one mean for everything",
+            norm_with(group=lambda x, n: x.flatten()),
+            "This looks like one mean and one variance for the whole batch.",
+            "How many means does a batch of B images with G groups have?",
+            "B times G: `x.reshape(B, n_groups, -1)`, mean over the last axis, `keepdim=True`.",
+        ),
+        Mistake(
+            "only the mean divided",
+            only_the_mean_divided,
+            "This looks like `x - mean / root`: only the mean was divided.",
+            "A division comes before a minus sign, unless there are brackets.",
+            "`(x - mean) / (var + eps).sqrt()`.",
+        ),
+        Mistake(
+            "length for the standard deviation",
+            norm_with(divide=lambda v, eps: (v - last_mean(v)).norm(dim=-1, keepdim=True) + eps),
+            "This looks like a division by the *length* of the group's vector, the root of the sum of squares.",
+            "With more pixels in the group, should the answer get smaller?",
+            "A variance is the *mean* of the squares: `var(..., unbiased=False)`.",
+        ),
     ),
     consequence="Whether the input is ten times as strong or a hundred, what comes out is the same. The layers behind "
     "it never have to learn how loud their input is.",
@@ -230,6 +271,13 @@ check_swish = Exercise(
             "This looks like ReLU: x above 0, and 0 below.",
             "Swish lets a little of the negative side through. What is multiplied with x?",
             r"`x * torch.sigmoid(x)`.",
+        ),
+        Mistake(
+            "ReLU through the gate",
+            lambda x: F.relu(x) * torch.sigmoid(x),
+            "This looks like ReLU times the gate: nothing is let through below 0.",
+            "The gate multiplies `x` itself, negative or not.",
+            "`x * torch.sigmoid(x)`.",
         ),
         Mistake(
             "sigmoid alone",
@@ -348,6 +396,12 @@ def group_means(shift: Tensor, n_groups: int) -> Tensor:
     return shift - surviving_shift(shift, n_groups)
 
 
+def means_in_turn(shift: Tensor, n_groups: int) -> Tensor:
+    """Each group's mean taken from channel c % n_groups."""
+    means = in_groups(shift, n_groups).mean(2)
+    return shift - means.repeat(1, shift.shape[1] // n_groups)
+
+
 check_surviving_shift = Exercise(
     function="surviving_shift",
     solution=surviving_shift,
@@ -427,6 +481,27 @@ check_surviving_shift = Exercise(
             "This looks like the first channel of each group taken away instead of the mean.",
             "The differences within a group are right. But what does the normalisation really subtract?",
             "Subtract the mean over the group.",
+        ),
+        Mistake(
+            "mean over the groups",
+            lambda shift, n: (lambda g: (g - g.mean(1, keepdim=True)).reshape(shift.shape))(in_groups(shift, n)),
+            "This looks like the mean taken over the axis of the groups instead of the channels inside a group.",
+            "In (B, G, C / G), which axis holds the channels that share a mean?",
+            "The last: `groups.mean(2, keepdim=True)`.",
+        ),
+        Mistake(
+            "means repeated in the wrong order",
+            means_in_turn,
+            "This looks like the groups' means handed out in turn: g1, g2, g1, g2, ...",
+            "`repeat` repeats the whole row. Which channels are neighbours in a group?",
+            "`repeat_interleave`, or keep the group axis and let `keepdim=True` broadcast.",
+        ),
+        Mistake(
+            "one mean for everything",
+            lambda shift, n_groups: shift - shift.mean(),
+            "This looks like one mean over all channels of all images.",
+            "Every image and every group has a mean of its own.",
+            "`shift.reshape(B, n_groups, -1).mean(2, keepdim=True)`.",
         ),
     ),
     consequence="With one channel a group nothing is left, whatever the shift: such a block would be deaf to the time.",
@@ -582,6 +657,13 @@ check_residual_forward = Exercise(
             "`h + shift`.",
         ),
         Mistake(
+            "time as a scale",
+            forward_with(middle=lambda b, h, s: h * (1 + s)),
+            "This looks like the feature map multiplied by 1 + the time's numbers.",
+            "Later blocks do that *behind* the norm and add a shift as well. The paper's block only adds.",
+            "`h + shift`.",
+        ),
+        Mistake(
             "no activation on the time",
             forward_with(shift=lambda b, t_emb: b.time_emb(t_emb)[:, :, None, None]),
             "This looks like the time embedding used without its activation.",
@@ -648,6 +730,23 @@ check_residual_forward = Exercise(
             "`block.act2(block.norm2(h))`.",
         ),
         Mistake(
+            "first norm missing",
+            forward_with(first=lambda b, x, s: b.conv1(b.act1(x))),
+            "This looks like `norm1` missing.",
+            "Both halves go normalise, bend, convolve.",
+            "`block.conv1(block.act1(block.norm1(x)))`.",
+        ),
+        Mistake(
+            "convolution first",
+            forward_with(
+                first=lambda b, x, s: b.act1(b.norm1(b.conv1(x))),
+                second=lambda b, h, s: b.act2(b.norm2(b.conv2(b.dropout(h)))),
+            ),
+            "This looks like convolve, normalise, bend: the order of the first ResNets.",
+            "Here the convolution comes last, so that what the branch adds can have any sign.",
+            "`block.conv1(block.act1(block.norm1(x)))`, and the same with 2.",
+        ),
+        Mistake(
             "first norm twice",
             forward_with(second=lambda b, h, s: b.conv2(b.dropout(b.act2(b.norm1(h))))),
             "This looks like `norm1` used in both halves.",
@@ -667,6 +766,13 @@ check_residual_forward = Exercise(
             "This looks right, but without dropout: one of the blocks that were tried is in training mode.",
             "Which part of the block have you not used yet?",
             "`block.conv2(block.dropout(block.act2(block.norm2(h))))`. In evaluation mode it does nothing.",
+        ),
+        Mistake(
+            "dropout before the second activation",
+            forward_with(second=lambda b, h, s: b.conv2(b.act2(b.dropout(b.norm2(h))))),
+            "This looks like dropout between `norm2` and `act2`.",
+            "The mean stays if values are dropped last. Swish bends what dropout made larger.",
+            "`block.conv2(block.dropout(block.act2(block.norm2(h))))`.",
         ),
         Mistake(
             "dropout behind the second convolution",

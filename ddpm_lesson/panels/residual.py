@@ -17,8 +17,6 @@ from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
 from ddpm_lesson.plots import BlockMaps, FeatureMapsPlot, GroupNormPlot, Picture, ShiftCurves
 from ddpm_lesson.unet import ResidualBlock
 
-POINTS = 60  # values shown of each channel
-
 
 def show_group_norm(x: Tensor, eps: float = 1e-6) -> Panel:
     """A feature map disturbed before it is normalised.
@@ -29,23 +27,19 @@ def show_group_norm(x: Tensor, eps: float = 1e-6) -> Panel:
     """
     C = len(x)
     x = (x - x.mean()) / x.std()
-    keep = torch.linspace(0, x[0].numel() - 1, POINTS).long()  # evenly over the pixels
-    plot = GroupNormPlot(C, POINTS)
-
-    def shown(values: Tensor) -> Tensor:
-        return values.flatten(1)[:, keep]
+    plot = GroupNormPlot(C, x[0].numel())
 
     def draw(scale: float, offset: float, shift: float, n_groups: int) -> Picture:
         disturbed = scale * x + offset
         disturbed[0] += shift
         y, undisturbed = (group_norm(values[None], n_groups, eps)[0] for values in (disturbed, x))
         what = f"times {scale:.2g}, plus {offset:g}, and {shift:+g} on channel 0"
-        return plot.draw(shown(disturbed), shown(y), shown(undisturbed), n_groups, what)
+        return plot.draw(disturbed.flatten(1), y.flatten(1), undisturbed.flatten(1), n_groups, what)
 
     return Panel(
         "What can you do to a feature map without the normalised one noticing?",
         draw,
-        scale=log_slider("multiply all", -4, 1, 1.0),
+        scale=log_slider("multiply all", -4, 0.7, 1.0),
         offset=slider("add to all", -10.0, 10.0, 0.0, 0.5),
         shift=slider("add to channel 0", -10.0, 10.0, 0.0, 0.5),
         n_groups=stops("groups", [g for g in (1, 2, 4, 8) if C % g == 0], 2),
@@ -108,8 +102,8 @@ class MapsOverTime:
         self.largest = float(surviving.abs().max())
         self.curves = ShiftCurves(channels, full[:, channels], surviving[:, channels], 0)
         self.maps = BlockMaps(*(v[:, channels].cpu() for v in (view.before, view.after, view.seen, view.answer)))
-        before, after, *others = (float(v.abs().flatten().sort().values[-(v.numel() // 200 + 1)]) for v in self.maps)
-        self.limits = [max(before, after)] * 2 + others  # one scale before and after the shift
+        before, after, _, answer = (float(v.abs().flatten().sort().values[-(v.numel() // 200 + 1)]) for v in self.maps)
+        self.limits = [max(before, after)] * 2 + [1.0, answer]  # one scale before and after the shift
 
     def at(self, i: int) -> BlockMaps:
         """The maps at the i-th time."""

@@ -84,17 +84,18 @@ class GroupNormPlot:
 
     Args:
         n_channels: of the feature map.
-        n_points: values shown of each channel.
+        n_values: of each channel; at most 64 of them are drawn.
     """
 
-    def __init__(self, n_channels: int, n_points: int):
+    def __init__(self, n_channels: int, n_values: int):
         self.n_channels = n_channels
-        jitter = np.linspace(-0.32, 0.32, n_points)
-        self.x = np.arange(n_channels)[:, None] + jitter[None, :]  # (C, n_points)
+        self.drawn = np.linspace(0, n_values - 1, min(n_values, 64)).round().astype(int)  # evenly over the pixels
+        jitter = np.linspace(-0.32, 0.32, len(self.drawn))
+        self.x = np.arange(n_channels)[:, None] + jitter[None, :]  # (C, drawn)
         figure = Figure(figsize=(8.8, 3.6))
         edges = {"left": 0.06, "right": 0.985, "bottom": 0.13, "top": 0.8, "wspace": 0.16}
         left, right = figure.subplots(1, 2, gridspec_kw=edges)
-        left.set(ylim=(-13, 13), title="what goes in  (black: mean of a group)", xlabel="channel")
+        left.set(ylim=(-16, 16), title="what goes in  (black: mean of a group)", xlabel="channel")
         right.set(ylim=(-4.4, 4.4), title="what comes out  (grey: undisturbed)", xlabel="channel")
         for axes in (left, right):
             axes.set(xlim=(-0.6, n_channels - 0.4), xticks=range(n_channels))
@@ -111,17 +112,17 @@ class GroupNormPlot:
         """One setting.
 
         Args:
-            x, y: what goes in and comes out, (C, n_points).
-            undisturbed: what would come out without disturbance, (C, n_points).
+            x, y: what goes in and comes out, (C, n_values).
+            undisturbed: what would come out without disturbance, (C, n_values).
             n_groups: groups of neighbouring channels.
             what: was done to the input, in words.
         """
         size = self.n_channels // n_groups
         for lines, values in zip(self.points, (x, y), strict=True):
             for c, line in enumerate(lines):
-                line.set_data(self.x[c], values[c].numpy())
+                line.set_data(self.x[c], values[c, self.drawn].numpy())
                 line.set_color(COLOURS[c // size])
-        self.before.set_data(self.x.flatten(), undisturbed.numpy().flatten())
+        self.before.set_data(self.x.flatten(), undisturbed[:, self.drawn].numpy().flatten())
         starts = np.arange(0, self.n_channels, size) - 0.5
         for bars in self.bars:
             bars.set_data(*segments([(s, s, -20, 20) for s in starts[1:]]))
@@ -168,21 +169,26 @@ def swish_picture(x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], lowest
 def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
     """Gradients in front of every block: how large they are, and how well they stand when the input moves.
 
+    The legend tells both numbers in front of the first block.
+
     Args:
         flows: name -> size and cosine, each (n_blocks + 1,), as ``gradient_flow`` returns them.
     """
-    figure = Figure(figsize=(8.8, 3.9))
-    edges = {"left": 0.085, "right": 0.985, "bottom": 0.12, "top": 0.72, "wspace": 0.2}
+    figure = Figure(figsize=(8.8, 4.3))
+    edges = {"left": 0.085, "right": 0.985, "bottom": 0.11, "top": 0.64, "wspace": 0.2}
     left, right = figure.subplots(1, 2, gridspec_kw=edges)
     for (name, (size, cosine)), colour, style in zip(flows.items(), COLOURS, STYLES, strict=False):
-        left.plot(size, color=colour, linestyle=style, linewidth=2, label=name)
+        label = f"{name}: {float(size[0]):.2g}, {float(cosine[0]):.2f}"
+        left.plot(size, color=colour, linestyle=style, linewidth=2, label=label)
         right.plot(cosine, color=colour, linestyle=style, linewidth=2)
     n_blocks = len(size) - 1
+    together = sum(bool((cosine > 0.95).all()) for _, cosine in flows.values())
     left.set(yscale="log", title="size of the gradient", xlabel="in front of block number")
-    right.set(ylim=(-0.05, 1.05), title="cosine, input moved by a tenth", xlabel="in front of block number")
+    right.set(ylim=(-0.05, 1.05), xlabel="in front of block number")
+    right.set_title(f"cosine, input moved by a tenth\n{together} curves lie together near 1")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.legend(loc="upper center", ncols=2)
+    figure.legend(loc="upper center", ncols=2, title="size and cosine in front of the first block:")
     each = "; ".join(f"{name} {float(s[0]):.2g} and {float(c[0]):.2f}" for name, (s, c) in flows.items())
     return picture(figure, f"Size of the gradient below {n_blocks} blocks and its cosine when the input moves: {each}")
 
@@ -240,8 +246,12 @@ class FeatureMapsPlot:
             y = self.corner[1] + j * (CELL[1] + GAP) + CELL[1] / 2
             figure.text((self.corner[0] - 14) / width, 1 - y / height, place, ha="right", va="center", fontsize=10)
         centres = [self.corner[0] + i * (CELL[0] + GAP) + CELL[0] / 2 for i in range(n_maps)]
-        self.titles = [figure.text(x / width, 1 - 42 / height, "", ha="center", fontsize=9) for x in centres]
-        figure.text((self.corner[0] - 14) / width, 1 - 42 / height, "channel: shift", ha="right", fontsize=9)
+        self.titles = [
+            figure.text(x / width, 1 - 48 / height, "", ha="center", fontsize=8, color=c, linespacing=1.3)
+            for x, c in zip(centres, COLOURS, strict=False)
+        ]
+        words = "channel\nshift → what survives"
+        figure.text((self.corner[0] - 14) / width, 1 - 48 / height, words, ha="right", fontsize=8, linespacing=1.3)
         axes = shift_axes(figure, n_steps, largest)
         self.curves = [
             axes.plot([], [], color=c, linestyle=s)[0] for _, c, s in zip(range(n_maps), COLOURS, STYLES, strict=False)
@@ -260,11 +270,9 @@ class FeatureMapsPlot:
             shift: of the channels shown, over all times.
             where: block and time, in words.
         """
-        here = shift.full[shift.t].tolist()
-        for title, curve, c, s, line in zip(
-            self.titles, self.curves, shift.channels, here, shift.surviving.T, strict=True
-        ):
-            title.set_text(f"{c}: {s:+.1f}")
+        here = list(zip(shift.channels, shift.full[shift.t].tolist(), shift.surviving[shift.t].tolist(), strict=True))
+        for title, curve, (c, s, left), line in zip(self.titles, self.curves, here, shift.surviving.T, strict=True):
+            title.set_text(f"{c}\n{s:.1f} → {left:.1f}")
             curve.set_data(np.arange(len(line)), line.numpy())
         self.mark.set_xdata([shift.t, shift.t])
         self.heading.set_text(f"x_t at t = {shift.t}")
@@ -274,7 +282,7 @@ class FeatureMapsPlot:
             for i, value in enumerate(values):
                 place = self.corner[0] + i * (CELL[0] + GAP), self.corner[1] + j * (CELL[1] + GAP)
                 image.paste(coloured(value, limit, "PuOr", CELL), place)
-        numbers = ", ".join(f"{c}: {s:+.2f}" for c, s in zip(shift.channels, here, strict=True))
+        numbers = ", ".join(f"{c}: {s:+.2f} ({left:+.2f} survives)" for c, s, left in here)
         means = ", ".join(f"{float(value.mean()):.2f}" for value in maps.seen)
         alt = f"{where}: shift of channels {numbers}; means of what conv2 gets {means}"
         return picture(image.quantize(256, method=Image.Quantize.FASTOCTREE), alt, SCALE)

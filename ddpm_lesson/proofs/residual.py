@@ -183,11 +183,17 @@ def shift_rank(formula: Formula = lambda n_channels, n_groups: n_channels - n_gr
 # The shortcut
 
 
-def small_block(in_channels: int, out_channels: int) -> nn.Module:
-    """A residual block with random weights everywhere, in float64."""
+def small_block(in_channels: int, out_channels: int, mixing: bool = False) -> nn.Module:
+    """A residual block with random weights everywhere, in float64; ``mixing`` puts a 1x1 convolution in its shortcut.
+
+    With as many channels out as in, such a shortcut tells S from its transpose.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ResidualBlock(in_channels, out_channels, 16, n_groups=2, dropout=0.0).double()
+        block = ResidualBlock(in_channels, out_channels, 16, n_groups=2, dropout=0.0)
+        if mixing:
+            block.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        return block.double()
 
 
 def branch(block: nn.Module, x: Tensor, t_emb: Tensor) -> Tensor:
@@ -205,12 +211,11 @@ def branch(block: nn.Module, x: Tensor, t_emb: Tensor) -> Tensor:
     1e-12,
 )
 def jacobian_with_shortcut(formula: Formula = lambda S, J: S + J) -> float:
-    """Jacobians of the whole block and of its branch alone, with equal channels and with a 1x1 convolution."""
+    """Jacobians of the whole block and of its branch alone; identity, 1x1 convolution, and a square one."""
     errors = []
-    for channels in ((4, 4), (4, 6)):
-        block, t_emb = small_block(*channels), numbers(1, 16, seed=1)
-        x = numbers(1, 4, 3, 3, seed=2)
-        n_out = channels[1] * 9
+    for block in (small_block(4, 4), small_block(4, 6), small_block(4, 4, mixing=True)):
+        t_emb, x = numbers(1, 16, seed=1), numbers(1, 4, 3, 3, seed=2)
+        n_out = block.conv2.out_channels * 9
 
         def jacobian(function: Callable[[Tensor], Tensor], x: Tensor = x, n_out: int = n_out) -> Tensor:
             return torch.autograd.functional.jacobian(function, x).reshape(n_out, x.numel())

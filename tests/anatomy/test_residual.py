@@ -74,6 +74,18 @@ def test_block_equals_diffusers():
         torch.testing.assert_close(ours(x, t_emb), theirs(x, t_emb), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("k", [2, 3, 4, 8])
+def test_no_shift_pushes_a_channels_mean_beyond_the_root_of_its_partners_number(k):
+    h = torch.randn(1, k, 8, 8, generator=torch.Generator().manual_seed(0))
+    means = []
+    for shift in (-3.0, -1000.0):
+        pushed = h.clone()
+        pushed[:, 0] += shift
+        means.append(group_norm(pushed, 1).mean((2, 3)).abs().max())
+    assert means[0] < means[1] <= (k - 1) ** 0.5 + 1e-5
+    assert means[1] == pytest.approx((k - 1) ** 0.5, rel=1e-3)
+
+
 # The stack
 
 

@@ -70,6 +70,7 @@ WRONG = [
     ("6.6", {"formula": lambda C, G: G}),
     ("6.7", {"formula": lambda S, J: J}),
     ("6.7", {"formula": lambda S, J: S}),
+    ("6.7", {"formula": lambda S, J: S.T + J if S.shape[0] == S.shape[1] else S + J}),
     ("6.7", {"formula": lambda S, J: S @ J.T @ S if S.shape[0] == S.shape[1] else S}),
     ("6.8", {"formula": lambda i, o, t: 9 * i * o + o + (t + 1) * o + 9 * o**2 + o}),
     ("6.8", {"formula": lambda i, o, t: 2 * i + 9 * i * o + (t + 1) * o + 4 * o + 9 * o**2 + (i + 1) * o}),
