@@ -1,7 +1,8 @@
 """Attention written out by hand, what it costs, and what the attention blocks of a network look at."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,55 @@ def effective_pixels(weights: Tensor) -> Tensor:
     ``weights`` is (..., N), rows sum to 1; the result is (...).
     """
     return torch.special.entr(weights).sum(-1).exp()
+
+
+class Saturation(NamedTuple):
+    """What becomes of attention over d_k; each (len(d_k),)."""
+
+    largest: Tensor  # the mean of the largest weight of a row
+    slope: Tensor  # the mean of 1 - sum of squared weights, what the softmax still reacts
+
+
+def saturation(
+    d_k: Sequence[int], n_keys: int = 16, n_queries: int = 2000, seed: int = 0
+) -> tuple[Saturation, Saturation]:
+    """What the softmax makes of random queries and keys, with scores divided by sqrt(d_k) and without.
+
+    Args:
+        d_k: the widths to try.
+        n_keys: keys for each query.
+        n_queries: over how many the mean is taken.
+        seed: of the entries, which are standard normal.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for width in d_k:
+        q = torch.randn(n_queries, 1, width, generator=generator)
+        k = torch.randn(n_queries, n_keys, width, generator=generator)
+        scores = (q * k).sum(-1)
+        weights = torch.stack([scores / width**0.5, scores]).softmax(-1)  # (2, n_queries, n_keys)
+        found.append(torch.stack([weights.amax(-1).mean(-1), (1 - weights.square().sum(-1)).mean(-1)], dim=1))
+    scaled, unscaled = torch.stack(found, dim=-1)  # each (2, len(d_k))
+    return Saturation(*scaled), Saturation(*unscaled)
+
+
+class Reach(NamedTuple):
+    """How far the pixels of a map look; means over all queries."""
+
+    own: float  # the weight that a pixel gives to itself
+    far: float  # the weight that goes more than two pixels away
+    pixels: float  # over how many pixels a look is spread
+
+
+def reach(weights: Tensor) -> Reach:
+    """How far the queries of a map (H, W, H, W) look; a diagonal step counts as one, as for a 3x3 convolution."""
+    height, width = weights.shape[:2]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    place = torch.stack([rows.flatten(), columns.flatten()], dim=1)  # (H*W, 2)
+    distance = (place[:, None] - place[None]).abs().amax(-1)
+    flat = weights.reshape(len(place), len(place)).cpu()
+    own, far = (float(flat[mask].sum()) / len(place) for mask in (distance == 0, distance > 2))
+    return Reach(own, far, float(effective_pixels(flat).mean()))
 
 
 def attention_blocks(model: nn.Module) -> dict[str, AttentionBlock]:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.anatomy.attention import without_norm
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import ddpm_steps
 from ddpm_lesson.schedule import NoiseSchedule
@@ -81,8 +82,8 @@ class ConvBranch(nn.Module):
 class EyeDenoiser(nn.Module):
     """A tiny network of 3x3 convolutions, with attention or one more convolution in the middle.
 
-    It has no normalisation outside attention, because the mean and variance of a group are taken over the whole
-    picture: a narrow door, but one through which far pixels would meet.
+    It has no normalisation, not even in front of attention, because the mean and variance of a group are taken over
+    the whole picture: a narrow door, but one through which far pixels would meet.
 
     Args:
         schedule: of the noise; the network guesses the image, and turns that into a guess of the noise.
@@ -96,7 +97,7 @@ class EyeDenoiser(nn.Module):
         self.time = nn.Sequential(TimeEmbedding(16), Swish(), nn.Linear(16, 2 * n_channels))
         self.first = nn.Conv2d(3, n_channels, kernel_size=3, padding=1)
         self.before = ConvBranch(n_channels)
-        self.middle = AttentionBlock(n_channels, n_groups=4) if has_attn else ConvBranch(n_channels)
+        self.middle = without_norm(AttentionBlock(n_channels, n_groups=4)) if has_attn else ConvBranch(n_channels)
         self.after = ConvBranch(n_channels)
         self.last = nn.Conv2d(n_channels, 3, kernel_size=3, padding=1)
 

@@ -1,9 +1,13 @@
 """What a computation costs: memory at its peak, and time beside that of others."""
 
 import contextlib
+import itertools
+import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -21,17 +25,24 @@ class Memory(NamedTuple):
 def memory(function: Callable[..., Any], *args: Any) -> Memory:
     """Call a function and add up every piece of memory that PyTorch takes and gives back on the CPU, in order.
 
-    PyTorch's profiler sees the pieces that an operation uses only inside, too.
+    PyTorch's profiler sees the pieces that an operation uses only inside, too. Its trace tells them one by one; the
+    events it sums up for each operation do not.
     """
     with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         result = function(*args)  # alive until the profiler stops
     del result
-    events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()  # negative where memory is given back
-        peak = max(peak, held)
-    return Memory(peak, max((event.nbytes() for event in events), default=0))
+    pieces = pieces_of(watched)
+    return Memory(max(itertools.accumulate(pieces), default=0), max(pieces, default=0))
+
+
+def pieces_of(watched: profile) -> list[int]:
+    """Bytes of every piece of memory on the CPU in order; negative where one is given back."""
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        watched.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    found = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0]
+    return [event["args"]["Bytes"] for event in sorted(found, key=lambda event: event["ts"])]
 
 
 def seconds(functions: Mapping[str, Callable[..., Any]], *args: Any, repeats: int = 5) -> dict[str, float]:

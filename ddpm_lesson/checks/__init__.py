@@ -3,6 +3,7 @@
 from ddpm_lesson.checks.attention import (
     check_attention,
     check_attention_block,
+    check_in_convolutions,
     check_split_heads,
     check_to_image,
     check_to_tokens,
@@ -48,6 +49,7 @@ __all__ = [
     "check_frequencies",
     "check_gaussian_kl",
     "check_group_norm",
+    "check_in_convolutions",
     "check_kept_maps",
     "check_linear_alpha_bar",
     "check_loss_weight",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: pixels to tokens and back, attention, heads, and the whole block."""
+"""Exercises of notebook 07: pixels to tokens and back, attention, heads, the whole block, and what it costs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +27,13 @@ check_to_tokens = Exercise(
             "This has the right shape, but the numbers are cut up in the order in which they lie in memory.",
             "In memory channel 0 comes first with all its pixels. A token needs one number from *every* channel.",
             "First flatten the pixels, (B, C, H*W); then *swap* the last two axes with `transpose(1, 2)`.",
+        ),
+        Mistake(
+            "rows for pixels",
+            lambda x: x.transpose(1, 2).reshape(x.shape[0], -1, x.shape[1]),
+            "This has the right shape, but height was swapped with the channels before the pixels were joined.",
+            "Before you swap, the pixels should already be *one* axis.",
+            "First `.flatten(2)`, then `.transpose(1, 2)`.",
         ),
         Mistake(
             "not transposed",
@@ -281,6 +288,27 @@ check_attention = Exercise(
             "Scores from `q` and `k`; the weighted sum is over `v`.",
         ),
         Mistake(
+            "scores with the values",
+            lambda q, k, v: attention_with()(q, v, v),
+            "This looks like queries compared with the values.",
+            "Which of the three was made to be *found*?",
+            "Scores from `q` and `k`; `v` comes in only after the softmax.",
+        ),
+        Mistake(
+            "no scale, and softmax over the queries",
+            attention_with(unscaled, lambda s: s.softmax(-2)),
+            r"This looks like two things at once: no $1/\sqrt{d_k}$, and a softmax over the queries.",
+            "Read the steps of the recipe again, one by one: what happens to the scores, and over what is the softmax?",
+            "`scores / q.shape[-1] ** 0.5`, then `softmax(dim=-1)`.",
+        ),
+        Mistake(
+            "channels as tokens",
+            lambda q, k, v: v @ (q.transpose(-2, -1) @ k / q.shape[-1] ** 0.5).softmax(-1),
+            "This looks like a map of channels against channels: (d_k, d_k), not (N, N).",
+            "A score belongs to two *pixels*. Which axis of `q` and `k` should be summed away?",
+            "`q @ k.transpose(-2, -1)`, with the transposition on `k`.",
+        ),
+        Mistake(
             "keys handed over",
             lambda q, k, v: attention_with()(q, k, k),
             "This looks like a weighted sum of the keys.",
@@ -372,7 +400,7 @@ check_split_heads = Exercise(
             lambda x, n_heads: x.unflatten(2, (n_heads, -1)).permute(2, 0, 1, 3),
             "This looks like (heads, B, N, d_k).",
             "The batch stays in front.",
-            "`.transpose(1, 2)`.",
+            "`.transpose(0, 1)`, or `torch.stack(x.chunk(n_heads, -1), dim=1)`.",
         ),
     ),
     consequence="Each head now does its own attention, all of them in one matrix product. The way back is "
@@ -460,6 +488,13 @@ check_attention_block = Exercise(
             "`norm(x)` goes into the projection.",
         ),
         Mistake(
+            "norm before and behind",
+            Parts(add=lambda x, h, norm: x + norm(h)),
+            "This looks like `norm` used twice: in front, and again on what attention answers.",
+            "The answer is added as it is; only what goes into the projection is normalised.",
+            "Call `norm` once, on `x`, at the start.",
+        ),
+        Mistake(
             "forgotten norm and residual",
             Parts(before=lambda norm, x: x, add=lambda x, h, norm: h),
             "This looks like attention alone: neither the norm nor the shortcut is there.",
@@ -505,6 +540,13 @@ check_attention_block = Exercise(
             "`q, k, v = projection(tokens).chunk(3, dim=-1)`.",
         ),
         Mistake(
+            "k and v swapped",
+            Parts(split=lambda qkv: tuple(qkv.chunk(3, -1)[i] for i in (0, 2, 1))),
+            "This looks like k and v taken from the projection in the other order.",
+            "The second third is compared with the queries, the last third is handed over.",
+            "`q, k, v = projection(tokens).chunk(3, dim=-1)`.",
+        ),
+        Mistake(
             "v first",
             Parts(split=lambda qkv: tuple(qkv.chunk(3, -1)[i] for i in (1, 2, 0))),
             "This looks like the first third of the projection used as values.",
@@ -541,4 +583,111 @@ check_attention_block = Exercise(
         ),
     ),
     consequence="This is `AttentionBlock.forward` for one head, with the norm that some well-known versions forget.",
+)
+
+
+# in_convolutions
+
+
+def counted(
+    pairs: Callable[[int, int], float] = lambda side, c: 2 * side**4 * c,
+    linear: Callable[[int, int], float] = lambda side, c: 4 * side**2 * c**2,
+    conv: Callable[[int, int], float] = lambda side, c: 9 * side**2 * c**2,
+) -> Callable[[int, int], float]:
+    """A learner's count: multiply-adds over all pairs, of the linear layers, and of the convolution to compare with."""
+    return lambda side, n_channels: (pairs(side, n_channels) + linear(side, n_channels)) / conv(side, n_channels)
+
+
+check_in_convolutions = Exercise(
+    function="in_convolutions",
+    solution=lambda side, n_channels: counted()(side, n_channels),
+    cases=[(16, 256), (32, 128), (8, 32), (5, 12)],
+    mistakes=(
+        Mistake(
+            "pixels for pairs",
+            counted(pairs=lambda side, c: 2 * side**2 * c),
+            "This looks like a score for each pixel, where there is one for each *pair* of pixels.",
+            "How many tokens are there, and how many pairs of tokens?",
+            "$N = S^2$ tokens make $N^2 = S^4$ pairs: `2 * side**4 * n_channels`.",
+        ),
+        Mistake(
+            "sides for pixels",
+            counted(lambda side, c: 2 * side**2 * c, lambda side, c: 4 * side * c**2),
+            "This looks like a map with `side` pixels in all.",
+            "`side` is the height, and the width as well.",
+            "$N$ = `side**2` tokens: `2 * side**4 * n_channels + 4 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "one product over the pairs",
+            counted(pairs=lambda side, c: side**4 * c),
+            "This looks like one product over all pairs.",
+            "The map is made from queries and keys. What is it used for then?",
+            "Scores and the weighted sum of values cost the same: `2 * side**4 * n_channels`.",
+        ),
+        Mistake(
+            "output layer forgotten",
+            counted(linear=lambda side, c: 3 * side**2 * c**2),
+            "This looks like the projection alone, without the output layer.",
+            "What happens to the heads' answers before they are added?",
+            "C to 3 C and C to C: `4 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "projection counted once",
+            counted(linear=lambda side, c: 2 * side**2 * c**2),
+            "This looks like a projection from C to C channels.",
+            "It makes three vectors for each token.",
+            "C to 3 C and C to C: `4 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "pairs only",
+            counted(linear=lambda side, c: 0),
+            "This looks like the two products over the pairs alone.",
+            "The block also has two linear layers.",
+            "Add `4 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "linear layers only",
+            counted(pairs=lambda side, c: 0),
+            "This looks like the linear layers alone, so it does not depend on the side.",
+            "And the scores?",
+            "Add `2 * side**4 * n_channels`.",
+        ),
+        Mistake(
+            "channels forgotten in the pairs",
+            counted(pairs=lambda side, c: 2 * side**4),
+            "This looks like one multiply-add for each pair and product.",
+            "A score is a dot product. How many terms does it have?",
+            "With one head, $d_k = C$: `2 * side**4 * n_channels`.",
+        ),
+        Mistake(
+            "three weights for nine",
+            counted(conv=lambda side, c: 3 * side**2 * c**2),
+            "This looks like a convolution with a kernel of three weights.",
+            "The kernel is 3 high *and* 3 wide.",
+            "`9 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "convolution of one channel",
+            counted(conv=lambda side, c: 9 * side**2 * c),
+            "This looks like a convolution in which each channel sees only itself.",
+            "There is a 3x3 kernel for each *pair* of a channel in and a channel out.",
+            "`9 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "not divided",
+            counted(conv=lambda side, c: 1),
+            "This looks like the multiply-adds of the block, not yet compared.",
+            "The question is how many convolutions they would pay for.",
+            "Divide by `9 * side**2 * n_channels**2`.",
+        ),
+        Mistake(
+            "upside down",
+            lambda side, n_channels: 1 / counted()(side, n_channels),
+            "This looks like the convolution measured in attention blocks.",
+            "Which of the two should stand below the line?",
+            "The convolution, `9 * side**2 * n_channels**2`, below.",
+        ),
+    ),
+    consequence="In short it is $(2 S^2 / C + 4) / 9$: the pairs overtake the linear layers where $S^2 = 2 C$, for 256 "
+    "channels at a side of about 23.",
 )

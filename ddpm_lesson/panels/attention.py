@@ -51,7 +51,7 @@ def show_attention(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         row=slider("row", 0, height - 1, height // 2),
         column=slider("column", 0, width - 1, width // 2),
         t=slider("t", 0, diffusion.n_steps - 1, start, 10),
-        block=choice("block", maps),
+        block=choice("block", maps, list(maps)[-1]),
     )
 
 
@@ -69,5 +69,5 @@ def show_score_scale() -> Panel:
         draw,
         d_k=stops("d_k", WIDTHS, 64),
         scale=choice("scale", SCALES),
-        seed=slider("draw", 0, 9, 0),
+        seed=slider("draw", 0, 9, 7),  # a draw like most
     )

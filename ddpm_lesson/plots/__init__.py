@@ -2,7 +2,6 @@
 
 from ddpm_lesson.plots.attention import (
     Query,
-    Saturation,
     ScalePlot,
     attention_picture,
     cost_picture,
@@ -96,7 +95,6 @@ __all__ = [
     "NoiseCurves",
     "Picture",
     "Query",
-    "Saturation",
     "ScalePlot",
     "SchedulePlot",
     "Seen",

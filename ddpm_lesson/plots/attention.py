@@ -1,6 +1,7 @@
 """Attention: the block as a drawing, its maps, every number of a small one, and what it costs."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.attention import effective_pixels
+from ddpm_lesson.anatomy.attention import Saturation, effective_pixels
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.plots.diagram import Box, Diagram, legend
@@ -102,31 +103,43 @@ def reach_picture(fields: Mapping[str, Tensor], row: int, column: int) -> Pictur
     return d.picture(f"Which input pixels (blue) the pixel at row {row}, column {column} (orange) sees. {counts}")
 
 
-def matrices_picture(matrices: Mapping[str, Tensor], tokens: Sequence[str], digits: int = 2) -> Picture:
+def matrices_picture(
+    matrices: Mapping[str, Tensor], tokens: Sequence[str], signs: Sequence[str] = (), digits: int = 2
+) -> Picture:
     """Small matrices side by side with every number in its cell; orange below zero, blue above, stronger if larger.
 
     Args:
-        matrices: by name, (len(tokens), columns) each.
+        matrices: by name, (len(tokens), columns) each; with a column for each token, the columns are named too.
         tokens: names of the rows.
+        signs: what stands between a matrix and the next, a character each.
         digits: behind the decimal point.
     """
     columns = [m.shape[1] for m in matrices.values()]
-    cell = min(58, (840 - 26 * len(columns)) / sum(columns))
-    d, x = Diagram(880, 70 + 34 * len(tokens)), 58
+    cell = min(58, (830 - 30 * len(columns)) / sum(columns))
+    d, x = Diagram(880, 84 + 34 * len(tokens)), 52
     for i, name in enumerate(tokens):
-        d.text(30, 60 + 34 * i, name, 13, bold=True)
-    for (name, matrix), width in zip(matrices.items(), columns, strict=True):
-        d.text(x + width * cell / 2, 24, name, 13, bold=True)
-        top = float(matrix.abs().max().clamp_min(1e-9))
-        for i, numbers in enumerate(matrix.tolist()):
-            for j, number in enumerate(numbers):
-                number_cell(d, (x + j * cell, 44 + 34 * i, cell), number, number / top, digits)
-        x += width * cell + 22
+        d.text(28, 80 + 34 * i, name, 13, bold=True)
+    for (name, matrix), width, sign in zip_longest(matrices.items(), columns, signs, fillvalue=""):
+        d.text(x + width * cell / 2, 20, name, 13, bold=True)
+        matrix_cells(d, matrix, (x, 64, cell), digits)
+        for j, token in enumerate(tokens if width == len(tokens) else ()):
+            d.text(x + (j + 0.5) * cell, 48, token, 13, bold=True)
+        x += width * cell + 30
+        d.text(x - 16, 63 + 17 * len(tokens), sign, 16, bold=True)
     shown = "; ".join(
         f"{name}: " + ", ".join(" ".join(f"{n:.{digits}f}" for n in row) for row in matrix.tolist())
         for name, matrix in matrices.items()
     )
     return d.picture(f"Matrices, a row for each of {', '.join(tokens)}. {shown}")
+
+
+def matrix_cells(d: Diagram, matrix: Tensor, place: tuple[float, float, float], digits: int) -> None:
+    """The cells of one matrix; ``place`` is left and top of the first, and the width of each."""
+    left, y, width = place
+    top = float(matrix.abs().max().clamp_min(1e-9))
+    for i, numbers in enumerate(matrix.tolist()):
+        for j, number in enumerate(numbers):
+            number_cell(d, (left + j * width, y + 34 * i, width), number, number / top, digits)
 
 
 def number_cell(d: Diagram, place: tuple[float, float, float], number: float, share: float, digits: int) -> None:
@@ -149,7 +162,7 @@ class ScalePlot:
         figure = Figure(figsize=(8.8, 3.3))
         grid = figure.add_gridspec(1, 2, left=0.075, right=0.985, bottom=0.14, top=0.76, wspace=0.18)
         left, right = (figure.add_subplot(cell) for cell in grid)
-        left.set(title="scores", xlabel="key", ylim=(-300, 300))
+        left.set(title="scores (linear to 3, then logarithmic)", xlabel="key", ylim=(-300, 300))
         left.set_yscale("symlog", linthresh=3)
         left.set_yticks([-100, -10, 0, 10, 100], ["-100", "-10", "0", "10", "100"])
         right.set(title="weights: their softmax (dashed: all alike)", xlabel="key", ylim=(0, 1.05))
@@ -175,13 +188,6 @@ class ScalePlot:
         )
         self.verdict.set_text(verdict)
         return self.live.picture(f"One query and {len(scores)} keys, {what}: {' '.join(verdict.split())}")
-
-
-class Saturation(NamedTuple):
-    """What becomes of attention over d_k; each (len(d_k),)."""
-
-    largest: Tensor  # the mean of the largest weight of a row
-    slope: Tensor  # the mean of 1 - sum of squared weights, what the softmax still reacts
 
 
 def saturation_picture(d_k: Sequence[int], scaled: Saturation, unscaled: Saturation, n_keys: int) -> Picture:
@@ -324,11 +330,13 @@ def looks_picture(
 
 
 def marked(image: Image.Image, n_cells: int, cell: tuple[int, int]) -> Image.Image:
-    """An image with one of its ``n_cells`` x ``n_cells`` cells outlined in orange."""
+    """An image with one of its ``n_cells`` x ``n_cells`` cells outlined in white and orange, seen on any colour."""
     unit = image.width / n_cells
     image = image.convert("RGB")
     x, y = cell[1] * unit, cell[0] * unit
-    ImageDraw.Draw(image).rectangle((x, y, x + unit - 1, y + unit - 1), outline=ORANGE, width=2)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((x - 2, y - 2, x + unit + 1, y + unit + 1), outline="white", width=2)
+    draw.rectangle((x, y, x + unit - 1, y + unit - 1), outline=ORANGE, width=2)
     return image
 
 

@@ -163,7 +163,7 @@ def growth_of_scores(c: float) -> float:
 @equation(
     "7.5",
     r"s_{ij}(c\,x) = c^2\, s_{ij}(x), \quad s_{ij}(\mathrm{norm}(c\,x)) = s_{ij}(\mathrm{norm}(x))",
-    "a live block, fed larger and larger maps",
+    "a live block, fed larger and larger maps (biases at 0)",
     1e-4,
 )
 def scores_explode(formula: Formula = growth_of_scores, norm: Formula = lambda block: block) -> float:

@@ -15,6 +15,8 @@ from ddpm_lesson.anatomy.attention import (
     effective_pixels,
     influence,
     looks,
+    reach,
+    saturation,
     without_border,
     without_norm,
 )
@@ -79,6 +81,29 @@ def test_effective_pixels_count_an_even_look():
     torch.testing.assert_close(effective_pixels(torch.eye(5)), torch.ones(5))
 
 
+def test_reach_of_an_even_look_and_of_one_at_oneself():
+    even = reach(torch.full((7, 7, 7, 7), 1 / 49))
+    assert even.own == pytest.approx(1 / 49)
+    near = sum(min(i + 2, 6) - max(i - 2, 0) + 1 for i in range(7)) ** 2  # pairs at most two rows and columns apart
+    assert even.far == pytest.approx(1 - near / 49**2)
+    assert even.pixels == pytest.approx(49)
+    assert reach(torch.eye(12).view(3, 4, 3, 4)) == pytest.approx((1, 0, 1))
+
+
+def test_reach_of_corners_that_look_across_the_map():
+    across = torch.eye(16).flip(1).view(4, 4, 4, 4)  # every pixel at the one opposite; 12 of 16 lie at the rim
+    assert reach(across) == pytest.approx((0, 12 / 16, 1))
+
+
+def test_without_the_scale_a_wide_head_settles_on_one_key():
+    scaled, unscaled = saturation((1, 256), n_keys=8, n_queries=500)
+    torch.testing.assert_close(scaled.largest[0], unscaled.largest[0])  # at d_k = 1 the scale is 1
+    assert unscaled.largest[1] > 0.85
+    assert unscaled.slope[1] < 0.15
+    assert (scaled.largest < 0.6).all()
+    assert (scaled.slope > 0.5).all()
+
+
 def test_a_convolution_sees_its_neighbours_and_attention_sees_all():
     torch.manual_seed(0)
     x = torch.randn(1, 4, 9, 9)
@@ -87,7 +112,8 @@ def test_a_convolution_sees_its_neighbours_and_attention_sees_all():
     assert near[3:6, 1:4].all()
     assert near.sum() == 9
     assert (influence(nn.Sequential(conv, conv), x, 4, 4) > 0).sum() == 25
-    assert (influence(AttentionBlock(4, n_groups=2), x, 4, 2) > 0).all()
+    assert (influence(without_norm(AttentionBlock(4, n_groups=2)), x, 4, 2) > 0).all()
+    assert (influence(nn.GroupNorm(2, 4), x, 4, 2) > 0).all()  # a narrow door, but a door
 
 
 def test_looks_are_those_of_the_blocks_and_the_answer_is_the_networks(unet, noisy):

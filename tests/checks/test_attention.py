@@ -6,16 +6,25 @@ import torch
 import torch.nn.functional as F
 
 from ddpm_lesson.anatomy.attention import attention as by_hand
+from ddpm_lesson.anatomy.attention import attention_macs
 from ddpm_lesson.checks import (
     check_attention,
     check_attention_block,
+    check_in_convolutions,
     check_split_heads,
     check_to_image,
     check_to_tokens,
 )
 from ddpm_lesson.unet import AttentionBlock
 
-EXERCISES = [check_to_tokens, check_to_image, check_attention, check_split_heads, check_attention_block]
+EXERCISES = [
+    check_to_tokens,
+    check_to_image,
+    check_attention,
+    check_split_heads,
+    check_attention_block,
+    check_in_convolutions,
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.function)
@@ -66,6 +75,7 @@ def block_with_einsum(x, norm, projection, output):
         (check_attention, by_hand),
         (check_split_heads, heads_by_chunks),
         (check_attention_block, block_with_einsum),
+        (check_in_convolutions, lambda side, n_channels: (2 * side**2 / n_channels + 4) / 9),
     ],
 )
 def test_right_answer_is_accepted_in_other_forms(exercise, answer):
@@ -77,6 +87,11 @@ def test_solution_is_the_block_of_the_package():
     block, x = AttentionBlock(8, n_groups=2), torch.randn(2, 8, 3, 5)
     answer = check_attention_block.solution(x, block.norm, block.projection, block.output)
     torch.testing.assert_close(answer, block(x), atol=1e-5, rtol=1e-5)
+
+
+def test_cost_in_convolutions_is_that_of_the_package():
+    conv = 9 * 24**2 * 40**2
+    assert check_in_convolutions.solution(24, 40) == pytest.approx(sum(attention_macs(24, 40)) / conv)
 
 
 def test_forgotten_norm_is_named():

@@ -45,6 +45,13 @@ def test_every_number_of_a_matrix_is_in_the_words():
     assert "q: 1.00 -0.25, 0.50 3.00" in shown.alt
 
 
+def test_signs_stand_between_matrices():
+    matrices = {"q": torch.eye(2), "v": torch.ones(2, 1)}
+    plain, signed = matrices_picture(matrices, ["a", "b"]), matrices_picture(matrices, ["a", "b"], ["·"])
+    assert plain.png != signed.png
+    assert plain.alt == signed.alt
+
+
 def test_the_largest_weight_is_brightest():
     pixels = np.asarray(heat(torch.tensor([[0.1, 0.2], [0.6, 0.1]]), 20)).astype(int).sum(-1)
     assert pixels[15, 5] == pixels.max() > pixels[5, 15] > pixels[5, 5]
