@@ -30,10 +30,13 @@ from ddpm_lesson.unet import TimeEmbedding
 
 STYLES = ((BLUE, "-"), (GREEN, "--"), (PINK, "-."), (SKY, ":"), (AMBER, (0, (5, 1, 1, 1, 1, 1))), (GREY, (0, (8, 3))))
 N_CLOCKS = 8  # of a row of clocks
+FAR = 10  # steps; times farther apart than this should not be confused
 
 
 class ClockPlot:
     """Clock hands, the vector that they make, and how similar it is to that of every other time.
+
+    A dot marks the most similar one of all times that are far away.
 
     Args:
         sinusoids: of every time, (T, n), sines in front of cosines.
@@ -63,8 +66,9 @@ class ClockPlot:
         axes.grid(alpha=0.3)
         (self.curve,) = axes.plot(np.arange(T), self.values[:, 0], color=BLUE, linewidth=1.2)
         self.here = axes.axvline(0, color=ORANGE, linewidth=1.5, linestyle="--")
+        (self.double,) = axes.plot([0], [0], "o", color=PINK, markersize=7, zorder=3)
         self.verdict = figure.text(0.06, 0.34, "", fontsize=10)
-        moving = [self.hands, self.bar, self.middle, self.curve, self.here, self.vector, self.verdict]
+        moving = [self.hands, self.bar, self.middle, self.curve, self.here, self.double, self.vector, self.verdict]
         self.live = LiveFigure(figure, moving)
 
     def draw(self, t: int) -> Picture:
@@ -77,9 +81,12 @@ class ClockPlot:
         self.bar.set_data(self.values[t][None])
         self.curve.set_ydata(similar)
         self.here.set_xdata([t, t])
+        u = int(np.where(np.abs(np.arange(T) - t) > FAR, similar, -np.inf).argmax())
+        self.double.set_data([u], [similar[u]])
         self.vector.set_text(f"t = {t}: the vector of {n} values (blue -1, white 0, red 1)")
         near = {k: similar[t + k if t + k < T else t - k] for k in (1, 10, 100)}
-        words = "similarity of s(t) and s(u): " + ", ".join(f"{s:.2f} for |t - u| = {k}" for k, s in near.items())
+        words = "similarity of s(t) and s(u) for |t - u| = " + ", ".join(f"{k}: {s:.2f}" for k, s in near.items())
+        words += f"; far away at most {similar[u]:.2f}, at u = {u} (dot)"
         self.verdict.set_text(words)
         degrees = np.degrees(np.arctan2(sines, cosines))
         hands = ", ".join(f"hand {i} at {round(a) % 360}" for i, a in zip(self.shown, degrees, strict=True))
@@ -164,7 +171,7 @@ def errors_picture(errors: Mapping[str, Tensor]) -> Picture:
 
 def similarity_picture(maps: Mapping[str, Tensor]) -> Picture:
     """Cosine similarity of the vectors of all pairs of times, a heat map for each name; vectors are (T, n)."""
-    figure = Figure(figsize=(8.6, 3.3), layout="constrained")
+    figure = Figure(figsize=(8.6, min(3.3, 1 + 7 / len(maps))), layout="constrained")
     panes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     words = []
     for axes, (name, vectors) in zip(panes, maps.items(), strict=True):

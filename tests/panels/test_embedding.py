@@ -70,10 +70,31 @@ def test_hands_in_words_point_where_the_formula_says(clocks, n):
 @pytest.mark.parametrize("t", [0, 400, 999])
 def test_similarity_in_words_is_the_mean_of_cosines(clocks, t):
     clocks.controls["t"].value = t
-    said = dict(re.findall(r"(-?[\d.]+) for \|t - u\| = (\d+)", shown(clocks)[1])[::-1])
-    for value, k in said.items():
+    said = re.findall(r"(10*): (-?[\d.]+)", shown(clocks)[1])
+    assert [k for k, _ in said] == ["1", "10", "100"]
+    for k, value in said:
         cosines = [math.cos(int(k) * 10_000 ** (-i / 15)) for i in range(16)]
         assert float(value) == pytest.approx(sum(cosines) / 16, abs=0.006)
+
+
+@pytest.mark.parametrize("n", [8, 32, 128])
+@pytest.mark.parametrize("t", [0, 250, 999])
+def test_most_similar_time_far_away_is_named(clocks, n, t):
+    clocks.controls["t"].value = t
+    clocks.controls["n"].value = n
+    value, u = re.search(r"far away at most ([\d.]+), at u = (\d+)", shown(clocks)[1]).groups()
+    frequency = [10_000 ** (-i / (n // 2 - 1)) for i in range(n // 2)]
+    similar = [sum(math.cos(w * (s - t)) for w in frequency) / (n // 2) for s in range(1000)]
+    assert abs(int(u) - t) > 10
+    assert float(value) == pytest.approx(similar[int(u)], abs=0.006)
+    assert similar[int(u)] > max(s for i, s in enumerate(similar) if abs(i - t) > 10) - 1e-3
+
+
+def test_with_four_hands_a_time_far_away_looks_more_alike_than_the_neighbour(clocks):
+    clocks.controls["n"].value = 8
+    words = shown(clocks)[1]
+    assert "|t - u| = 1: 0.88" in words
+    assert re.search(r"far away at most 0.99, at u = (118|382) ", words)
 
 
 def test_at_time_zero_all_hands_stand_at_noon(clocks):
