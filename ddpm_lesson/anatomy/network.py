@@ -160,7 +160,7 @@ def randomised(unet: UNet, seed: int = 0) -> UNet:
 
 
 def loud(unet: UNet) -> UNet:
-    """The network itself with no layer at zero: all weights Xavier-uniform, as most networks begin."""
+    """The network itself with no layer at zero: every weight Xavier-uniform, the zeroed ones too."""
     for module in unet.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

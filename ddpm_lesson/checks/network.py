@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.checks.core import FAILURES, CheckResult, Exercise, Mistake, check, recognised, wrong
+from ddpm_lesson.checks.core import (
+    FAILURES,
+    CheckResult,
+    Exercise,
+    Mistake,
+    as_tensors,
+    call,
+    check,
+    recognised,
+    wrong,
+)
 from ddpm_lesson.unet import DownBlock, Downsample, MiddleBlock, UpBlock, Upsample
 
 # widths
@@ -86,7 +96,29 @@ def maps_and_divisor(maps: Callable[[int, int], int], divisor: Callable[[int], i
     return lambda n_levels, n_blocks: (maps(n_levels, n_blocks), divisor(n_levels))
 
 
-check_kept_maps = Exercise(
+class PairExercise(Exercise):
+    """An exercise with two numbers as an answer: each is held against the mistakes by itself."""
+
+    def __call__(self, function: Callable[..., Any]) -> CheckResult:
+        """Try the learner's function; if both numbers are wrong, each in its own way, name the first mistake."""
+        result = check(self, function)
+        if result.passed or result.misconception:
+            return result
+        with contextlib.suppress(*FAILURES):
+            answers, right = self.columns(function), self.columns(self.solution)
+            for mistake in self.mistakes:
+                for own, other, wanted in zip(answers, self.columns(mistake.function), right, strict=True):
+                    if own == other != wanted:
+                        return recognised(mistake)
+        return result
+
+    def columns(self, function: Callable[..., Any]) -> list[tuple[float, ...]]:
+        """The first numbers of all answers, and the second ones."""
+        answers = (as_tensors(call(function, case), (0, 0)) for case in self.cases)
+        return list(zip(*([float(number) for number in answer] for answer in answers), strict=True))
+
+
+check_kept_maps = PairExercise(
     function="kept_maps",
     solution=maps_and_divisor(lambda n, b: n * (b + 1)),
     cases=[(4, 2), (3, 1), (1, 3), (6, 2)],
@@ -128,10 +160,24 @@ check_kept_maps = Exercise(
         ),
         Mistake(
             "halvings added",
-            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: max(2 * (n - 1), 1)),
+            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2 * (n - 1)),
             "This looks like 2 for every step down, added instead of multiplied.",
             "Half of a half is a quarter.",
             "Each step divides by 2 what the last one left: `2 ** (n_levels - 1)`.",
+        ),
+        Mistake(
+            "halved after every block",
+            lambda n_levels, n_blocks: (n_levels * (n_blocks + 1), 2**n_blocks),
+            "This looks like an image that is halved once for every block of a level.",
+            "Blocks keep the sides. Which module halves them, and how often does it stand on the way down?",
+            "One halving between two levels: `2 ** (n_levels - 1)`.",
+        ),
+        Mistake(
+            "the two exchanged",
+            lambda n_levels, n_blocks: (2 ** (n_levels - 1), n_levels * (n_blocks + 1)),
+            "This looks like the two right numbers in the wrong order.",
+            "Which one does the cell ask for first?",
+            "`return maps, divisor`.",
         ),
         Mistake(
             "both ways counted",
@@ -200,6 +246,34 @@ check_residual_parameters = Exercise(
             "This looks like weights without biases.",
             "A convolution and a linear layer add a number to every channel of their output.",
             "Add `c_out` for each convolution and for the linear layer.",
+        ),
+        Mistake(
+            "convolutions without biases",
+            sized(conv1=lambda i, o, d: 9 * i * o, conv2=lambda i, o, d: 9 * o * o),
+            "This looks like two 3x3 convolutions without biases.",
+            "A convolution adds a number to every channel of its output.",
+            "Add `c_out` for each of the two.",
+        ),
+        Mistake(
+            "time without bias",
+            sized(time=lambda i, o, d: d * o),
+            "This looks like a linear layer for the time without its bias.",
+            "What shift does a channel get when the embedding is all zeros?",
+            "`d * c_out + c_out`.",
+        ),
+        Mistake(
+            "shortcut without bias",
+            sized(shortcut=lambda i, o, d: i * o if i != o else 0),
+            "This looks like a convolution on the shortcut without its bias.",
+            "The shortcut is a convolution like the others, only 1x1.",
+            "`c_in * c_out + c_out` where the widths differ.",
+        ),
+        Mistake(
+            "scale and shift",
+            sized(time=lambda i, o, d: 2 * (d * o + o)),
+            "This looks like a time embedding that gives every channel two numbers, a scale and a shift.",
+            "Later networks do that. What does this block do with the time?",
+            "One shift for each channel: `d * c_out + c_out`.",
         ),
         Mistake(
             "no normalisations",
@@ -310,6 +384,7 @@ def calls_of(loop: Loop, case: tuple[Any, ...]) -> list[Call]:
         return next(same, UNKNOWN)
 
     def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        del calls[len(made) - 1 :]  # a call that failed, and that the loop recovered from
         given = [*args, *(kwargs[name] for name in ("x", "skip", "t_emb") if name in kwargs)]
         calls.append((next(i for i, m in enumerate(modules) if m is module), *map(number, given)))
 
@@ -352,10 +427,10 @@ class LoopExercise(Exercise):
         for mistake in self.mistakes:
             if calls == mistake.function.calls:
                 return recognised(mistake)
-        return self.astray(calls, result)
+        return self.astray(loop, calls, result)
 
-    def astray(self, calls: list[list[Call]], result: CheckResult) -> CheckResult:
-        """The answer to an unknown mistake: the first call that is not the right one."""
+    def astray(self, loop: Loop, calls: list[list[Call]], result: CheckResult) -> CheckResult:
+        """The answer to an unknown mistake: the first call that is not the right one, or the first that is missing."""
         for case, own in zip(self.cases, calls, strict=True):
             right = calls_of(self.solution, case)
             for one, other in zip(own, right, strict=False):
@@ -365,15 +440,34 @@ class LoopExercise(Exercise):
                         f"`{self.function}` calls {told} where {wanted} comes next. "
                         "Map 0 is `x`, map 1 is what the first call made, and so on."
                     )
+            if 0 < len(own) < len(right) and not fails(loop, case):
+                last, wanted = (named(call, case) for call in (own[-1], right[len(own)]))
+                return wrong(
+                    f"`{self.function}` stops after `{last}`; `{wanted}` comes next. Is `return` inside the loop?"
+                )
         return result
+
+
+def fails(loop: Loop, case: tuple[Any, ...]) -> bool:
+    """Whether a loop stops with an error."""
+    try:
+        call(loop, case)
+    except FAILURES:
+        return True
+    return False
 
 
 def spoken(call: Call, case: tuple[Any, ...]) -> str:
     """A call in words, such as `up[1]` (map 4, map 0, t_emb)."""
+    given = [{TIME: "t_emb", UNKNOWN: "something else"}.get(number, f"map {number}") for number in call[1:]]
+    return f"`{named(call, case)}` with ({', '.join(given)})"
+
+
+def named(call: Call, case: tuple[Any, ...]) -> str:
+    """The module of a call, such as up[1]."""
     _, _, down, _, up = case
     names = [*(f"down[{i}]" for i in range(len(down))), "middle", *(f"up[{i}]" for i in range(len(up)))]
-    given = [{TIME: "t_emb", UNKNOWN: "something else"}.get(number, f"map {number}") for number in call[1:]]
-    return f"`{names[call[0]]}` with ({', '.join(given)})"
+    return names[call[0]]
 
 
 def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple[Any, ...]:
@@ -517,6 +611,11 @@ def no_skips(x, t_emb, down, middle, up):
     return up[0](middle(way_down(x, t_emb, down)[-1], t_emb), t_emb)
 
 
+def x_alone(x, t_emb, down, middle, up):
+    """Hand the blocks of the way up neither map nor time."""
+    return up[0](middle(way_down(x, t_emb, down)[-1], t_emb))
+
+
 def no_middle(x, t_emb, down, middle, up):
     """Go from the way down straight to the way up."""
     kept = way_down(x, t_emb, down)
@@ -579,9 +678,10 @@ check_through_the_u = LoopExercise(
         Mistake(
             "kept before the module",
             Watched(kept_before),
-            "This looks like `kept.append(x)` above the call: you keep what goes in, and lose what comes out last.",
-            "The first block of the way up wants what the last block of the way down made.",
-            "Start with `kept = [x]`, and append after `x = module(...)`.",
+            "This looks like a list without its last map: either `kept.append(x)` stands above the call, so that you "
+            "keep what goes in, or `middle(kept.pop(), t_emb)` takes the map away.",
+            "The first block of the way up wants what the last block of the way down made. It must still be there.",
+            "Start with `kept = [x]`, append after `x = module(...)`, and hand the middle `x`.",
         ),
         Mistake(
             "first map twice",
@@ -623,8 +723,8 @@ check_through_the_u = LoopExercise(
             "no time on the way down",
             Watched(no_time_down),
             "This looks like blocks on the way down that are not told the time.",
-            "Every residual block adds a shift that depends on t.",
-            "`module(x, t_emb)` for every `DownBlock`.",
+            "Every residual block adds a shift that depends on t. Or are the two branches exchanged?",
+            "`module(x) if isinstance(module, Downsample) else module(x, t_emb)`.",
         ),
         Mistake(
             "no time in the middle",
@@ -639,6 +739,13 @@ check_through_the_u = LoopExercise(
             "This looks like blocks on the way up that are not told the time.",
             "An `UpBlock` takes three things.",
             "`module(x, kept.pop(), t_emb)`.",
+        ),
+        Mistake(
+            "nothing but x on the way up",
+            Watched(x_alone),
+            "This looks like blocks on the way up that get `x` and nothing else.",
+            "An `UpBlock` takes three things, an `Upsample` one. Or are the two branches exchanged?",
+            "`module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`.",
         ),
         Mistake(
             "no kept maps",

@@ -83,6 +83,7 @@ def show_xray() -> Panel:
     )
 
 
+AMPLIFIED = "10 · (guess - ε)"
 N_MAPS, SEEN_AT = 3, (50, 300, 900)  # maps a place, and the times by which they are chosen
 
 
@@ -102,8 +103,8 @@ def show_levels(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         times = torch.full((len(x0[images]),), t, device=x0.device)
         xt = diffusion.q_sample(x0[images], times, eps[images])
         seen = activations(diffusion.eps_model, xt, times, [*(place.name for place in places), "final"])
-        ends = {"x_t": xt, "eps_theta": seen["final"], "eps": eps[images]}
-        return seen | ends | {"x0_hat": diffusion.predict_x0(xt, times, seen["final"])}
+        noise = {"guess of ε": seen["final"], "ε": eps[images], AMPLIFIED: 10 * (seen["final"] - eps[images])}
+        return seen | noise | {"xₜ": xt, "guess of x₀": diffusion.predict_x0(xt, times, seen["final"])}
 
     seen = [look(t, slice(None)) for t in SEEN_AT]
     spread = {p.name: torch.stack([s[p.name].std((2, 3)).mean(0) for s in seen]).mean(0) for p in places}
@@ -113,8 +114,8 @@ def show_levels(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
     def draw(t: int, image: int) -> Picture:
         seen = {name: values[0].cpu() for name, values in look(t, slice(image, image + 1)).items()}
         shown = [LevelMaps(p.way, p.level, chosen[p.name], seen[p.name][chosen[p.name]]) for p in places]
-        error = float((seen["eps_theta"] - seen["eps"]).square().mean())
-        ends = {name: seen[name][0] for name in ("x_t", "eps_theta", "eps", "x0_hat")}
+        error = float((seen["guess of ε"] - seen["ε"]).square().mean())
+        ends = {name: seen[name][0] for name in ("xₜ", "guess of x₀", "guess of ε", "ε", AMPLIFIED)}
         return levels_picture(shown, ends, t, f"image {image}, mean squared error of the noise {error:.2g}")
 
     early, late = draw(SEEN_AT[0], 0), draw(SEEN_AT[-1], 0)

@@ -80,10 +80,17 @@ def draw_part(diagram: Diagram, part: Part, box: Box) -> Box:
     kind = "attention" if part.has_attn else "resample" if resamples else "conv"
     name = {"image_proj": "conv", "middle": "Middle"}.get(part.name, "Down" if part.way == "down" else "Up")
     name = ("↓ half" if part.way == "down" else "↑ twice") if resamples else name
-    note = "{}→{}".format(*part.channels)
-    if font(12 * diagram.unit).getlength(note) > (box.w - 2) * diagram.unit:
-        note = f"→{part.channels[1]}"
-    return diagram.box(kind, *box, name + " ★" * part.has_attn, note)
+    diagram.box(kind, *box)
+    diagram.text(box.centre[0], box.centre[1] - 8, name + " ★" * part.has_attn)
+    notes = "{}→{}".format(*part.channels), f"→{part.channels[1]}"
+    note, size = next((n, s) for n in notes for s in (12, 11, 10) if wide(diagram, n, s) <= box.w - 8 or n == notes[1])
+    diagram.text(box.centre[0], box.centre[1] + 8, note, size, GREY)
+    return box
+
+
+def wide(diagram: Diagram, text: str, size: float) -> float:
+    """How wide a text is on a diagram, in CSS pixels."""
+    return font(size * diagram.unit).getlength(text) / diagram.unit
 
 
 def draw_flow(diagram: Diagram, unet: UNet, boxes: Mapping[str, Box]) -> None:
@@ -299,7 +306,7 @@ class LevelMaps(NamedTuple):
     maps: Tensor  # (len(channels), H, W)
 
 
-MAP_SIDES = (84, 60, 44, 36, 30)  # CSS pixels of a map on each level
+MAP_SIDES = (84, 64, 60, 48, 40)  # CSS pixels of a map on each level
 
 
 def levels_picture(places: Sequence[LevelMaps], ends: Mapping[str, Tensor], t: int, what: str) -> Picture:
@@ -307,7 +314,7 @@ def levels_picture(places: Sequence[LevelMaps], ends: Mapping[str, Tensor], t: i
 
     Args:
         places: the maps of the last block of every level on each way, and of the middle.
-        ends: name -> (H, W), at most four; the first, ``"x_t"``, stands beside the way down, the others on the right.
+        ends: name -> (H, W); images (with an x in their name) stand on the left, noise on the right, at most three.
         t: the time.
         what: image and error in words.
     """
@@ -329,10 +336,11 @@ def levels_picture(places: Sequence[LevelMaps], ends: Mapping[str, Tensor], t: i
     diagram.text(400, 22, "way down", 13, anchor="rm", bold=True)
     diagram.text(504, 22, "way up", 13, anchor="lm", bold=True)
     diagram.text(20, 22, f"t = {t}", 15, anchor="lm", bold=True)
-    for i, (name, values) in enumerate(ends.items()):
-        x, y = (20, rows[0]) if i == 0 else (796, rows[0] + 108 * (i - 1))
-        diagram.image(x, y, 84, 84, greyed(values) if name.startswith("x") else coloured(values))
-        diagram.text(x + 42, y + 94, name, 12)
+    images = [name for name in ends if "x" in name]
+    for x, names, shade in ((20, images, greyed), (802, [name for name in ends if name not in images], coloured)):
+        for i, name in enumerate(names):
+            diagram.image(x, rows[0] + 108 * i, 84, 84, shade(ends[name]))
+            diagram.text(x + 42, rows[0] + 108 * i + 94, name, 12)
     diagram.text(20, diagram.size[1] / diagram.unit - 22, what, 12, GREY, "lm")
     shown = "; ".join(f"{p.way} {p.maps.shape[-1]}×{p.maps.shape[-1]}: channels {list(p.channels)}" for p in places)
     return diagram.picture(f"Maps inside the network at t = {t}, {what}. {shown}")
@@ -362,6 +370,8 @@ def routes_picture(
 ) -> Picture:
     """How much worse the guess of the noise gets when one route carries the neighbour's maps.
 
+    With the same noise, the top level exchanged is all that lies below it exchanged: it is drawn in grey.
+
     Args:
         times: where it was measured.
         own, same_noise: route -> (len(times),) losses, None for the network as it is; of neighbours that differ in
@@ -372,16 +382,22 @@ def routes_picture(
     panes = figure.subplots(1, 2)
     titles = "neighbour: another image, another noise", "neighbour: another image, the same noise"
     words = []
-    for axes, losses, title in zip(panes, (own, same_noise), titles, strict=True):
-        extra = {route: (loss - losses[None]).clamp(min=1e-6) for route, loss in losses.items() if route is not None}
+    for axes, losses, title, shared in zip(panes, (own, same_noise), titles, (False, True), strict=True):
+        extra = {route: loss - losses[None] for route, loss in losses.items() if route is not None}
         for (route, rise), (colour, line) in zip(extra.items(), LINES * 2, strict=False):
             name = "middle" if route == "middle" else f"kept {sides[route]}×{sides[route]}"
+            if route == 0 and shared:
+                name, colour, line = f"{name} against all below", GREY, "-"
             axes.plot(times, rise, color=colour, linestyle=line, linewidth=2, marker="o", markersize=3, label=name)
             worst = int(rise.argmax())
             words.append(f"{title}, {name}: at most {float(rise[worst]):.3f}, at t = {times[worst]}")
-        axes.set(title=title, xlabel="t", yscale="log", ylim=(1e-4, 4))
+        axes.set_yscale("symlog", linthresh=1e-3)
+        axes.set(title=title, xlabel="t", ylim=(-1e-3, 4))
         axes.grid(alpha=0.3)
-    figure.legend(*panes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LINES), frameon=False)
+    handles, names = (
+        one + other[:1] for one, other in zip(*(a.get_legend_handles_labels() for a in panes), strict=True)
+    )
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     panes[0].set_ylabel("loss added")
     return picture(figure, f"Loss that is added when one route carries a neighbour's maps. {'; '.join(words)}")
 

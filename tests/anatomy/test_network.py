@@ -115,6 +115,14 @@ def test_neighbours_that_are_the_same_image_with_the_same_noise_change_nothing(u
         torch.testing.assert_close(loss, losses[None])
 
 
+def test_with_the_same_noise_the_top_exchanged_is_all_below_exchanged(unet, rng):
+    xt, t = torch.randn(2, 1, 8, 8, generator=rng(0)), torch.tensor([3, 3])
+    with neighbours(unet, 0):
+        top = unet(xt, t)
+    with neighbours(unet, 1), neighbours(unet, 2), neighbours(unet, "middle"):
+        torch.testing.assert_close(unet(xt, t).roll(1, 0), top)
+
+
 def test_random_weights_are_seeded_and_nowhere_zero():
     one, same, other = (randomised(UNet(**SMALL, n_blocks=1), seed) for seed in (0, 0, 1))
     for p, q, r in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):

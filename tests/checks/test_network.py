@@ -95,9 +95,50 @@ def swapped(x, t_emb, down, middle, up):
     return x
 
 
+def middle_takes_from_the_list(x, t_emb, down, middle, up):
+    kept = [x]
+    for module in down:
+        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+        kept.append(x)
+    x = middle(kept.pop(), t_emb)
+    for module in up:
+        x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
+    return x
+
+
+def branches_exchanged(x, t_emb, down, middle, up):
+    for module in down:
+        x = module(x, t_emb) if isinstance(module, Downsample) else module(x)
+    return x
+
+
+def tried_and_without_return(x, t_emb, down, middle, up):
+    """A wrong loop that tries every call and recovers, and answers nothing."""
+    kept = [x]
+    for module in down:
+        try:
+            x = module(x, t_emb)
+        except TypeError:
+            x = module(x)
+        kept.append(x)
+    x = middle(x, t_emb)
+    for module in up:
+        try:
+            x = module(x, kept[-1], t_emb)
+        except TypeError:
+            x = module(x)
+
+
 @pytest.mark.parametrize(
     ("loop", "name"),
-    [(written_out, "projection not kept"), (time_for_all, "Downsample like a block"), (swapped, "the other side")],
+    [
+        (written_out, "projection not kept"),
+        (time_for_all, "Downsample like a block"),
+        (swapped, "the other side"),
+        (middle_takes_from_the_list, "kept before the module"),
+        (branches_exchanged, "no time on the way down"),
+        (tried_and_without_return, "always the last"),
+    ],
 )
 def test_a_learners_loop_that_fails_on_its_way_is_recognised(loop, name):
     assert check_through_the_u(loop).misconception == name
@@ -118,6 +159,35 @@ def test_an_unknown_mistake_is_told_by_its_first_wrong_call():
     assert not result.passed
     assert result.misconception is None
     assert "calls `middle` with (map 3, t_emb) where `up[0]` with (map 3, map 2, t_emb) comes next" in result.message
+
+
+def test_a_return_inside_the_loop_is_asked_for():
+    def early(x, t_emb, down, middle, up):
+        kept = [x]
+        for module in down:
+            x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
+            kept.append(x)
+        x = middle(x, t_emb)
+        for module in up:
+            x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
+            return x
+
+    assert "stops after `up[0]`; `up[1]` comes next. Is `return` inside the loop?" in check_through_the_u(early).message
+
+
+def test_an_error_in_a_loop_whose_calls_are_right_so_far_is_told():
+    def failing(x, t_emb, down, middle, up):
+        down[0](x, t_emb)
+        raise KeyError("oops")
+
+    assert "stopped with KeyError: 'oops'" in check_through_the_u(failing).message
+
+
+def test_two_wrong_numbers_are_judged_each_by_itself():
+    result = check_kept_maps(lambda n_levels, n_blocks: (n_levels * n_blocks, 2 * (n_levels - 1)))
+    assert result.misconception == "blocks only"
+    assert check_kept_maps(lambda n_levels, n_blocks: (-1, 2 * (n_levels - 1))).misconception == "halvings added"
+    assert "Your turn" in check_kept_maps(lambda n_levels, n_blocks: ...).message
 
 
 def test_calls_number_the_maps_in_the_order_they_are_made():

@@ -119,3 +119,5 @@ def test_worst_time_of_each_route_is_said():
     alt = routes_picture((5, 70), losses, losses, (28,)).alt
     assert "kept 28×28: at most 0.300, at t = 70" in alt
     assert "middle: at most 0.050, at t = 5" in alt
+    assert "another noise, kept 28×28:" in alt
+    assert "the same noise, kept 28×28 against all below:" in alt
