@@ -91,7 +91,7 @@ def layers_down(model: UNet, stage: str) -> list[tuple[int, int, int]]:
 
 def convolutions_only(model: UNet) -> UNet:
     """A copy in float64 without what looks at the whole image at once: normalisations and attention are left out."""
-    model = copy.deepcopy(model).double().eval()
+    model = copy.deepcopy(model).double().eval().requires_grad_(False)
     for parent in list(model.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, nn.GroupNorm | AttentionBlock):
@@ -115,19 +115,20 @@ def influence(y: Tensor, x: Tensor, at: tuple[int, int] | None = None) -> Tensor
     return gradient[0].abs().sum(0)
 
 
-def stage_influences(model: UNet, xt: Tensor, t: int = 0) -> dict[str, Tensor]:
-    """For every stage of the network: how much each pixel of ``xt`` moves the pixel in the middle, (H, W) each.
+def stage_influences(model: UNet, xt: Tensor, t: int = 0, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """For stages of the network: how much each pixel of ``xt`` moves the pixel in the middle, (H, W) each.
 
     Args:
         model: the network; it is asked in evaluation mode and left as it was.
         xt: (1, C, H, W).
         t: its time.
+        names: of stages, see ``stages``; all unless given.
     """
     kept, training = {}, model.training
     xt = xt.detach().to(next(model.parameters())).requires_grad_()
     hooks = [
         model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: kept.update({name: y}))
-        for name in stages(model)
+        for name in names or stages(model)
     ]
     try:
         model.eval()(xt, torch.full((1,), t, device=xt.device))
@@ -308,20 +309,22 @@ def up_channels(n_channels: int, ch_mults: Sequence[int], n_blocks: int) -> list
 
 
 @contextmanager
-def without_skips(model: UNet, names: Sequence[str]) -> Iterator[None]:
-    """While this lasts, the named up blocks get zeros in place of their skips.
+def without_skips(model: UNet, names: Sequence[str], below: Sequence[str] = ()) -> Iterator[None]:
+    """While this lasts, the named up blocks get zeros in place of their skips, or of what comes from below.
 
     Args:
         model: the network; it may be trained meanwhile.
-        names: of up blocks, such as ``"up.0"``; see ``up_blocks``.
+        names: of up blocks that lose their skips, such as ``"up.0"``; see ``up_blocks``.
+        below: of up blocks that lose what comes from below.
 
     Raises:
         ValueError: if a name is none of an up block.
     """
-    known = up_blocks(model)
-    if not set(names) <= set(known):
-        raise ValueError(f"names must be among {', '.join(known)}; got {', '.join(names)}")
-    hooks = [model.get_submodule(name).register_forward_pre_hook(with_zeros) for name in names]
+    known, taken = up_blocks(model), [*names, *below]
+    if not set(taken) <= set(known):
+        raise ValueError(f"names must be among {', '.join(known)}; got {', '.join(taken)}")
+    hooks = [model.get_submodule(name).register_forward_pre_hook(zero_skip) for name in names]
+    hooks += [model.get_submodule(name).register_forward_pre_hook(zero_below) for name in below]
     try:
         yield
     finally:
@@ -329,10 +332,16 @@ def without_skips(model: UNet, names: Sequence[str]) -> Iterator[None]:
             hook.remove()
 
 
-def with_zeros(_: nn.Module, args: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def zero_skip(_: nn.Module, args: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The arguments of an up block with zeros in place of the skip."""
     x, skip, t_emb = args
     return x, torch.zeros_like(skip), t_emb
+
+
+def zero_below(_: nn.Module, args: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The arguments of an up block with zeros in place of what comes from below."""
+    x, skip, t_emb = args
+    return torch.zeros_like(x), skip, t_emb
 
 
 def up_blocks(model: UNet) -> list[str]:
@@ -342,16 +351,17 @@ def up_blocks(model: UNet) -> list[str]:
 
 @torch.no_grad()
 def guess_without(
-    diffusion: DenoiseDiffusion, x0: Tensor, t: int, names: Sequence[str] = (), seed: int = 0
+    diffusion: DenoiseDiffusion, x0: Tensor, t: int, names: Sequence[str] = (), seed: int = 0, below: Sequence[str] = ()
 ) -> tuple[Tensor, Tensor, float]:
-    """x_t, the guess of the image from there with some skips zeroed, and the loss.
+    """x_t, the guess of the image from there with some inputs of up blocks zeroed, and the loss.
 
     Args:
         diffusion: a model whose network is a ``UNet``.
         x0: images, (B, C, H, W).
         t: their time.
-        names: of the up blocks that get zeros.
+        names: of the up blocks that get zeros in place of their skips.
         seed: of the noise.
+        below: of those that get zeros in place of what comes from below.
 
     Returns:
         x_t and x0_hat, the shape of ``x0``, and the mean squared error of the noise.
@@ -359,7 +369,7 @@ def guess_without(
     times = torch.full((len(x0),), t, device=x0.device)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
     xt = diffusion.q_sample(x0, times, eps)
-    with eval_mode(diffusion), without_skips(diffusion.eps_model, names):
+    with eval_mode(diffusion), without_skips(diffusion.eps_model, names, below):
         eps_theta = diffusion.eps_model(xt, times)
     x0_hat = diffusion.predict_x0(xt, times, eps_theta).clamp(-1, 1)
     return xt, x0_hat, float((eps_theta - eps).square().mean())

@@ -4,7 +4,7 @@ import copy
 import dis
 import inspect
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,12 +120,15 @@ def call(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
 def as_tensors(result: Any, like: Any = None) -> list[Tensor]:
     """A result, or each part of a tuple, as float64; numbers, lists, arrays and tensors of any kind.
 
-    A list or tensor may stand for the tuple that ``like`` is, and a tuple of numbers for its tensor.
+    A list or tensor may stand for the tuple that ``like`` is, a tuple of numbers for its tensor, and a tuple or
+    generator for its list.
     """
     if isinstance(like, tuple) and isinstance(result, Sized) and len(result) == len(like):
         result = tuple(result)
     elif isinstance(like, Tensor) and isinstance(result, tuple):
         result = torch.stack([torch.as_tensor(part) for part in result])
+    elif isinstance(like, list) and isinstance(result, tuple | Iterator):
+        result = list(result)
     parts = result if isinstance(result, tuple) else (result,)
     return [torch.as_tensor(part).detach().cpu().to(torch.float64) for part in parts]
 

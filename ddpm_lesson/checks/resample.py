@@ -82,6 +82,20 @@ check_conv_size = Exercise(
             "Use `//`, which rounds down.",
         ),
         Mistake(
+            "rounded to the nearest",
+            lambda n, kernel, stride, before, after: round((n + before + after - kernel) / stride) + 1,
+            "This looks like a division that rounds to the nearest whole number.",
+            "May the window hang over the edge of the padded row?",
+            "A step that does not fit is not taken: round down with `//`.",
+        ),
+        Mistake(
+            "padding taken away",
+            lambda n, kernel, stride, before, after: (n - before - after - kernel) // stride + 1,
+            "This looks like padding that was subtracted.",
+            "Padding makes the row longer, and the window moves over the padded row.",
+            "`n + before + after`. (It is a *transposed* convolution that takes its padding away.)",
+        ),
+        Mistake(
             "stride forgotten",
             lambda n, kernel, stride, before, after: n + before + after - kernel + 1,
             "This looks like a window that moves by one pixel, whatever the stride.",
@@ -114,6 +128,12 @@ def bed_of_nails(x: Tensor) -> Tensor:
     large = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     large[:, :, ::2, ::2] = x
     return large
+
+
+def scrambled(x: Tensor) -> Tensor:
+    """Both new axes behind the columns, so that the copies of one pixel end up in one row."""
+    B, C, H, W = x.shape
+    return x[..., None, None].expand(*x.shape, 2, 2).reshape(B, C, 2 * H, 2 * W)
 
 
 check_upsample_nearest = Exercise(
@@ -208,6 +228,13 @@ check_upsample_nearest = Exercise(
             "Repeat along axes 2 and 3.",
         ),
         Mistake(
+            "scrambled by reshape",
+            scrambled,
+            "This looks like four copies of every pixel, in the wrong places.",
+            "`reshape` keeps the order in memory; each new axis must stand directly behind the one it enlarges.",
+            "`x[:, :, :, None, :, None]`, expanded to (B, C, H, 2, W, 2) and then reshaped. Or `repeat_interleave`.",
+        ),
+        Mistake(
             "a pixel's share",
             lambda x: upsampled()(x) / 4,
             "This looks like each pixel divided among its four copies.",
@@ -249,6 +276,14 @@ def strides_added(layers: Sequence[tuple[int, int]]) -> int:
     size, jump = 1, 1
     for kernel, stride in layers:
         size, jump = size + (kernel - 1) * jump, jump + stride - 1
+    return size
+
+
+def stride_added(layers: Sequence[tuple[int, int]]) -> int:
+    """The whole stride added to the jump."""
+    size, jump = 1, 1
+    for kernel, stride in layers:
+        size, jump = size + (kernel - 1) * jump, jump + stride
     return size
 
 
@@ -321,11 +356,35 @@ check_receptive_field = Exercise(
             "Add `kernel - 1`, not `kernel // 2`.",
         ),
         Mistake(
+            "one more taken off",
+            field(lambda size, jump, k, s: size + k * jump - 1),
+            "This looks like `kernel * jump - 1` added in every layer.",
+            "A 1x1 convolution adds nothing, whatever the jump is. What does your formula add at a jump of 4?",
+            "The kernel's last pixel lies `kernel - 1` places from its first, and each place is a jump: "
+            "`(kernel - 1) * jump`.",
+        ),
+        Mistake(
+            "odd kernels only",
+            field(lambda size, jump, k, s: size + 2 * (k // 2) * jump),
+            "This looks like half a kernel on the left and half a kernel on the right.",
+            "That is right for odd kernels. How many neighbours does a kernel of 4 add in all?",
+            "`(kernel - 1) * jump`, for even kernels too.",
+        ),
+        Mistake(
+            "stride added to the jump",
+            stride_added,
+            "This looks like `jump + stride`.",
+            "A layer of stride 1 leaves the distance of neighbours as it is. What does yours do?",
+            "They multiply: `jump = jump * stride`.",
+        ),
+        Mistake(
             "backwards",
             lambda layers: field()(layers[::-1]),
-            "This looks like the layers taken from the last to the first.",
+            "This looks like the layers taken from the last to the first, or the backward recursion "
+            "`(r - 1) * s + k`, run from the front.",
             "The strides that count for a layer are those *before* it, nearer to the input.",
-            "Go through the list as it is: the first layer first.",
+            "Go through the list as it is: the first layer first. Or, with the backward recursion, run it from the "
+            "last layer.",
         ),
         Mistake(
             "area",
@@ -404,6 +463,26 @@ def own_level_below(n_channels: int, ch_mults: Sequence[int], n_blocks: int) -> 
     return right
 
 
+def skips_as_wide(across: Callable[[int, int, int, int], list[int]]) -> Callable[..., list[int]]:
+    """What comes from below is right, the skips follow a learner's rule.
+
+    Args:
+        across: width of level i, width of the level above, n_blocks, i -> widths of the level's skips.
+    """
+
+    def entering(n_channels: int, ch_mults: Sequence[int], n_blocks: int) -> list[int]:
+        widths, answer = [n_channels * m for m in ch_mults], []
+        below = widths[-1]
+        for i in reversed(range(len(widths))):
+            outer = widths[i - 1] if i > 0 else n_channels
+            for skip in across(widths[i], outer, n_blocks, i):
+                answer.append(below + skip)
+                below = widths[i]
+        return answer
+
+    return entering
+
+
 check_up_channels = Exercise(
     function="up_channels",
     solution=up_channels,
@@ -463,8 +542,30 @@ check_up_channels = Exercise(
             "own level below",
             own_level_below,
             "This looks right except for the first block of a level, where what comes from below is of another width.",
-            "`Upsample` keeps the channels. How many does the level below have?",
+            "`Upsample` keeps the channels. How many does the level below have? Narrowing in the last block is labml's "
+            "way; here it happens after upsampling.",
             "Carry the width of the last block on into the next level: `below` changes only after a block.",
+        ),
+        Mistake(
+            "every skip of the level's width",
+            skips_as_wide(lambda own, outer, n, i: [own] * (n + 1)),
+            "This looks right except for the last block of a level, whose skip is of another width.",
+            "The last kept map of a level is the one that arrived there. Who made it, and how wide?",
+            "`image_proj` or the `Downsample` of the level above: its width is that of the level above.",
+        ),
+        Mistake(
+            "arrival taken first",
+            skips_as_wide(lambda own, outer, n, i: [outer] + [own] * n),
+            "This looks like the right skips of every level, in the order in which they were made.",
+            "On the way down the map that *arrives* at a level is kept first. When is it taken?",
+            "Last in, first out within a level too: the arrival's turn comes in the level's last block.",
+        ),
+        Mistake(
+            "Downsample widens",
+            skips_as_wide(lambda own, outer, n, i: [own] * n + [own if i > 0 else outer]),
+            "This looks like a `Downsample` that widens to the next level.",
+            "Who changes the number of channels on the way down: the `Downsample`, or the first block after it?",
+            "A `Downsample` keeps the channels of its level.",
         ),
         Mistake(
             "from the top",

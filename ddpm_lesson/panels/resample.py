@@ -1,6 +1,6 @@
 """Changing the resolution: windows that grow, checkerboards, and a network whose skips are taken away."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ WEIGHTS = ("all ones", *(f"random {i}" for i in range(1, 10)))
 BOARD = 24  # pixels of the enlarged constant image, a multiple of every stride
 
 
-def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 80) -> Panel:
+def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 144) -> Panel:
     """Which pixels of the input one pixel of each stage sees.
 
     Args:
@@ -47,19 +47,20 @@ def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 80) -> Pane
     """
     shape = (1, unet.settings["image_channels"], image_size, image_size)
     xt = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = {
-        "convolutions only": stage_influences(convolutions_only(unet), xt, t),
-        "the whole network": stage_influences(unet, xt, t),
-    }
-    seen = {what: {name: Seen(name, grown) for name, grown in maps.items()} for what, maps in found.items()}
+    found = {name: Seen(name, seen) for name, seen in stage_influences(convolutions_only(unet), xt, t).items()}
     names = stages(unet)
     down = names[: names.index("middle") + 1]
     formula = {name: receptive_fields(layers_down(unet, name))[-1].size for name in down}
-    plot = FieldPlot({name: s.side for name, s in seen["convolutions only"].items()}, formula, shape[2:])
+    plot = FieldPlot(list(found.values()), formula)
+
+    @cache
+    def everything(stage: str) -> Seen:
+        return Seen(stage, stage_influences(unet, xt, t, [stage])[stage])
+
     return Panel(
         "How far does a pixel of each stage see, and what widens its view most?",
-        lambda stage, what: plot.draw(seen[what][stage], what),
-        static=fields_picture([seen["convolutions only"][name] for name in down]),
+        lambda stage, what: plot.draw(found[stage] if what == WHAT_COUNTS[0] else everything(stage), what),
+        static=fields_picture(list(found.values()), formula),
         stage=choice("stage", names),
         what=choice("what counts", WHAT_COUNTS),
     )
@@ -118,7 +119,9 @@ def show_without_skips(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         rows = {"x_0": x0, "x_t": xt, "x0_hat": whole, "skip zeroed": cut}
         losses = {"whole": loss, "without": loss_cut}
         shown = {name: images.cpu() for name, images in rows.items()}
-        return without_skips_picture(shown, losses, f"t = {t}, zeros in place of the skip of {which}")
+        return without_skips_picture(
+            shown, losses, f"t = {t}, no {'skips' if which == 'all' else f'skip into {which}'}"
+        )
 
     return Panel(
         "Which skip does the trained network lean on, and does it depend on t?",

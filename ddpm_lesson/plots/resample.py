@@ -142,15 +142,23 @@ def connections(d: Diagram, left: float, top: float, title: str, counts: Tensor)
             d.line(ends, ORANGE if chosen else "#9a9a9a", width=(2.2 if chosen else 1) * int(counts[i, j]) ** 0.7)
     for i, total in enumerate(counts.sum(1).tolist()):
         d.box("data", x0 + i * CELL, fine, CELL, 30, str(total))
+        d.text(x0 + (i + 0.5) * CELL, fine - 8, str(i), 11, GREY)
     for j in range(4):
         d.box("resample", x0 + 2 * j * CELL, coarse, 2 * CELL, 30, f"{j}")
     seen = counts[:, 1].nonzero().flatten()
     middle = float((seen[0] + seen[-1]) / 2)
-    text = f"coarse pixel 1 is joined to {int(seen[0])}..{int(seen[-1])}, centre {middle:g}; it lies at 2.5"
-    d.text(left + 207, top + 199, text, 12, ORANGE)
-    d.text(x0 - 8, fine + 15, "taps", 12, GREY, "rm")
+    d.rectangle(dot(x0, middle, fine, 6), "white", ORANGE, 6)
+    d.rectangle(dot(x0, 2.5, fine, 3), ORANGE, ORANGE, 3)
+    joined = f"coarse pixel 1 is joined to {int(seen[0])}..{int(seen[-1])}, centre {middle:g}"
+    d.text(left + 207, top + 199, f"{joined} (ring); it lies at 2.5 (dot)", 12, ORANGE)
+    d.text(x0 - 8, fine + 15, "fine\n(taps)", 12, GREY, "rm")
     d.text(x0 - 8, coarse + 15, "coarse", 12, GREY, "rm")
-    return f"{title}: taps at the fine pixels {counts.sum(1).tolist()}, {text}"
+    return f"{title}: taps at the fine pixels {counts.sum(1).tolist()}, {joined}; it lies at 2.5"
+
+
+def dot(x0: float, position: float, fine: float, radius: float) -> Box:
+    """Where to mark a position along the fine pixels, at the lower edge of their boxes."""
+    return Box(x0 + (position + 0.5) * CELL - radius, fine + 30 - radius, 2 * radius, 2 * radius)
 
 
 # Windows that grow
@@ -167,6 +175,12 @@ class Seen(NamedTuple):
         """Length of the longer side of the window."""
         top, bottom, left, right = extent(self.influence)
         return max(bottom - top, right - left) + 1
+
+    @property
+    def cut(self) -> bool:
+        """Whether the window reaches the edge of the input, and may be wider than it shows."""
+        (top, bottom, left, right), (H, W) = extent(self.influence), self.influence.shape
+        return min(top, left) == 0 or bottom == H - 1 or right == W - 1
 
 
 DECADES = 6  # of influence that the colours tell apart
@@ -195,41 +209,47 @@ def show_seen(image, frame, seen: Seen) -> None:
     frame.set_bounds(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1)
 
 
+def sides_axes(axes: Axes, found: Sequence[Seen], formula: Mapping[str, int]) -> None:
+    """The side of the window at every stage, as a plot; windows that the edge of the input cuts off are left out."""
+    stages, whole = [seen.stage for seen in found], [seen for seen in found if not seen.cut]
+    axes.plot([stages.index(seen.stage) for seen in whole], [seen.side for seen in whole], "o", color=BLUE)
+    dashes = [stages.index(stage) for stage in formula]
+    axes.plot(dashes, list(formula.values()), "_", color=ORANGE, markersize=17, markeredgewidth=2.5)
+    axes.text(0.02, 0.93, "dots: autograd, convolutions only", color=BLUE, transform=axes.transAxes, va="center")
+    axes.text(0.02, 0.85, "dashes: recursion (8.1)", color=ORANGE, transform=axes.transAxes, va="center")
+    axes.set_xticks(range(len(stages)), stages, rotation=90)
+    most = max([*formula.values(), *(seen.side for seen in whole)])
+    axes.set(ylabel="side of the window, pixels", xlim=(-0.5, len(stages) - 0.5), ylim=(0, 1.35 * most))
+    axes.grid(alpha=0.3)
+
+
 class FieldPlot:
     """Which pixels of the input move the pixel in the middle, beside the side of the window at every stage.
 
     Args:
-        sides: stage -> side of the window that autograd sees.
+        found: what every stage sees with convolutions only.
         formula: stage -> side by the recursion, for those stages that have one.
-        shape: (H, W) of the input.
     """
 
-    def __init__(self, sides: Mapping[str, int], formula: Mapping[str, int], shape: Sequence[int]):
-        self.stages, self.formula = list(sides), formula
+    def __init__(self, found: Sequence[Seen], formula: Mapping[str, int]):
+        self.found, self.formula = list(found), formula
         figure = Figure(figsize=(8.8, 3.8))
         axes = figure.add_axes((0.01, 0.05, 0.38, 0.85))
-        self.image, self.frame = influence_axes(axes, shape)
+        self.image, self.frame = influence_axes(axes, found[0].influence.shape)
         self.title = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
         right = figure.add_axes((0.475, 0.26, 0.515, 0.64))
-        places = range(len(self.stages))
-        right.plot(places, sides.values(), "o", color=BLUE, markersize=7)
-        right.plot(range(len(formula)), formula.values(), "_", color=ORANGE, markersize=17, markeredgewidth=2.5)
-        right.text(0.02, 0.93, "dots: autograd, convolutions only", color=BLUE, transform=right.transAxes)
-        right.text(0.02, 0.85, "dashes: recursion (8.2)", color=ORANGE, transform=right.transAxes)
-        right.set_xticks(places, self.stages, rotation=90)
-        right.set(ylabel="side of the window, pixels", ylim=(0, 1.35 * max(sides.values())))
-        right.grid(alpha=0.3)
+        sides_axes(right, self.found, formula)
         (self.here,) = right.plot([], [], "s", markersize=15, markerfacecolor="none", markeredgecolor=BLACK)
-        self.sides = sides
         self.live = LiveFigure(figure, [self.image, self.frame, self.title, self.here])
 
     def draw(self, seen: Seen, what: str) -> Picture:
         """The map of one stage; ``what`` says what counts."""
-        place = self.stages.index(seen.stage)
         show_seen(self.image, self.frame, seen)
-        self.here.set_data([place], [self.sides[seen.stage]])
-        sees = f"{seen.stage} sees {seen.side} x {seen.side} pixels"
-        self.title.set_text(f"{seen.stage}: {seen.side} × {seen.side} pixels ({what})")
+        here = [(i, dot.side) for i, dot in enumerate(self.found) if dot is seen and not seen.cut]
+        self.here.set_data([i for i, _ in here], [side for _, side in here])
+        least = "at least " * seen.cut
+        sees = f"{seen.stage} sees {least}{seen.side} x {seen.side} pixels"
+        self.title.set_text(f"{seen.stage}: {least}{seen.side} × {seen.side} pixels ({what})")
         closed = self.formula.get(seen.stage)
         by_formula = f"the recursion says {closed}" if closed else "no recursion for the way up"
         strong = float((seen.influence > seen.influence.max() / 100).sum())
@@ -237,13 +257,18 @@ class FieldPlot:
         return self.live.picture(alt)
 
 
-def fields_picture(found: Sequence[Seen]) -> Picture:
-    """What several stages see, side by side."""
-    figure = Figure(figsize=(8.8, 1.95), layout="constrained")
-    for axes, seen in zip(figure.subplots(1, len(found)), found, strict=True):
+def fields_picture(found: Sequence[Seen], formula: Mapping[str, int]) -> Picture:
+    """What the stages with a recursion see, side by side, above the side of the window at every stage."""
+    figure, shown = Figure(figsize=(8.8, 5)), [seen for seen in found if seen.stage in formula]
+    width, room = 0.98 / len(shown), 0.6 * max(seen.side for seen in shown)  # room around the middle
+    for i, seen in enumerate(shown):
+        axes = figure.add_axes((0.01 + i * width, 0.66, width - 0.01, 0.23))
         show_seen(*influence_axes(axes, seen.influence.shape), seen)
         axes.set_title(f"{seen.stage}\n{seen.side} × {seen.side}", fontsize=10)
-    each = ", ".join(f"{seen.stage} {seen.side} x {seen.side}" for seen in found)
+        H, W = seen.influence.shape
+        axes.set(xlim=(W / 2 - room, W / 2 + room), ylim=(H / 2 + room, H / 2 - room))
+    sides_axes(figure.add_axes((0.075, 0.2, 0.915, 0.42)), found, formula)
+    each = ", ".join(f"{seen.stage} {seen.side} x {seen.side}" for seen in found if not seen.cut)
     return picture(figure, f"The window of the input that one pixel sees, growing from stage to stage: {each} pixels")
 
 
@@ -280,11 +305,12 @@ class CheckerboardPlot:
         }
         output = figure.add_axes((0.32, 0.04, 0.29, 0.78), xticks=[], yticks=[])
         self.output = output.imshow(np.zeros((side, side)), "gray", vmin=-2, vmax=2, interpolation="nearest")
-        right = figure.add_axes((0.685, 0.15, 0.305, 0.67))
-        right.set(xlim=(-0.02, 0.52), ylim=(0, 1.08), xlabel="cycles per pixel, along a row")
+        right = figure.add_axes((0.685, 0.2, 0.305, 0.62))
+        right.set(xlim=(-0.02, 0.52), ylim=(0, 1.08))
+        right.set_xlabel("cycles per pixel along a row\n(0: brightness, and stripes along the row)", fontsize=9)
         right.grid(alpha=0.3)
         self.bars = right.vlines([0], [0], [0], color=BLUE, linewidth=5)
-        for x, title in ((0.155, "taps that reach each pixel"), (0.465, "a constant image comes out"),
+        for x, title in ((0.155, "taps that reach each pixel"), (0.465, "what a constant image becomes"),
                          (0.84, "amplitude by frequency")):  # fmt: skip
             figure.text(x, self.TOP, title, ha="center", fontsize=10)
         self.verdict = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
@@ -325,12 +351,12 @@ def without_skips_picture(rows: Mapping[str, Tensor], losses: Mapping[str, float
 
     Args:
         rows: name -> images; what lies outside [-1, 1] is cut off.
-        losses: name -> loss, for the alternative text and the line at the top.
+        losses: name -> loss, for the alternative text and the second line at the top.
         where: time and settings in words.
     """
     said = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
     sheet = contact_sheet([""] * len(next(iter(rows.values()))), thumbnails(rows), gap=GAP)
-    return titled(sheet, f"{where}. Loss: {said}", f"{', '.join(rows)}; {where}; loss {said}")
+    return titled(sheet, (where, f"loss: {said}"), f"{', '.join(rows)}; {where}; loss {said}")
 
 
 def thumbnails(rows: Mapping[str, Tensor]) -> dict[str, list[Image.Image]]:
@@ -338,10 +364,15 @@ def thumbnails(rows: Mapping[str, Tensor]) -> dict[str, list[Image.Image]]:
     return {name: [thumbnail(x, SIDE) for x in images] for name, images in rows.items()}
 
 
-def titled(sheet: Image.Image, title: str, alt: str) -> Picture:
-    """A contact sheet without captions, with one line of text in the empty place at its top."""
-    ImageDraw.Draw(sheet).text((GAP, 17), title, "black", ImageFont.load_default(size=18), anchor="lm")
-    return picture(sheet, alt)
+def titled(sheet: Image.Image, lines: Sequence[str], alt: str) -> Picture:
+    """A contact sheet without captions, with lines of text at its top; made as wide as they need."""
+    font, step = ImageFont.load_default(size=18), 24
+    width = max(sheet.width, *(round(font.getlength(line)) + 2 * GAP for line in lines))
+    card = Image.new("RGB", (width, sheet.height + step * (len(lines) - 1)), "white")
+    card.paste(sheet, (0, card.height - sheet.height))
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(card).text((GAP, 17 + step * i), line, "black", font, anchor="lm")
+    return picture(card, alt)
 
 
 def side_by_side(images: Mapping[str, Tensor], side: int = 132) -> Picture:

@@ -30,21 +30,6 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-@equation(
-    "8.1",
-    r"n_\text{out} = \Big\lfloor \frac{n + p_\text{before} + p_\text{after} - k}{s} \Big\rfloor + 1",
-    "PyTorch's convolution",
-    0,
-)
-def size_of_convolution(formula: Formula = conv_size) -> float:
-    """Against the size of what ``conv1d`` puts out, for 486 combinations."""
-    errors = []
-    for n, k, s, before, after in product((8, 9, 28), (1, 2, 3, 4, 5, 7), (1, 2, 3), (0, 1, 2), (0, 1, 3)):
-        out = F.conv1d(F.pad(torch.zeros(1, 1, n), (before, after)), torch.zeros(1, 1, k), stride=s)
-        errors.append(formula(n, k, s, before, after) - out.shape[-1])
-    return worst(errors)
-
-
 STACKS = (
     ((3, 1, 1),),
     ((3, 1, 1), (3, 2, 0), (3, 1, 1)),
@@ -68,7 +53,7 @@ def measured_fields(layers: Sequence[tuple[int, int, int]]) -> tuple[float, floa
 
 
 @equation(
-    "8.2",
+    "8.1",
     r"r_\ell = r_{\ell-1} + (k_\ell - 1)\,j_{\ell-1}, \quad j_\ell = s_\ell\,j_{\ell-1}, \quad "
     r"c_\ell = c_{\ell-1} + \big(\tfrac{k_\ell - 1}{2} - p_\ell\big)\,j_{\ell-1}",
     "autograd through random convolutions",
@@ -78,6 +63,21 @@ def window_of_a_stack(formula: Formula = receptive_fields) -> float:
     """Against the pixels whose gradient is not zero."""
     pairs = [(formula(layers)[-1], measured_fields(layers)) for layers in STACKS]
     return worst(a - b for field, seen in pairs for a, b in zip(field, seen, strict=True))
+
+
+@equation(
+    "8.2",
+    r"n_\text{out} = \Big\lfloor \frac{n + p_\text{before} + p_\text{after} - k}{s} \Big\rfloor + 1",
+    "PyTorch's convolution",
+    0,
+)
+def size_of_convolution(formula: Formula = conv_size) -> float:
+    """Against the size of what ``conv1d`` puts out, for 486 combinations."""
+    errors = []
+    for n, k, s, before, after in product((8, 9, 28), (1, 2, 3, 4, 5, 7), (1, 2, 3), (0, 1, 2), (0, 1, 3)):
+        out = F.conv1d(F.pad(torch.zeros(1, 1, n), (before, after)), torch.zeros(1, 1, k), stride=s)
+        errors.append(formula(n, k, s, before, after) - out.shape[-1])
+    return worst(errors)
 
 
 @equation("8.3", r"n_\text{out} = (n - 1)\,s + k - 2p", "PyTorch's transposed convolution", 0)
@@ -125,7 +125,7 @@ def checkerboard_size(formula: Formula = nyquist_gain) -> float:
 
 @equation(
     "8.6",
-    r"K_{ab} = \sum_{d=0}^{1}\sum_{e=0}^{1} w_{2-a+d,\;2-b+e}",
+    r"K_{ab} = \sum_{e=0}^{1}\sum_{f=0}^{1} w_{2-a+e,\;2-b+f}",
     "both ways on random images",
     1e-12,
 )

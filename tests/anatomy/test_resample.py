@@ -216,6 +216,29 @@ def test_without_skips_the_named_blocks_get_zeros_and_only_meanwhile(unet):
     assert not torch.equal(cut, whole)
 
 
+def test_without_what_comes_from_below_the_skip_alone_goes_in(unet):
+    xt, t, seen = randn(2, 1, 8, 8), torch.tensor([5, 800]), []
+    (source, up), *_ = bridges(unet)
+    hook = up.module.res.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        whole = unet(xt, t)
+        with r.without_skips(unet, [], [up.name]):
+            cut = unet(xt, t)
+        assert torch.equal(unet(xt, t), whole)
+    hook.remove()
+    across = source.channels[1]
+    assert (seen[1][:, :-across] == 0).all()
+    assert torch.equal(seen[1][:, -across:], seen[0][:, -across:])
+    assert not torch.equal(cut, whole)
+
+
+def test_only_the_stages_asked_for_are_looked_at(unet):
+    xt = randn(1, 1, 16, 16)
+    (found,) = r.stage_influences(unet, xt, 100, ["down.1"]).items()
+    assert found[0] == "down.1"
+    torch.testing.assert_close(found[1], r.stage_influences(unet, xt, 100)["down.1"])
+
+
 def test_unknown_up_blocks_are_refused(unet):
     with (
         pytest.raises(ValueError, match=r"names must be among up\.0, .*; got down\.0"),

@@ -200,6 +200,15 @@ def test_a_tuple_of_numbers_may_stand_for_a_tensor():
     assert EXAMPLE(lambda x: tuple((2 * x).tolist())).passed
 
 
+@pytest.mark.parametrize("form", [list, tuple, iter, np.array])
+def test_a_tuple_or_generator_may_stand_for_a_list(form):
+    counts = Exercise(
+        function="counts", solution=lambda n: [n, 2 * n, 3 * n], cases=((1,), (4,)), mistakes=(), consequence="Counted."
+    )
+    assert counts(lambda n: form([n, 2 * n, 3 * n])).passed
+    assert "must return shape (3,) here; got (2,)" in counts(lambda n: form([n, 2 * n])).message
+
+
 def test_the_numbers_that_were_tried_are_named():
     assert "where 5 is right for x = 5, t = 0" in BOTH(lambda x, t: (x + max(t, 0.5), x - t)).message
     assert "ZeroDivisionError: float division by zero (tried with x = 5, t = 0)" in BOTH(lambda x, t: x / t).message

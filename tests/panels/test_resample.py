@@ -1,13 +1,16 @@
 """Notebook 08's panels: windows that grow, checkerboards, and a network without skips."""
 
+import io
 import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_lesson import checkpoint, load_images, panels
 from ddpm_lesson.anatomy.resample import guess_without, up_blocks
-from ddpm_lesson.plots import blocks_picture, resampling_picture, side_by_side
+from ddpm_lesson.plots import blocks_picture, resampling_picture, side_by_side, without_skips_picture
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 from tests.panels.shown import shown
 
@@ -66,7 +69,7 @@ def test_window_in_words_is_that_of_the_recursion(fields):
         fields.controls["stage"].value = stage
         assert f"{stage} sees {side} x {side} pixels, convolutions only; the recursion says {side}" in shown(fields)[1]
     fields.controls["what"].value = "the whole network"
-    assert "middle sees 48 x 48 pixels" in shown(fields)[1]
+    assert "middle sees at least 48 x 48 pixels" in shown(fields)[1]
 
 
 def test_static_picture_of_the_windows_shows_the_way_down(fields):
@@ -112,7 +115,22 @@ def test_losses_in_words_are_those_of_the_network(guesses, diffusion):
     guesses.controls["which"].value = "all"
     x0 = load_images("digits", "test")[:5]
     whole, cut = (guess_without(diffusion, x0, 400, names)[2] for names in ((), up_blocks(diffusion.eps_model)))
-    assert f"t = 400, zeros in place of the skip of all; loss whole {whole:.3f}, without {cut:.3f}" in shown(guesses)[1]
+    assert f"t = 400, no skips; loss whole {whole:.3f}, without {cut:.3f}" in shown(guesses)[1]
+
+
+def test_windows_that_the_edge_cuts_off_are_not_given_as_sizes(fields):
+    fields.controls["stage"].value = "final"
+    assert "final sees at least 48 x 48 pixels, convolutions only; no recursion" in shown(fields)[1]
+    assert "final" not in fields.static.alt
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_nothing_is_cut_off_at_the_right_edge_of_a_sheet_with_losses(n):
+    rows = {name: -torch.ones(n, 1, 8, 8) for name in ("x_0", "without skips")}
+    losses = {"with skips": 0.123, "without skips": 0.456}
+    sheet = np.asarray(Image.open(io.BytesIO(without_skips_picture(rows, losses, "t = 250, no skip into up.6").png)))
+    dark = (sheet.min(-1) < 200).any(0).nonzero()[0]
+    assert dark[-1] < sheet.shape[1] - 5
 
 
 def test_blocks_say_their_channels():

@@ -62,15 +62,15 @@ def no_extra_block(n_channels, ch_mults, n_blocks):
 
 
 PLANTED = [
-    ("8.1", lambda n, k, s, before, after: (n + 2 * before - k) // s + 1),  # right for symmetric padding only
-    ("8.1", lambda n, k, s, before, after: (n + before + after - k) // s),
-    ("8.1", lambda n, k, s, before, after: -(-(n + before + after - k) // s) + 1),
-    ("8.2", recursion(size=lambda size, k, s, jump: size + k * jump)),
-    ("8.2", recursion(size=lambda size, k, s, jump: size + k - 1)),
-    ("8.2", recursion(size=lambda size, k, s, jump: size + (k - 1) * jump * s)),
-    ("8.2", recursion(jump=lambda jump, s: jump + s - 1)),
-    ("8.2", recursion(centre=lambda k, before: (k - 1) / 2 + before)),
-    ("8.2", recursion(centre=lambda k, before: 0.0)),
+    ("8.1", recursion(size=lambda size, k, s, jump: size + k * jump)),
+    ("8.1", recursion(size=lambda size, k, s, jump: size + k - 1)),
+    ("8.1", recursion(size=lambda size, k, s, jump: size + (k - 1) * jump * s)),
+    ("8.1", recursion(jump=lambda jump, s: jump + s - 1)),
+    ("8.1", recursion(centre=lambda k, before: (k - 1) / 2 + before)),
+    ("8.1", recursion(centre=lambda k, before: 0.0)),
+    ("8.2", lambda n, k, s, before, after: (n + 2 * before - k) // s + 1),  # right for symmetric padding only
+    ("8.2", lambda n, k, s, before, after: (n + before + after - k) // s),
+    ("8.2", lambda n, k, s, before, after: -(-(n + before + after - k) // s) + 1),
     ("8.3", lambda n, k, s, crop: n * s + k - 2 * crop),
     ("8.3", lambda n, k, s, crop: (n - 1) * s + k - crop),
     ("8.3", lambda n, k, s, crop: n * s),  # right for kernel 4, stride 2, crop 1 only
@@ -101,6 +101,6 @@ def test_every_equation_has_a_planted_error():
     assert {number for number, _ in PLANTED} == {f"8.{i}" for i in range(1, 9)}
 
 
-@pytest.mark.parametrize("number", ["8.1", "8.4", "8.5"])
+@pytest.mark.parametrize("number", ["8.2", "8.4", "8.5"])
 def test_a_formula_that_is_not_a_number_is_found_out(number):
     assert not prove(number, formula=lambda *_: torch.tensor(torch.nan)).holds
