@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
+from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like, pick
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -105,13 +105,22 @@ def bound_term(diffusion: DenoiseDiffusion, x0: Tensor, t: int, generator: torch
     """One draw of the term of step t, (B,) in bits per dimension: a KL divergence, or at t = 0 the decoder's."""
     batch_t = torch.full((len(x0),), t, device=x0.device)
     xt = diffusion.q_sample(x0, batch_t, noise_like(x0, generator))
-    x0_hat = diffusion.denoise(xt, batch_t)
-    model_mean, _ = diffusion.q_posterior(x0_hat, xt, batch_t)
-    if t == 0:
+    return guess_bits(diffusion, x0, xt, diffusion.denoise(xt, batch_t), batch_t)
+
+
+def guess_bits(diffusion: DenoiseDiffusion, x0: Tensor, xt: Tensor, x0_hat: Tensor, t: Tensor) -> Tensor:
+    """What the step from ``xt`` costs with the guess ``x0_hat``, (B,) in bits per dimension; ``t`` is (B,).
+
+    Ho et al. 2020, Eq. 5: a KL divergence between two Gaussians, or at t = 0 the decoder's logarithm.
+    """
+    mean, var = diffusion.q_posterior(x0, xt, t)
+    model_mean, _ = diffusion.q_posterior(x0_hat, xt, t)
+    bits = per_dimension(gaussian_kl(mean, var, model_mean, pick(diffusion.sigma2, t, x0.ndim))) / NATS_PER_BIT
+    last = t == 0
+    if last.any():
         var = diffusion.schedule.beta_tilde[1].to(x0)  # as in the paper's code: the smallest variance above 0
-        return -per_dimension(decoder_log_likelihood(x0, model_mean, var)) / NATS_PER_BIT
-    mean, var = diffusion.q_posterior(x0, xt, batch_t)
-    return per_dimension(gaussian_kl(mean, var, model_mean, diffusion.sigma2[t])) / NATS_PER_BIT
+        bits[last] = -per_dimension(decoder_log_likelihood(x0[last], model_mean[last], var)) / NATS_PER_BIT
+    return bits
 
 
 def per_dimension(values: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 Index t = 0 .. T-1 is the paper's step t+1. x0 and xt hold a batch of anything: (B, C, H, W) images or (B, D) points.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,6 +83,26 @@ class DenoiseDiffusion(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.beta.device
+
+    def spaced(self, times: Sequence[int], *, sigma: str | None = None) -> "DenoiseDiffusion":
+        """The same network on a shorter chain that visits only ``times``; nothing is trained anew.
+
+        Nichol and Dhariwal 2021, section 4.
+
+        Args:
+            times: which of 0 .. T-1 to visit. Index i of the new model is the i-th smallest of them.
+            sigma: variance of the new reverse steps, ``"beta"`` or ``"posterior"``; as in this model unless given.
+
+        Raises:
+            ValueError: if ``times`` or ``sigma`` does not fit.
+        """
+        return DenoiseDiffusion(
+            AtTimes(self.eps_model, sorted(times)),
+            device=self.device,
+            schedule=self.schedule.spaced(times).to(self.beta.dtype),
+            sigma=self.sigma if sigma is None else sigma,
+            clip_x0=self.clip_x0,
+        )
 
     # Forward: from data to noise
 
@@ -249,6 +271,24 @@ class DenoiseDiffusion(nn.Module):
     def _at(self, values: Tensor, t: Tensor, x: Tensor) -> Tensor:
         """``gather`` for the batch ``x`` and times that are known to be right."""
         return pick(values, t, x.ndim)
+
+
+class AtTimes(nn.Module):
+    """A network on a shorter chain: it is asked about step i, and told the time that it was trained with.
+
+    Args:
+        eps_model: the noise predictor.
+        times: of the shorter chain, rising.
+    """
+
+    def __init__(self, eps_model: nn.Module, times: Sequence[int]):
+        super().__init__()
+        self.eps_model = eps_model
+        self.register_buffer("times", torch.tensor(times), persistent=False)
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """eps_theta for ``xt`` (B, ...) at steps ``t`` (B,) of the shorter chain."""
+        return self.eps_model(xt, self.times[t])
 
 
 def pick(values: Tensor, t: Tensor, ndim: int) -> Tensor:

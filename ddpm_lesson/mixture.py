@@ -58,6 +58,32 @@ class GaussianMixture:
         """p(x), the shape of ``x``."""
         return self.log_prob(x).exp()
 
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(a draw is at most x), the shape of ``x``."""
+        z = (torch.as_tensor(x, dtype=torch.float64)[..., None] - self.means) / self.stds
+        return (self.weights * torch.special.ndtr(z)).sum(-1)
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """The x with ``cdf(x) == u``, by bisection, the shape of ``u``; u in (0, 1)."""
+        u = torch.as_tensor(u, dtype=torch.float64)
+        z = torch.special.ndtri(u)[..., None]
+        ends = self.means + self.stds * z  # the quantiles of the components enclose that of the mixture
+        low, high = ends.amin(-1), ends.amax(-1)
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = self.cdf(middle) > u
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return (low + high) / 2
+
+    def distance(self, samples: Tensor) -> float:
+        """How far samples lie from this distribution: Wasserstein's distance of order 1, in the units of x.
+
+        The mean way from the sorted samples to the quantiles where as many exact draws would lie.
+        """
+        n = samples.numel()
+        u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        return float((samples.flatten().to(torch.float64).sort().values - self.quantile(u)).abs().mean())
+
     def responsibilities(self, x: Tensor) -> Tensor:
         """p(k | x), by Bayes; (..., K)."""
         return self.log_joint(x).softmax(-1)

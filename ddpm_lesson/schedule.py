@@ -125,6 +125,25 @@ class NoiseSchedule:
             raise ValueError(f"schedule must be one of {', '.join(KINDS)} or a NoiseSchedule; got {kind!r}")
         return getattr(cls, kind)(**arguments)
 
+    def spaced(self, times: Sequence[int]) -> "NoiseSchedule":
+        """The schedule of the shorter chain that visits only ``times``: the same alpha_bar there, larger steps between.
+
+        Nichol and Dhariwal 2021, section 4: beta of a step is 1 - alpha_bar[t] / alpha_bar[t before it].
+
+        Args:
+            times: which of 0 .. T-1 to visit, in any order, each once. Index i of the new schedule is the i-th
+                smallest of them.
+
+        Raises:
+            ValueError: if ``times`` is empty, repeats a time or leaves 0 .. T-1.
+        """
+        times = sorted(times)
+        if not times or len(set(times)) < len(times) or not 0 <= times[0] <= times[-1] < self.n_steps:
+            raise ValueError(f"times must be different whole numbers in 0 .. {self.n_steps - 1}; got {times}")
+        log_alpha_bar = torch.log1p(-self._beta).cumsum(0)[times]
+        step = log_alpha_bar.diff(prepend=log_alpha_bar.new_zeros(1))
+        return NoiseSchedule.from_betas(-torch.expm1(step)).to(self.beta.dtype)
+
     @property
     def snr_db(self) -> Tensor:
         """Signal-to-noise ratio in decibels, 10 log10 of ``snr``, (T,)."""

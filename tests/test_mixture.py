@@ -79,3 +79,33 @@ def test_step_back_is_bayes_on_a_grid(mixture, beta, alpha_bar_prev):
 def test_impossible_mixtures_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         GaussianMixture(*arguments)
+
+
+# Distribution function, quantiles and a distance
+
+
+def test_distribution_function_is_the_integral_of_the_density(mixture):
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    integral = torch.cumulative_trapezoid(mixture.prob(x), x)
+    torch.testing.assert_close(mixture.cdf(x)[1:], integral, atol=1e-4, rtol=0)
+
+
+def test_quantiles_undo_the_distribution_function(mixture):
+    u = torch.tensor([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6], dtype=torch.float64)
+    torch.testing.assert_close(mixture.cdf(mixture.quantile(u)), u, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, -1.0])
+def test_distance_is_wassersteins(mixture, shift):
+    from scipy.stats import wasserstein_distance
+
+    samples = mixture.sample(3000, torch.Generator().manual_seed(1)) + shift
+    exact = mixture.quantile((torch.arange(300_000) + 0.5) / 300_000)
+    assert mixture.distance(samples) == pytest.approx(wasserstein_distance(samples, exact), abs=2e-3)
+
+
+def test_distance_of_a_shift_is_the_shift(mixture):
+    n = 2000
+    exact = mixture.quantile((torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    assert mixture.distance(exact) < 1e-12
+    assert mixture.distance(exact.flip(0)[:, None] + 0.25) == pytest.approx(0.25)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample import ddim_steps, ddim_times, ddpm_steps, eval_mode, sample
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, eval_mode, sample, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
 T = 50
@@ -169,16 +169,16 @@ def test_ddim_trajectory_equals_diffusers(wavy, diffusers, exact, rng, n_steps, 
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 7, 10, 16, 50, 300, 999, 1000])
-def test_ddim_times_equal_diffusers(diffusers, n_steps):
+def test_spaced_times_equal_diffusers(diffusers, n_steps):
     scheduler = diffusers.DDIMScheduler(1000, timestep_spacing="trailing")
     scheduler.set_timesteps(n_steps)
-    assert ddim_times(1000, n_steps) == scheduler.timesteps.tolist()
+    assert spaced_times(1000, n_steps) == scheduler.timesteps.tolist()
 
 
 @pytest.mark.parametrize("n_times", [1, 2, 10, 37])
-def test_ddim_times_fall_from_the_last_without_repeating(n_times):
+def test_spaced_times_fall_from_the_last_without_repeating(n_times):
     for n_steps in range(1, n_times + 1):
-        times = ddim_times(n_times, n_steps)
+        times = spaced_times(n_times, n_steps)
         assert times[0] == n_times - 1
         assert times[-1] >= 0
         assert len(times) == n_steps

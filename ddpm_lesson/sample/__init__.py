@@ -1,0 +1,40 @@
+"""Sampling: the chain forward and back, between images, and into what is hidden of them."""
+
+from ddpm_lesson.sample.inpaint import inpaint_step, inpaint_steps
+from ddpm_lesson.sample.latent import interpolate_steps, slerp
+from ddpm_lesson.sample.race import SAMPLERS, Lap, noise_on_the_way, race
+from ddpm_lesson.sample.steps import (
+    ReverseStep,
+    ddim_step,
+    ddim_steps,
+    ddpm_steps,
+    eval_mode,
+    forward_steps,
+    last,
+    reverse_steps,
+    reverse_times,
+    sample,
+    spaced_times,
+)
+
+__all__ = [
+    "SAMPLERS",
+    "Lap",
+    "ReverseStep",
+    "ddim_step",
+    "ddim_steps",
+    "ddpm_steps",
+    "eval_mode",
+    "forward_steps",
+    "inpaint_step",
+    "inpaint_steps",
+    "interpolate_steps",
+    "last",
+    "noise_on_the_way",
+    "race",
+    "reverse_steps",
+    "reverse_times",
+    "sample",
+    "slerp",
+    "spaced_times",
+]

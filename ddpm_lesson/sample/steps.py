@@ -1,0 +1,242 @@
+"""The chain forward and back, as generators, so that the caller plots, stops or records every step."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
+
+
+def forward_steps(
+    diffusion: DenoiseDiffusion, x0: Tensor, generator: torch.Generator | None = None
+) -> Iterator[Tensor]:
+    """Noise data step by step, the long way that ``q_sample`` abbreviates.
+
+    Ho et al. 2020, Eq. 2: x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps, with fresh noise at every step.
+
+    Args:
+        diffusion: the model; only its schedule is used.
+        x0: data, (B, ...).
+        generator: where all noise comes from.
+
+    Yields:
+        x_t for t = 0 .. T-1, each the shape of ``x0``.
+    """
+    xt = x0
+    for alpha, beta in zip(diffusion.alpha.sqrt(), diffusion.beta.sqrt(), strict=True):
+        xt = alpha * xt + beta * noise_like(xt, generator)
+        yield xt
+
+
+class ReverseStep(NamedTuple):
+    """Where the reverse process stands before it leaves time t."""
+
+    t: int  # time index, from T-1 down to 0
+    xt: Tensor  # the noisy batch at time t
+    x0_hat: Tensor  # the network's estimate of the data behind it; at the last step, the sample
+
+
+def ddpm_steps(
+    diffusion: DenoiseDiffusion,
+    shape: Sequence[int],
+    generator: torch.Generator | None = None,
+    *,
+    n_steps: int | None = None,
+    sigma: str | None = None,
+    start: Tensor | None = None,
+    t_start: int | None = None,
+) -> Iterator[ReverseStep]:
+    """Sample with the T steps of the paper, or with fewer and larger ones.
+
+    Ho et al. 2020, Algorithm 2; on fewer steps Nichol and Dhariwal 2021, section 4.
+
+    Args:
+        diffusion: the model; its dropout is off while it is asked, and its mode is left as it was.
+        shape: of the batch, such as (B, C, H, W).
+        generator: where all noise comes from, for repeatable samples.
+        n_steps: how many times to visit, evenly spaced; all of them unless given.
+        sigma: variance of the steps, ``"beta"`` or ``"posterior"``; the model's unless given.
+        start: x_t to begin with, of the given shape; pure noise unless given.
+        t_start: the time to begin at; T-1 unless given.
+
+    Yields:
+        ``(t, xt, x0_hat)`` for falling t. The last ``x0_hat`` is the sample.
+
+    Raises:
+        ValueError: if an argument is out of range or ``start`` has another shape.
+    """
+    times = reverse_times(diffusion, n_steps, t_start)
+    whole = len(times) == diffusion.n_steps and sigma in (None, diffusion.sigma)
+    chain = diffusion if whole else diffusion.spaced(times, sigma=sigma)
+    check_start(start, shape)
+    return _ddpm_steps(chain, times, shape, start, generator)
+
+
+@torch.no_grad()
+def _ddpm_steps(
+    chain: DenoiseDiffusion,
+    times: list[int],
+    shape: Sequence[int],
+    start: Tensor | None,
+    generator: torch.Generator | None,
+) -> Iterator[ReverseStep]:
+    """The loop of ``ddpm_steps``, once its arguments are known to be right; ``times`` are those of the chain."""
+    xt = start_noise(chain, shape, generator) if start is None else start
+    for i, t in enumerate(times):
+        step = torch.full((len(xt),), len(times) - 1 - i, device=xt.device)
+        with eval_mode(chain):
+            x0_hat = chain.denoise(xt, step)
+        yield ReverseStep(t, xt, x0_hat)
+        xt = chain.p_sample(xt, step, x0_hat=x0_hat, generator=generator)
+
+
+def ddim_steps(
+    diffusion: DenoiseDiffusion,
+    shape: Sequence[int],
+    n_steps: int = 50,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    *,
+    start: Tensor | None = None,
+    t_start: int | None = None,
+) -> Iterator[ReverseStep]:
+    """Sample with few steps from the same model.
+
+    Song et al. 2021 (DDIM), Eqs. 12 and 16, on ``n_steps`` evenly spaced times.
+
+    Args:
+        diffusion, shape, generator, start, t_start: as in ``ddpm_steps``.
+        n_steps: how many times to visit.
+        eta: 0 for a deterministic path from noise to data; 1 for fresh noise at every step, which is ``ddpm_steps``
+            with ``sigma="posterior"``.
+
+    Yields:
+        ``(t, xt, x0_hat)`` for falling t. The last ``x0_hat`` is the sample.
+
+    Raises:
+        ValueError: if an argument is out of range or ``start`` has another shape.
+    """
+    times = reverse_times(diffusion, n_steps, t_start)
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1]; got {eta}")
+    check_start(start, shape)
+    return _ddim_steps(diffusion, times, shape, start, eta, generator)
+
+
+@torch.no_grad()
+def _ddim_steps(
+    diffusion: DenoiseDiffusion,
+    times: list[int],
+    shape: Sequence[int],
+    start: Tensor | None,
+    eta: float,
+    generator: torch.Generator | None,
+) -> Iterator[ReverseStep]:
+    """The loop of ``ddim_steps``, once its arguments are known to be right."""
+    alpha_bar = diffusion.schedule.to(torch.float64).alpha_bar.tolist()
+    xt = start_noise(diffusion, shape, generator) if start is None else start
+    for t, t_prev in zip(times, [*times[1:], None], strict=True):
+        batch_t = torch.full((len(xt),), t, device=xt.device)
+        with eval_mode(diffusion):
+            x0_hat = diffusion.denoise(xt, batch_t)
+        yield ReverseStep(t, xt, x0_hat)
+        if t_prev is not None:
+            eps = diffusion.predict_eps(xt, batch_t, x0_hat)
+            xt = ddim_step(x0_hat, eps, alpha_bar[t], alpha_bar[t_prev], eta, generator)
+
+
+def ddim_step(
+    x0_hat: Tensor,
+    eps: Tensor,
+    alpha_bar: float,
+    alpha_bar_prev: float,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One step back, from a time with ``alpha_bar`` to any earlier one with ``alpha_bar_prev``.
+
+    Song et al. 2021 (DDIM), Eqs. 12 and 16.
+
+    Args:
+        x0_hat, eps: the estimates of the data and of the noise in x_t, which belong together; (B, ...).
+        alpha_bar, alpha_bar_prev: at the two times.
+        eta, generator: as in ``ddim_steps``.
+
+    Returns:
+        x_prev, the shape of ``x0_hat``.
+    """
+    beta = 1 - alpha_bar / alpha_bar_prev
+    sigma2 = eta**2 * beta * (1 - alpha_bar_prev) / (1 - alpha_bar)
+    direction = max(0.0, 1 - alpha_bar_prev - sigma2) ** 0.5 * eps
+    return alpha_bar_prev**0.5 * x0_hat + direction + sigma2**0.5 * noise_like(x0_hat, generator)
+
+
+def reverse_steps(
+    diffusion: DenoiseDiffusion,
+    shape: Sequence[int],
+    n_steps: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[ReverseStep]:
+    """All T steps of ``ddpm_steps``, or ``n_steps`` of ``ddim_steps`` if that is given."""
+    if n_steps is None:
+        return ddpm_steps(diffusion, shape, generator)
+    return ddim_steps(diffusion, shape, n_steps, generator=generator)
+
+
+def last(steps: Iterator[ReverseStep]) -> Tensor:
+    """The samples that a sampler ends with: its last ``x0_hat``."""
+    for step in steps:
+        x0_hat = step.x0_hat
+    return x0_hat
+
+
+def sample(
+    diffusion: DenoiseDiffusion,
+    shape: Sequence[int],
+    n_steps: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Samples only, a batch of the given shape: ``reverse_steps`` to its end."""
+    return last(reverse_steps(diffusion, shape, n_steps, generator))
+
+
+def reverse_times(diffusion: DenoiseDiffusion, n_steps: int | None, t_start: int | None = None) -> list[int]:
+    """The times to visit, falling: ``n_steps`` of those up to ``t_start``, which come first; all unless given."""
+    T = diffusion.n_steps
+    t_start = T - 1 if t_start is None else t_start
+    if isinstance(t_start, bool) or not isinstance(t_start, int) or not 0 <= t_start < T:
+        raise ValueError(f"t_start must be a whole number in 0 .. {T - 1}; got {t_start!r}")
+    return spaced_times(t_start + 1, t_start + 1 if n_steps is None else n_steps)
+
+
+def spaced_times(T: int, n_steps: int) -> list[int]:
+    """``n_steps`` evenly spaced times out of 0 .. T-1, falling, the first of them T-1."""
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 1 <= n_steps <= T:
+        raise ValueError(f"n_steps must be a whole number in 1 .. {T}, the steps of the model; got {n_steps!r}")
+    return [round(T - i * T / n_steps) - 1 for i in range(n_steps)]
+
+
+def check_start(start: Tensor | None, shape: Sequence[int]) -> None:
+    """Raise a ValueError if there is a start and it has another shape."""
+    if start is not None and start.shape != tuple(shape):
+        raise ValueError(f"start must have the shape asked for, {tuple(shape)}; got {tuple(start.shape)}")
+
+
+def start_noise(diffusion: DenoiseDiffusion, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """x_T: pure noise of the given shape, where the model lives."""
+    return noise_like(torch.empty(tuple(shape), dtype=diffusion.beta.dtype, device=diffusion.device), generator)
+
+
+@contextmanager
+def eval_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the ``with`` block and restore the mode of every module afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
