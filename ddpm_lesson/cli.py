@@ -1,6 +1,7 @@
-"""The command line: ``ddpm-lesson train``, ``sample``, ``export`` and ``import``."""
+"""The command line: ``ddpm-lesson train``, ``sample``, ``evaluate``, ``export``, ``import`` and the rest."""
 
 import inspect
+import json
 import re
 import types
 import typing
@@ -13,16 +14,31 @@ import torch
 from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.data import DataError
+from ddpm_lesson.data import DataError, load_images
+from ddpm_lesson.evaluate import (
+    EXTRACTORS,
+    Classifier,
+    EvaluationError,
+    accuracy,
+    draw_samples,
+    evaluate,
+    extractor,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from ddpm_lesson.plots import grid_image, save_gif
 from ddpm_lesson.run import run
-from ddpm_lesson.runtime import rank
+from ddpm_lesson.runtime import get_device, rank, seed_everything
 from ddpm_lesson.sample import ddim_steps, ddpm_steps
 from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
 
 GIF_FRAMES = 40  # states of the reverse process in an animation
 GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
-EXPECTED = (ValueError, DataError, checkpoint.CheckpointError, FileExistsError, FloatingPointError, ImportError)
+EXPECTED = (
+    *(ValueError, FileExistsError, FloatingPointError, ImportError),
+    *(DataError, EvaluationError, checkpoint.CheckpointError),
+)
 
 
 class Commands(click.Group):
@@ -132,6 +148,99 @@ def sample_command(
     grid_image(state.x0_hat).save(out / "grid.png")
     save_gif(frames, out / "reverse.gif")
     click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")
+
+
+@main.command("evaluate", epilog="Data sets that need a download come from the folder that DDPM_DATA names.")
+@click.argument("model", metavar="FOLDER_OR_NAME")
+@click.option("--data", help="Data set to compare with.  [default: the one it was trained on]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="evaluation", show_default=True, help="Folder to write."
+)
+@click.option("--n", "n_samples", type=click.IntRange(2), default=1000, show_default=True, help="Samples to draw.")
+@click.option("--steps", default=50, show_default=True, help="Steps of the DDIM sampler.")
+@click.option("--eta", default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
+@click.option("--features", type=click.Choice(list(EXTRACTORS)), default="classifier", show_default=True)
+@click.option("--classifier", help="Folder or name of a classifier.  [default: the data set's, if one is shipped]")
+@click.option("--bits-images", type=click.IntRange(2), default=100, show_default=True, help="Images for bits/dim.")
+@click.option("--bits-times", default=20, show_default=True, help="Terms of the bound an image; 0 for all.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+def evaluate_command(
+    model: str,
+    data: str | None,
+    out: Path,
+    n_samples: int,
+    steps: int,
+    eta: float,
+    seed: int,
+    device: str,
+    **rest: Any,
+) -> None:
+    """Measure a trained model: Frechet distance, bits/dim, nearest training images, what a classifier says.
+
+    Compares with the training images; the test images give the floor. Writes evaluation.json and grid.png.
+    """
+    diffusion = checkpoint.load(model, device)
+    data = data or checkpoint.load_config(checkpoint.find(model)).data
+    training, held_out = (load_images(data, split)[:] for split in ("train", "test"))
+    classifier = fitting_classifier(rest["classifier"], data, diffusion.device)
+    features = extractor(rest["features"], training.shape[1:])
+    generator = torch.Generator().manual_seed(seed)
+    with tqdm(total=n_samples, desc="sample", unit="image") as bar:
+        shape = (n_samples, *checkpoint.image_shape(model))
+        samples = draw_samples(diffusion, shape, steps, eta, generator, bar.update)
+    measured = evaluate(
+        diffusion,
+        samples,
+        training,
+        held_out,
+        features=features,
+        classifier=classifier,
+        n_bits=rest["bits_images"],
+        n_times=rest["bits_times"] or None,
+        generator=generator,
+    )
+    settings = {"model": model, "data": data, "n": n_samples, "steps": steps, "eta": eta, "seed": seed}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps({**settings, **measured.record()}, indent=2) + "\n")
+    grid_image(samples[:64]).save(out / "grid.png")
+    click.echo("\n\n".join(measured.tables()))
+    click.echo(f"{out / 'evaluation.json'}, {out / 'grid.png'}")
+
+
+def fitting_classifier(name: str | None, data: str, device: torch.device) -> Classifier | None:
+    """The classifier that the user names, or the data set's, or None if there is none."""
+    try:
+        return load_classifier(name or data, device)
+    except EvaluationError:
+        if name:
+            raise
+        return None
+
+
+@main.command("train-classifier")
+@click.argument("data", metavar="DATA_SET_OR_FOLDER")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: runs/classifier-DATA]")
+@click.option("--n-channels", default=32, show_default=True, help="Channels of the first convolution.")
+@click.option("--n-features", default=128, show_default=True, help="Width of the last hidden layer.")
+@click.option("--epochs", default=4, show_default=True, help="Passes over the training images.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+def train_classifier_command(
+    data: str, out: Path | None, n_channels: int, n_features: int, epochs: int, seed: int, device: str
+) -> None:
+    """Train the classifier that 'evaluate' asks, on a data set with labels."""
+    training, test = (load_images(data, split) for split in ("train", "test"))
+    n_classes = len(training.classes)
+    seed_everything(seed)
+    classifier = Classifier(training.shape, max(n_classes, 1), n_channels, n_features).to(get_device(device))
+    steps = train_classifier(classifier, training, epochs, seed)
+    for state in (bar := tqdm(steps, total=epochs * len(training) // 128, desc="train", unit="step")):
+        bar.set_postfix(loss=f"{state.loss:.3f}")
+    folder = out or Path("runs") / f"classifier-{Path(data).name}"
+    right = accuracy(classifier, test)
+    save_classifier(classifier, folder, data=data, epochs=epochs, seed=seed, accuracy=round(right, 4))
+    click.echo(f"{folder}: {right:.2%} of {len(test):,} test images right")
 
 
 @main.command("export")

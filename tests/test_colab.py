@@ -1,5 +1,6 @@
 """The badge and the installing cell for Google Colab, on copies of the notebooks."""
 
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -151,6 +152,7 @@ def test_in_colab_the_cell_installs_the_tag_without_dependencies(pip, capsys):
     assert command[:4] == [sys.executable, "-m", "pip", "install"]
     assert "--no-deps" in command
     assert command[-1] == "git+https://github.com/someone/ddpm_lesson@v1.0"
+    assert tuple(command[-3:-1]) == colab.LACKING
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("Installed git+https://github.com/someone/ddpm_lesson@v1.0")
 
@@ -180,7 +182,18 @@ def test_colab_has_what_the_package_requires():
     wanted = {r.name: r.specifier for r in requirements("requirements.txt")}
     assert len(wanted) >= 12
     lacking = {name for name, range_ in wanted.items() if name not in pins or Version(pins[name]) not in range_}
-    assert lacking == {"jupyterlab"}  # Colab has a front end of its own
+    brought = {r.name: r.specifier for r in map(Requirement, colab.LACKING)}
+    assert lacking == {"jupyterlab", "torchmetrics"}  # Colab has a front end of its own, and the cell brings the other
+    assert brought["torchmetrics"] == wanted["torchmetrics"]
+
+
+def test_what_the_cell_brings_needs_nothing_that_colab_lacks():
+    pins = {r.name for r in requirements("tools/colab_versions.txt")}
+    brought = [Requirement(text).name for text in colab.LACKING]
+    for name in brought:
+        needs = [Requirement(text) for text in importlib.metadata.requires(name)]
+        plain = {need.name.replace("_", "-") for need in needs if need.marker is None}
+        assert plain <= pins | set(brought)
 
 
 # What make colab-test does with panels

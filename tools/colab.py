@@ -1,11 +1,13 @@
 """Make the notebooks open in Google Colab: ``make colab REPO=owner/name TAG=v1.0``, and ``REMOVE=1`` to undo it.
 
 After its title every notebook gets a badge and a cell that installs the package, pinned to the tag; outside Colab that
-cell does nothing. Dependencies stay out: a Colab runtime has everything that the notebooks import (tests/test_colab.py
-compares requirements.txt with colab_versions.txt), and a new torch or ipywidgets would break it.
+cell does nothing. Dependencies stay out, but for two small ones that Colab lacks: everything else that the notebooks
+import is there (tests/test_colab.py compares requirements.txt with colab_versions.txt), and a new torch or ipywidgets
+would break it.
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MARK = "colab-setup"  # the tag of the cells that this tool writes, and the only ones that it takes out
+LACKING = ("torchmetrics>=1.5", "lightning-utilities>=0.10")  # all that they need in turn, Colab has
 COLAB = "https://colab.research.google.com"
 
 BADGE = """\
@@ -29,11 +32,12 @@ import sys
 
 if "google.colab" in sys.modules:  # anywhere else this cell does nothing
     source = "{source}"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", source]
-    done = subprocess.run(pip, capture_output=True, text=True)
+    lacking = {lacking}
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
+    done = subprocess.run([*pip, *lacking, source], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    print(f"Installed {{source}}; everything else in this runtime stays as it is.")"""
+    print(f"Installed {{source}} and torchmetrics; everything else in this runtime stays as it is.")"""
 
 
 def check_repo_and_tag(repo: str, tag: str) -> None:
@@ -69,7 +73,7 @@ def set_up(notebook: nbformat.NotebookNode, name: str, repo: str, tag: str, *, s
     was_run = any(cell.get("execution_count") for cell in notebook.cells)
     shift_counts(notebook, 1)
     badge = BADGE.format(colab=COLAB, repo=repo, tag=tag, name=name)
-    install = INSTALL.format(source=source or f"git+https://github.com/{repo}@{tag}")
+    install = INSTALL.format(source=source or f"git+https://github.com/{repo}@{tag}", lacking=json.dumps(LACKING))
     mark = {"tags": [MARK]}
     notebook.cells[1:1] = [
         new_markdown_cell(badge, id="colab-badge", metadata=mark),

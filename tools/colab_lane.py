@@ -1,8 +1,8 @@
 """Run every notebook as Colab would, in an environment with Colab's versions: ``make colab-test``.
 
 A stand-in for ``google.colab`` is there at start-up, as in Colab. The last commit is cloned, tagged, and installed by
-the cell that ``make colab`` writes. Then the notebook must run without errors, nothing but ddpm-lesson may have been
-installed, and every control of every panel must change its picture and its alternative text.
+the cell that ``make colab`` writes. Then the notebook must run without errors, nothing but what that cell names may
+have been installed, and every control of every panel must change its picture and its alternative text.
 """
 
 import json
@@ -23,6 +23,7 @@ from nbclient.exceptions import CellControlSignal, DeadKernelError
 ROOT = Path(__file__).parents[1]
 DRIVE_PANELS = ROOT / "tools" / "drive_panels.py"
 TAG = "colab-lane"
+BROUGHT = ("ddpm-lesson", *(requirement.split(">")[0] for requirement in colab.LACKING))  # by the installing cell
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STAND_IN = '''\
 """Stands in for Colab's own package; IPython loads it at start-up, as there."""
@@ -81,8 +82,8 @@ def complaints(notebook: nbformat.NotebookNode, found: dict, before: dict[str, s
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     wrong = [f"a control changes nothing: {control}" for control in found["dead"]]
     wrong += [f"it writes to stderr: {output.text}" for output in outputs if output.get("name") == "stderr"]
-    if changed != ["ddpm-lesson"]:
-        wrong.append(f"the cell for Colab must install ddpm-lesson and change nothing else; it changed {changed}")
+    if changed != sorted(BROUGHT):
+        wrong.append(f"the cell for Colab must change {', '.join(BROUGHT)} and nothing else; it changed {changed}")
     if not set(found["panels"]) <= set(views):
         wrong.append(f"of {len(found['panels'])} panels only {len(set(found['panels']) & set(views))} are shown")
     if not Path(found["package"]).is_relative_to(sys.prefix):
@@ -93,7 +94,7 @@ def complaints(notebook: nbformat.NotebookNode, found: dict, before: dict[str, s
 def check(path: Path, source: str, work: Path) -> bool:
     """Run one notebook in a fresh state and print a line about it; whether all is well."""
     start = time.perf_counter()
-    pip("uninstall", "--yes", "ddpm-lesson")
+    pip("uninstall", "--yes", *BROUGHT)
     before = installed()
     notebook = nbformat.read(path, as_version=4)
     colab.set_up(notebook, path.name, "local/clone", TAG, source=source)

@@ -1,0 +1,70 @@
+"""How good is it? Frechet distance, bits per dimension, nearest training images, and what a classifier says."""
+
+from ddpm_lesson.evaluate.bits import BitsPerDim, RateDistortion, bits_per_dim, rate_distortion
+from ddpm_lesson.evaluate.classifier import (
+    Classifier,
+    EvaluationError,
+    Judgement,
+    accuracy,
+    judge,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+from ddpm_lesson.evaluate.degrade import degraded, gaussian_twin
+from ddpm_lesson.evaluate.frechet import (
+    EXTRACTORS,
+    Extractor,
+    FrechetDistance,
+    Moments,
+    distance_of_features,
+    expected_floor,
+    extractor,
+    features_of,
+    frechet_distance,
+    frechet_map,
+    gaussian_frechet,
+    moments,
+    random_subset,
+)
+from ddpm_lesson.evaluate.neighbours import Neighbours, nearest_neighbours
+from ddpm_lesson.evaluate.report import Closeness, Diagnosis, Evaluation, closeness, diagnose, draw_samples, evaluate
+
+__all__ = [
+    "EXTRACTORS",
+    "BitsPerDim",
+    "Classifier",
+    "Closeness",
+    "Diagnosis",
+    "Evaluation",
+    "EvaluationError",
+    "Extractor",
+    "FrechetDistance",
+    "Judgement",
+    "Moments",
+    "Neighbours",
+    "RateDistortion",
+    "accuracy",
+    "bits_per_dim",
+    "closeness",
+    "degraded",
+    "diagnose",
+    "distance_of_features",
+    "draw_samples",
+    "evaluate",
+    "expected_floor",
+    "extractor",
+    "features_of",
+    "frechet_distance",
+    "frechet_map",
+    "gaussian_frechet",
+    "gaussian_twin",
+    "judge",
+    "load_classifier",
+    "moments",
+    "nearest_neighbours",
+    "random_subset",
+    "rate_distortion",
+    "save_classifier",
+    "train_classifier",
+]

@@ -1,0 +1,128 @@
+"""Measure a shipped model for notebook 12: ``python -m tests.benchmarks.evaluation mnist`` (and ``digits``).
+
+Writes its part of ``assets/evaluation.json``. MNIST is downloaded into ``DDPM_DATA`` if it is not there. Samples are
+kept in ``runs/evaluation``, so an interrupted measurement goes on where it stopped.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from ddpm_lesson import checkpoint, load_images
+from ddpm_lesson.evaluate import (
+    bits_per_dim,
+    closeness,
+    distance_of_features,
+    draw_samples,
+    extractor,
+    features_of,
+    frechet_distance,
+    judge,
+    load_classifier,
+    random_subset,
+    rate_distortion,
+)
+from ddpm_lesson.evaluate.report import Closeness
+from ddpm_lesson.runtime import assets_folder
+from tests.benchmarks.sampling import sample_in_batches
+
+FEATURES = ("classifier", "random", "pixels")
+SAMPLERS = "10:0:1000,20:0:1000,50:0:1000,10:1:1000,20:1:1000,50:1:1000,50:1:10000"  # steps:eta:N
+SIZES = (150, 200, 300, 500, 1000, 2000, 5000, 10_000)  # N of the curve of the floor
+
+
+def rounded(value):
+    """A copy with five significant digits in every number, for a small file."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def floor_curve(train: Tensor, test: Tensor, device: torch.device) -> dict[str, list[float]]:
+    """The distance between the training images and N test images, for growing N, with the classifier's features."""
+    features = extractor("classifier", tuple(train.shape[1:]))
+    real, unseen = (features_of(features, images, device) for images in (train, test))
+    sizes = [n for n in SIZES if features.num_features < n <= len(test)]
+    return {"n": sizes, "distance": [distance_of_features(real, random_subset(unseen, n)) for n in sizes]}
+
+
+def measure_samples(samples: Tensor, train: Tensor, test: Tensor, name: str, device: torch.device) -> dict:
+    """What is said of one set of samples."""
+    enough = [f for f in FEATURES if len(samples) > extractor(f, tuple(train.shape[1:])).num_features]
+    distances = [frechet_distance(f, train, samples, test, device=device)._asdict() for f in enough]
+    near: Closeness = closeness(samples[:1000], train, random_subset(test, 1000))
+    judgement = judge(load_classifier(name, device), samples)
+    return {"frechet": distances, "closeness": near._asdict(), "judgement": judgement._asdict()}
+
+
+def parse_samplers(text: str) -> list[tuple[int, float, int]]:
+    """``"50:1:10000,..."`` -> steps, eta and N of each."""
+    return [(int(steps), float(eta), int(n)) for steps, eta, n in (part.split(":") for part in text.split(","))]
+
+
+@click.command()
+@click.argument("name", metavar="digits|mnist")
+@click.option("--samplers", default=SAMPLERS, show_default=True, help="steps:eta:N, steps:eta:N, ...")
+@click.option("--bits-images", default=100, show_default=True, help="Test images for bits/dim, at all times.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--batch-size", default=250, show_default=True)
+@click.option("--compile/--no-compile", "compiled", default=False, show_default=True, help="Faster after a minute.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("runs/evaluation"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=assets_folder() / "evaluation.json")
+def main(
+    name: str,
+    samplers: str,
+    bits_images: int,
+    seed: int,
+    batch_size: int,
+    compiled: bool,
+    device: str,
+    work: Path,
+    out: Path,
+) -> None:
+    """Measure a shipped model and write its part of the file."""
+    diffusion = checkpoint.load(name, device)
+    device = diffusion.device
+    if compiled:
+        diffusion.eps_model.compile()
+    train, test = (load_images(name, split)[:] for split in ("train", "test"))
+    step = checkpoint.read_settings(checkpoint.find(name))["step"]
+    settings = {"step": step, "bits_images": min(bits_images, len(test)), "seed": seed, "batch_size": batch_size}
+    record = {"settings": settings, "floor": floor_curve(train, test, device), "samplers": []}
+    record["judgement_real"] = judge(load_classifier(name, device), test)._asdict()
+
+    images = random_subset(test, bits_images)
+    full = bits_per_dim(diffusion, images, generator=torch.Generator().manual_seed(seed))
+    record["bits"] = {**full._asdict(), "L_t": full.L_t.tolist()}
+    curve = rate_distortion(diffusion, images[: max(2, bits_images // 4)], torch.Generator().manual_seed(seed + 1))
+    record["rate_distortion"] = {part: values.tolist() for part, values in curve._asdict().items() if part != "bits"}
+
+    for steps, eta, n in parse_samplers(samplers):
+        samples = sample_in_batches(
+            lambda shape, generator, steps=steps, eta=eta: draw_samples(diffusion, shape, steps, eta, generator),
+            (n, *train.shape[1:]),
+            work / f"{name}-{step}-{steps}-{eta:g}",
+            batch_size=batch_size,
+            seed=seed,
+            label=f"{name}: {steps} steps, eta {eta:g}",
+        )
+        measured = measure_samples(samples, train, test, name, device)
+        record["samplers"].append({"steps": steps, "eta": eta, "n": n, **measured})
+        write(out, name, rounded(record))
+    click.echo(f"{out}: {out.stat().st_size / 1000:.0f} KB")
+
+
+def write(out: Path, name: str, record: dict) -> None:
+    """Put the record of one model into the file; that of the other stays."""
+    records = json.loads(out.read_text()) if out.exists() else {}
+    out.write_text(json.dumps({**records, name: record}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
