@@ -355,6 +355,15 @@ def test_flips_mirror_about_half_of_the_images():
     assert 900 < mirrored.sum() < 1100  # four standard deviations
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_network_is_compiled_if_the_setting_says_so(digits, compiled, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: asked.append(module))
+    state = start(replace(TINY, compiled=compiled))
+    next(train(state, digits))
+    assert asked == [state.diffusion.eps_model] * compiled
+
+
 def test_flip_setting_changes_what_is_learnt(digits):
     losses = [float(next(train(start(replace(TINY, flip=flip)), digits)).loss) for flip in (False, True)]
     assert losses[0] != losses[1]

@@ -116,6 +116,8 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
     optimizer = accelerator.prepare(state.optimizer)
     if accelerator.scaler and state.scaler:
         accelerator.scaler.load_state_dict(state.scaler)
+    if config.compiled:
+        diffusion.eps_model.compile()
     shared = share_gradients(diffusion)
     dataset = dataset.near(diffusion.device)
     parts = parts_of_batch(config, min(config.batch_size, len(dataset)))
@@ -129,10 +131,10 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
         with seeded(combine_seeds(config.seed, state.step), diffusion.device):
             batch = draw_batch(dataset, config, state.step, diffusion)
             torch.manual_seed(torch.initial_seed() + rank() * 2**40)  # of dropout, different in every process
+            optimizer.zero_grad()  # also of a step that was interrupted
             loss = backward(shared, batch, parts, accelerator)
         grad_norm = accelerator.clip_grad_norm_(diffusion.eps_model.parameters(), config.grad_clip)
         optimizer.step()
-        optimizer.zero_grad()
 
         state.ema.update_parameters(diffusion.eps_model)
         state.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}

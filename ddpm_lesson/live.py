@@ -1,0 +1,206 @@
+"""A training run to watch: it tells how far it is every now and then, keeps itself on disk, and goes on from there."""
+
+import io
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.data import load_images
+from ddpm_lesson.sample import ddim_steps
+from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
+from ddpm_lesson.train.measure import make_probe
+
+BUDGETS = {"quick": 10.0, "coffee": 300.0, "full": None}  # seconds of training; None for all steps of the preset
+LEAST_STEPS = 40
+PROBE_IMAGES = 64
+SAMPLE_STEPS = 20
+N_SAMPLES = 16
+HISTORY = "history.pt"
+
+
+def within_budget(config: TrainConfig, budget: str, seconds_per_step: float) -> TrainConfig:
+    """The run shortened to what a budget allows, at least ``LEAST_STEPS``; its warm-up and cool-down shrink with it.
+
+    Args:
+        config: the whole run.
+        budget: ``"quick"`` (seconds), ``"coffee"`` (minutes) or ``"full"`` (the whole run).
+        seconds_per_step: measured on the machine that will train.
+
+    Raises:
+        ValueError: if the budget is not one of these.
+    """
+    if budget not in BUDGETS:
+        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}; got {budget!r}")
+    seconds = BUDGETS[budget]
+    if seconds is None:
+        return config
+    n_steps = min(config.train_steps, max(LEAST_STEPS, round(seconds / seconds_per_step)))
+    share = n_steps / config.train_steps
+    scaled = {name: round(share * getattr(config, name)) for name in ("warmup_steps", "cooldown_steps")}
+    return replace(config, train_steps=n_steps, **scaled)
+
+
+def is_due(step: int) -> bool:
+    """Whether to look at a run at this step: at 10, 30, 100, 300 and so on."""
+    digits = str(step)
+    return step >= 10 and digits[0] in "13" and set(digits[1:]) <= {"0"}
+
+
+def looks_in_steps(config: TrainConfig) -> float:
+    """What all looks at a run take, in training steps; a forward pass is a third of forward and backward.
+
+    Args:
+        config: the run.
+    """
+    due = [first * 10**power for power in range(1, len(str(config.train_steps))) for first in (1, 3)]
+    n_looks = 2 + sum(step < config.train_steps for step in due)  # the first and the last besides
+    return n_looks * (N_SAMPLES * SAMPLE_STEPS + PROBE_IMAGES) / (3 * config.batch_size)
+
+
+@dataclass
+class History:
+    """What was seen of a run so far."""
+
+    steps: list[int] = field(default_factory=list)  # where ``losses`` stand
+    losses: list[float] = field(default_factory=list)  # mean training loss since the point before
+    probe_steps: list[int] = field(default_factory=list)  # where ``probes`` and ``samples`` stand
+    probes: list[float] = field(default_factory=list)  # loss of the averaged weights on a fixed question
+    samples: list[Tensor] = field(default_factory=list)  # each (N, C, H, W), from the same noise
+    seconds: float = 0.0  # spent on training, over all sittings
+
+
+class LiveRun:
+    """A run in a folder. ``for _ in run.go():`` trains it, and may be left at any step.
+
+    A run that was trained elsewhere, as with ``ddpm-lesson train``, has no history here and begins one.
+
+    Args:
+        config: what to train; if the folder holds a run of the same data, that one goes on with its own settings.
+        folder: where it is kept.
+        device: see ``get_device``.
+        n_samples: images to draw at every look.
+
+    Attributes:
+        history: what was seen so far.
+        rate: images a second in this sitting; 0 before it has begun.
+
+    Raises:
+        ValueError: if the folder holds a run on other data.
+        CheckpointError, DataError: if it cannot be read, or its images are not to be had.
+    """
+
+    def __init__(
+        self, config: TrainConfig, folder: str | Path, device: str | torch.device = "auto", n_samples: int = N_SAMPLES
+    ):
+        self.folder = Path(folder)
+        found = (self.folder / checkpoint.TRAINING).is_file()
+        if found and (stored := checkpoint.load_config(self.folder)).data != config.data:
+            raise ValueError(f"folder must hold a run on {config.data!r} or none; {self.folder} is of {stored.data!r}")
+        self.config = stored if found else config
+        self.dataset = load_images(self.config.data)
+        self.probe = make_probe(load_images(self.config.data, "test")[:PROBE_IMAGES], self.config.n_steps)
+        self.state = TrainState(self.config, self.dataset.shape, device)
+        self.history, self.rate, self.n_samples = History(), 0.0, n_samples
+        if found:
+            checkpoint.load_training(self.state, self.folder)
+            self.history = read_history(self.folder / HISTORY)
+        if not self.history.samples:
+            self.look()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.state.step >= self.config.train_steps
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What the rest will take at the present rate; None before there is one."""
+        left = (self.config.train_steps - self.state.step) * min(self.config.batch_size, len(self.dataset))
+        return left / self.rate if self.rate else None
+
+    def go(
+        self, stop: threading.Event | None = None, every_seconds: float = 0.5, stop_at: int | None = None
+    ) -> Iterator[History]:
+        """Train on until all steps are taken, ``stop`` is set or ``stop_at`` is reached; then everything is saved.
+
+        Args:
+            stop: looked at between steps.
+            every_seconds: between two reports.
+            stop_at: the last step to take.
+
+        Yields:
+            The history, which has grown by a point.
+
+        Raises:
+            FloatingPointError: if loss or gradient is no longer a number; the last checkpoint stays.
+        """
+        if self.finished or (stop_at is not None and self.state.step >= stop_at):
+            return
+        pending, start = [], time.perf_counter()
+        for step in train(self.state, self.dataset):
+            pending.append(step.loss)
+            stopped = step.step == stop_at or (stop is not None and stop.is_set())
+            save = stopped or self.finished or step.step % self.config.save_every == 0
+            look = self.finished or is_due(step.step)
+            spent = time.perf_counter() - start
+            if spent < every_seconds and not save and not look:
+                continue
+            self.note(pending, spent)
+            self.check(step)
+            if look:
+                self.look()
+            if save:
+                self.save()
+            yield self.history
+            if stopped:
+                return
+            pending, start = [], time.perf_counter()
+
+    def note(self, losses: list[Tensor], seconds: float) -> None:
+        """Add a point to the curve."""
+        self.history.steps.append(self.state.step)
+        self.history.losses.append(float(torch.stack(losses).mean()))
+        self.history.seconds += seconds
+        self.rate = len(losses) * min(self.config.batch_size, len(self.dataset)) / seconds
+
+    def check(self, step: TrainStep) -> None:
+        """FloatingPointError if the weights are spoilt; a scaled gradient may overflow, its step is then skipped."""
+        loss, norm = self.history.losses[-1], float(step.grad_norm)
+        if not (math.isfinite(loss) and (self.state.scaler or math.isfinite(norm))):
+            raise FloatingPointError(
+                f"loss {loss} and gradient norm {norm} at step {step.step}: "
+                "begin again in another folder, with a lower lr"
+            )
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Ask the averaged model: its loss on the probe, and its samples from the same noise as always."""
+        averaged = self.state.averaged()
+        generator = torch.Generator().manual_seed(0)
+        for step in ddim_steps(averaged, (self.n_samples, *self.dataset.shape), SAMPLE_STEPS, generator=generator):
+            samples = step.x0_hat
+        self.history.probe_steps.append(self.state.step)
+        self.history.probes.append(self.probe.loss(averaged))
+        self.history.samples.append(samples.cpu())
+
+    def save(self) -> None:
+        """Write the checkpoint and the history."""
+        checkpoint.save_training(self.state, self.folder)
+        contents = io.BytesIO()
+        torch.save(vars(self.history), contents)
+        checkpoint.write_whole(self.folder, {HISTORY: contents.getvalue()})
+
+
+def read_history(file: Path) -> History:
+    """What ``LiveRun.save`` wrote; an empty one if there is none or it is spoilt."""
+    try:
+        return History(**torch.load(file, weights_only=True))
+    except Exception:  # the checkpoint is what counts
+        return History()

@@ -1,0 +1,122 @@
+"""What a loss says: at which times it is made, how much of its wobble is luck, and what is a good one."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.schedule import NoiseSchedule
+
+
+@torch.no_grad()
+def image_losses(diffusion: DenoiseDiffusion, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """The squared error of the noise, averaged over the values of each image: (B,). Dropout is off.
+
+    Args:
+        diffusion: the model.
+        x0, eps: images in [-1, 1] and their noise, (B, C, H, W).
+        t: times, (B,).
+    """
+    with eval_mode(diffusion):
+        eps_theta = diffusion.eps_model(diffusion.q_sample(x0, t, eps), t)
+    return (eps_theta - eps).square().flatten(1).mean(1)
+
+
+class Probe(NamedTuple):
+    """One question for every look at a run, so that its answers can be compared."""
+
+    x0: Tensor  # (B, C, H, W)
+    eps: Tensor  # (B, C, H, W)
+    t: Tensor  # (B,), spread evenly over 0 .. T-1
+
+    def loss(self, diffusion: DenoiseDiffusion) -> float:
+        """L_simple on these images, with this noise, at these times."""
+        return float(image_losses(diffusion, *(x.to(diffusion.device) for x in self)).mean())
+
+
+def make_probe(images: Tensor, n_steps: int, seed: int = 0) -> Probe:
+    """A probe from images (B, C, H, W) that the run does not train on; the i-th is asked at (i + 1/2) T / B."""
+    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    t = ((torch.arange(len(images)) + 0.5) * n_steps / len(images)).long()
+    return Probe(images, eps, t)
+
+
+def losses_by_time(diffusion: DenoiseDiffusion, x0: Tensor, times: Tensor, seed: int = 0) -> Tensor:
+    """The loss of every image at every time, with noise of its own: (len(times), B).
+
+    Args:
+        diffusion: the model.
+        x0: images in [-1, 1], (B, C, H, W).
+        times: (n,) whole numbers in 0 .. T-1.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows, x0 = [], x0.to(diffusion.device)
+    for t in times.tolist():
+        eps = torch.randn(x0.shape, generator=generator).to(x0)
+        rows.append(image_losses(diffusion, x0, eps, torch.full((len(x0),), t, device=x0.device)))
+    return torch.stack(rows).cpu()
+
+
+class Spread(NamedTuple):
+    """Where the variance of one image's loss comes from."""
+
+    within: float  # from the image and its noise, at one t: the mean of the variances
+    between: float  # from drawing t: the variance of the means
+
+    def of_batch(self, batch_size: int, *, stratified: bool = False) -> float:
+        """Variance of the mean over a batch; ``stratified`` if the batch visits all t evenly."""
+        return (self.within + (0.0 if stratified else self.between)) / batch_size
+
+
+def spread(losses: Tensor) -> Spread:
+    """The law of total variance for losses (n times, B images), all equally likely."""
+    losses = losses.double()
+    return Spread(float(losses.var(1, correction=0).mean()), float(losses.mean(1).var(correction=0)))
+
+
+def straight_line_loss(variances: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """The loss of the best guess of eps that is linear in x_t, for every t: (T,).
+
+    Along an axis on which the data have variance v, x_t has alpha_bar v + 1 - alpha_bar, and its share of data stays
+    unexplained.
+
+    Args:
+        variances: of the data along their principal axes, (D,), as ``principal_variances`` tells.
+        schedule: of the forward process.
+    """
+    s = schedule.to(torch.float64)
+    data = s.alpha_bar[:, None] * variances.double()[None]  # (T, D)
+    return (data / (data + s.one_minus_alpha_bar[:, None])).mean(1)
+
+
+def principal_variances(images: Tensor) -> Tensor:
+    """Eigenvalues of the covariance of images (N, C, H, W): (C H W,)."""
+    return torch.linalg.eigvalsh(images.flatten(1).double().T.cov(correction=0)).clamp_min(0)
+
+
+def average_of(weights: Tensor, decay: float, *, warm_up: bool = True) -> tuple[Tensor, Tensor]:
+    """The running average of a weight after every step, and what each step counts in the last: both (n+1,).
+
+    Args:
+        weights: (n+1,), the first of which is copied.
+        decay: of the average.
+        warm_up: whether the k-th update uses min(decay, (1 + k) / (10 + k)), as in training.
+    """
+    shares = torch.zeros_like(weights)
+    shares[0] = 1
+    averages = [weights[0]]
+    for k in range(1, len(weights)):
+        d = min(decay, (1 + k) / (10 + k)) if warm_up else decay
+        shares *= d
+        shares[k] = 1 - d
+        averages.append(d * averages[-1] + (1 - d) * weights[k])
+    return torch.stack(averages), shares
+
+
+def wandering_weight(n_steps: int = 200, seed: int = 0) -> Tensor:
+    """An example of a weight in training, (n_steps + 1,): from a random start to about 0, and noisy ever after."""
+    noise = torch.randn(n_steps + 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 1.5 * torch.exp(-torch.arange(n_steps + 1) / 15) + 0.2 * noise
