@@ -119,6 +119,11 @@ def nothing(*_):
     pass
 
 
+def test_an_operation_that_pytorch_refuses_is_no_stub():
+    result = checks.check_q_sample(lambda x0, t, eps, alpha_bar: torch.randn_like(torch.zeros(3, dtype=torch.uint8)))
+    assert "stopped with NotImplementedError" in result.message
+
+
 @pytest.mark.parametrize("stub", [nothing, lambda *_: ..., raises(NotImplementedError())])
 @pytest.mark.parametrize("name", EXERCISES)
 def test_stub_gets_a_friendly_line(name, stub):
@@ -194,6 +199,11 @@ BOTH = Exercise(
 def test_a_list_or_tensor_may_stand_for_a_tuple(form):
     assert BOTH(lambda x, t: form((x + t, x - t))).passed
     assert BOTH(lambda x, t: form((x - t, x + t))).misconception == "swapped"
+
+
+def test_one_number_where_there_should_be_two_is_counted():
+    message = checks.check_nearest(lambda *_: torch.tensor(0)).message
+    assert "must return 2 value(s); got 1" in message
 
 
 def test_a_tuple_of_numbers_may_stand_for_a_tensor():
