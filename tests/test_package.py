@@ -26,9 +26,11 @@ ROOMS = [
     "train",
     "checkpoint",
     "plots",
+    "evaluate",
     "proofs",
     "checks",
     "run",
+    "live",
     "panels",
     "cli",
 ]  # from the ground up
@@ -66,7 +68,7 @@ def test_public_names_exist():
 
 
 def test_importing_the_package_pulls_in_nothing_slow():
-    slow = ["torchvision", "sklearn", "accelerate", "matplotlib", "ipywidgets", "IPython"]
+    slow = ["torchvision", "sklearn", "accelerate", "torchmetrics", "matplotlib", "ipywidgets", "IPython"]
     code = f"import ddpm_lesson, sys; print([m for m in {slow} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

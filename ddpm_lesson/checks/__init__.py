@@ -11,6 +11,7 @@ from ddpm_lesson.checks.attention import (
 from ddpm_lesson.checks.core import CheckResult
 from ddpm_lesson.checks.elbo import check_bits_per_dim, check_elbo, check_gaussian_kl, check_negative_elbo
 from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
+from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.forward import check_L_T, check_linear_alpha_bar, check_q_sample, check_snr_db
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
 from ddpm_lesson.checks.noise import (
@@ -35,6 +36,8 @@ from ddpm_lesson.checks.resample import (
     check_upsample_nearest,
 )
 from ddpm_lesson.checks.residual import check_group_norm, check_residual_forward, check_surviving_shift, check_swish
+from ddpm_lesson.checks.sampling import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
+from ddpm_lesson.checks.training import check_averaged, check_draw_batch, check_learning_rate, check_train_on
 
 __all__ = [
     "CheckResult",
@@ -43,17 +46,27 @@ __all__ = [
     "check_alpha_bars",
     "check_attention",
     "check_attention_block",
+    "check_averaged",
     "check_bits_per_dim",
+    "check_byte_log_likelihood",
+    "check_clipped_step",
     "check_conv_size",
+    "check_ddim_step",
+    "check_draw_batch",
     "check_elbo",
+    "check_frechet",
     "check_frequencies",
     "check_gaussian_kl",
     "check_group_norm",
+    "check_image_bits",
     "check_in_convolutions",
+    "check_inpaint_step",
     "check_kept_maps",
+    "check_learning_rate",
     "check_linear_alpha_bar",
     "check_loss_weight",
     "check_mean_from_eps",
+    "check_nearest",
     "check_negative_elbo",
     "check_posterior_mean",
     "check_posterior_var",
@@ -68,6 +81,7 @@ __all__ = [
     "check_simple_loss",
     "check_sinusoids",
     "check_snr_db",
+    "check_spaced_betas",
     "check_split_heads",
     "check_steps_per_turn",
     "check_surviving_shift",
@@ -75,6 +89,7 @@ __all__ = [
     "check_through_the_u",
     "check_to_image",
     "check_to_tokens",
+    "check_train_on",
     "check_up_block",
     "check_up_channels",
     "check_upsample_nearest",

@@ -5,6 +5,7 @@ from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
 from ddpm_lesson.panels.device import DeviceChoice, choose_device
 from ddpm_lesson.panels.elbo import show_elbo_gap, show_kl
 from ddpm_lesson.panels.embedding import show_clocks, show_told_time
+from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 from ddpm_lesson.panels.forward import show_schedule, show_xt
 from ddpm_lesson.panels.network import show_levels, show_xray
 from ddpm_lesson.panels.noise import show_learned_noise, show_loss_weights, show_x0_guess
@@ -12,34 +13,68 @@ from ddpm_lesson.panels.posterior import show_is_it_gaussian, show_posterior
 from ddpm_lesson.panels.resample import show_checkerboard, show_receptive_field, show_without_skips
 from ddpm_lesson.panels.residual import show_feature_maps, show_group_norm
 from ddpm_lesson.panels.reverse import show_reverse_process
+from ddpm_lesson.panels.sampling import (
+    show_inpainting,
+    show_interpolation,
+    show_samplers,
+    show_states,
+    show_step_variance,
+)
+from ddpm_lesson.panels.training import (
+    Dashboard,
+    TrainingChoice,
+    choose_training,
+    show_average,
+    show_memory,
+    show_time_machine,
+    show_wobble,
+    watch_training,
+)
 
 __all__ = [
+    "Dashboard",
     "DeviceChoice",
     "Panel",
+    "TrainingChoice",
     "choice",
     "choose_device",
+    "choose_training",
     "log_slider",
     "show_attention",
+    "show_average",
+    "show_bits_ledger",
     "show_checkerboard",
     "show_clocks",
+    "show_decoder",
     "show_elbo_gap",
     "show_feature_maps",
+    "show_frechet",
     "show_group_norm",
+    "show_inpainting",
+    "show_interpolation",
     "show_is_it_gaussian",
     "show_kl",
     "show_learned_noise",
     "show_levels",
     "show_loss_weights",
+    "show_memory",
     "show_posterior",
+    "show_rate_distortion",
     "show_receptive_field",
     "show_reverse_process",
+    "show_samplers",
     "show_schedule",
     "show_score_scale",
+    "show_states",
+    "show_step_variance",
+    "show_time_machine",
     "show_told_time",
     "show_without_skips",
+    "show_wobble",
     "show_x0_guess",
     "show_xray",
     "show_xt",
     "slider",
     "stops",
+    "watch_training",
 ]

@@ -1,6 +1,19 @@
 """Executable proofs: every numbered equation of the lesson, held against an independent way to the same quantity."""
 
-from ddpm_lesson.proofs import attention, elbo, embedding, forward, network, noise, posterior, resample, residual
+from ddpm_lesson.proofs import (
+    attention,
+    elbo,
+    embedding,
+    evaluation,
+    forward,
+    network,
+    noise,
+    posterior,
+    resample,
+    residual,
+    sampling,
+    training,
+)
 from ddpm_lesson.proofs.core import Ledger, Proof, ledger, prove
 
 __all__ = [
@@ -9,6 +22,7 @@ __all__ = [
     "attention",
     "elbo",
     "embedding",
+    "evaluation",
     "forward",
     "ledger",
     "network",
@@ -17,4 +31,6 @@ __all__ = [
     "prove",
     "resample",
     "residual",
+    "sampling",
+    "training",
 ]

@@ -1,0 +1,237 @@
+"""Proofs of notebook 10: averages of weights, steps of Adam, parts of a batch, and what a loss is made of."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.schedule import NoiseSchedule
+from ddpm_lesson.train import TrainConfig
+from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
+from ddpm_lesson.train.measure import Spread, spread, straight_line_loss
+from ddpm_lesson.train.processes import start_accelerator
+
+Formula = Callable[..., Any]
+
+
+# The average of the weights
+
+
+def weights_of_the_past(n: int, decay: float) -> Tensor:
+    """What each of the weights w_0 .. w_n counts in their running average after n steps, (n+1,)."""
+    age = torch.arange(n, -1, -1, dtype=torch.float64)
+    counts = (1 - decay) * decay**age
+    counts[0] = decay**n
+    return counts
+
+
+def averages(rule: Callable[..., None], weights: Tensor) -> Tensor:
+    """What PyTorch's ``AveragedModel`` holds after each of the weights (n+1, D) in turn, under a rule."""
+    model = nn.ParameterList([nn.Parameter(weights[0].clone())])
+    ema, out = AveragedModel(model, multi_avg_fn=rule), []
+    for row in weights:
+        with torch.no_grad():
+            model[0].copy_(row)
+        ema.update_parameters(model)
+        out.append(ema.module[0].detach().clone())
+    return torch.stack(out)
+
+
+@equation(
+    "10.1",
+    r"\bar w_n = d^n w_0 + \sum_{k=1}^{n} (1-d)\, d^{\,n-k}\, w_k",
+    "torch's AveragedModel, step by step",
+    1e-12,
+)
+def average_is_a_sum(formula: Formula = weights_of_the_past) -> float:
+    """For weights that wander at random, three decays and every n up to 40."""
+    generator, errors = torch.Generator().manual_seed(0), []
+    weights = torch.randn(41, 3, generator=generator, dtype=torch.float64).cumsum(0)
+    for decay in (0.5, 0.9, 0.99):
+        ema = averages(get_ema_multi_avg_fn(decay), weights)
+        errors += [formula(n, decay) @ weights[: n + 1] - ema[n] for n in range(41)]
+    return worst(errors)
+
+
+def half_life(decay: float) -> float:
+    """Steps after which what was in the average counts half."""
+    return math.log(0.5) / math.log(decay)
+
+
+@equation("10.2", r"d^{\,h} = \tfrac12 \;\Longleftrightarrow\; h = \frac{\ln 2}{-\ln d}", "bisection on the sum", 1e-9)
+def half_of_the_past(formula: Formula = half_life) -> float:
+    """The h at which d^h, multiplied out and interpolated in the exponent, passes one half; relative."""
+    errors = []
+    for decay in (0.9, 0.98, 0.9995, 0.9999):
+        left, n = 1.0, 0
+        while left * decay > 0.5:
+            left, n = left * decay, n + 1
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if left * decay**middle > 0.5 else (low, middle)
+        errors.append(formula(decay) / (n + low) - 1)
+    return worst(errors)
+
+
+def first_share(n: int) -> float:
+    """What the first weights still count after n updates with the warm-up alone."""
+    return math.factorial(10) / math.prod(range(n + 2, n + 11))
+
+
+@equation(
+    "10.3",
+    r"\prod_{k=1}^{n} \frac{1+k}{10+k} = \frac{10!}{(n+2)(n+3)\cdots(n+10)}",
+    "the package's average, step by step",
+    1e-12,
+)
+def first_weights_are_forgotten(formula: Formula = first_share) -> float:
+    """Weights that are 1 at first and 0 from then on: their average is the share of the first."""
+    weights = torch.zeros(51, 1, dtype=torch.float64)
+    weights[0] = 1
+    ema = averages(average_with_warmup(0.9999), weights)
+    return worst(formula(n) - ema[n] for n in range(1, 51))
+
+
+# Adam and its learning rate
+
+
+def first_adam_step(gradient: Tensor, lr: float, eps: float) -> Tensor:
+    """What Adam adds to the weights in its very first step."""
+    return -lr * gradient / (gradient.abs() + eps)
+
+
+@equation(
+    "10.4",
+    r"w_1 - w_0 = -\eta\,\frac{g}{\lvert g \rvert + \varepsilon} \approx -\eta\,\mathrm{sign}(g)",
+    "torch's Adam",
+    1e-12,
+)
+def adam_starts_at_full_speed(formula: Formula = first_adam_step) -> float:
+    """For gradients from tiny to huge."""
+    gradient = torch.tensor([-1e3, -1.0, -1e-3, 1e-7, 0.0, 1e-2, 50.0], dtype=torch.float64)
+    weight = nn.Parameter(torch.zeros_like(gradient))
+    weight.grad = gradient.clone()
+    torch.optim.Adam([weight], lr=0.1, eps=1e-8).step()
+    return worst([formula(gradient, 0.1, 1e-8) - weight.detach()])
+
+
+@equation(
+    "10.5",
+    r"\eta_k = \eta\,\min\Big(1,\ \frac{k+1}{W},\ \frac{K-k}{C}\Big)",
+    "torch's schedulers, the smaller of two",
+    1e-12,
+)
+def schedule_of_the_rate(formula: Formula = learning_rate) -> float:
+    """Against the smaller of two: LinearLR up, and ConstantLR, then LinearLR down; in the last case they overlap."""
+    errors = []
+    for warmup, steps, cooldown in ((5, 40, 10), (10, 30, 20), (1, 12, 4), (15, 20, 15)):
+        config = TrainConfig(lr=0.3, warmup_steps=warmup, train_steps=steps, cooldown_steps=cooldown)
+        up, down = (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr) for _ in range(2))
+        flat, fall = ConstantLR(down, 1.0, 0), LinearLR(down, 1.0, 1 / cooldown, cooldown - 1)
+        schedulers = (
+            LinearLR(up, 1 / warmup, 1.0, max(1, warmup - 1)),
+            SequentialLR(down, [flat, fall], [steps - cooldown]),
+        )
+        for k in range(steps):
+            errors.append(formula(config, k) - min(optimizer.param_groups[0]["lr"] for optimizer in (up, down)))
+            for optimizer, scheduler in zip((up, down), schedulers, strict=True):
+                optimizer.step()
+                scheduler.step()
+    return worst(errors)
+
+
+# What a loss is made of
+
+
+@equation(
+    "10.6",
+    r"\min_{A,b}\ \tfrac1D\,\mathbb{E}\,\lVert \epsilon - A x_t - b \rVert^2 = "
+    r"\frac1D\sum_{i=1}^{D} \frac{\bar\alpha_t v_i}{\bar\alpha_t v_i + 1 - \bar\alpha_t}",
+    "least squares on covariances",
+    1e-10,
+)
+def best_straight_line(formula: Formula = straight_line_loss) -> float:
+    """Against the normal equations, with a full covariance of the data: 1 - Cov(eps, x) Cov(x)^-1 Cov(x, eps)."""
+    root = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    covariance = root @ root.T
+    schedule = NoiseSchedule.linear(20, 1e-3, 0.3)
+    got = formula(torch.linalg.eigvalsh(covariance), schedule)
+    one, errors = torch.eye(5, dtype=torch.float64), []
+    for t, alpha_bar in enumerate(schedule.to(torch.float64).alpha_bar.tolist()):
+        shared = math.sqrt(1 - alpha_bar) * one  # Cov(eps, x_t)
+        rest = one - shared @ torch.linalg.solve(alpha_bar * covariance + (1 - alpha_bar) * one, shared)
+        errors.append(got[t] - rest.trace() / 5)
+    return worst(errors)
+
+
+def variance_of_batch(losses: Tensor, batch_size: int) -> tuple[float, float]:
+    """Variance of the mean loss of a batch: each image at a random t, and all t visited evenly."""
+    parts: Spread = spread(losses)
+    return parts.of_batch(batch_size), parts.of_batch(batch_size, stratified=True)
+
+
+@equation(
+    "10.7",
+    r"\mathrm{Var}\Big[\frac1B\sum_{i=1}^{B}\ell_i\Big] = \frac1B\Big("
+    r"\mathbb{E}_t\,\mathrm{Var}[\ell \mid t] + \mathrm{Var}_t\,\mathbb{E}[\ell \mid t]\Big)",
+    "every possible batch",
+    1e-12,
+)
+def where_the_wobble_comes_from(formula: Formula = variance_of_batch) -> float:
+    """Three times and four images: all 12^3 batches of three, and all 4^3 that visit each time once."""
+    losses = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    losses *= torch.tensor([[3.0], [1.0], [0.2]], dtype=torch.float64)
+    free = [sum(batch) / 3 for batch in product(losses.flatten().tolist(), repeat=3)]
+    even = [sum(batch) / 3 for batch in product(*losses.tolist())]
+    exact = (float(torch.tensor(means, dtype=torch.float64).var(correction=0)) for means in (free, even))
+    return worst(got - right for got, right in zip(formula(losses, 3), exact, strict=True))
+
+
+# Parts of a batch
+
+
+class TwoWeights(nn.Module):
+    """A noise predictor with two weights, one of which works with t."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.3, -0.01], dtype=torch.float64))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """(B, D), (B,) -> (B, D)."""
+        return torch.tanh(self.w[0] * xt + self.w[1] * t[:, None])
+
+
+def gradient_in_parts(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice]) -> Tensor:
+    """The gradient that the package adds up over the parts of a batch."""
+    backward(diffusion, batch, parts, start_accelerator("no", torch.device("cpu")))
+    return diffusion.eps_model.w.grad
+
+
+@equation(
+    "10.8",
+    r"\nabla \frac1B\sum_{i=1}^{B} \ell_i = \frac1m\sum_{j=1}^{m} \nabla \frac{m}{B}\sum_{i \in P_j} \ell_i",
+    "autograd on the whole batch",
+    1e-12,
+)
+def parts_make_the_whole(formula: Formula = gradient_in_parts) -> float:
+    """12 points in 1, 2, 3, 4 and 12 parts."""
+    generator, errors = torch.Generator().manual_seed(0), []
+    x0, eps = torch.randn(2, 12, 3, generator=generator, dtype=torch.float64)
+    batch = Batch(x0, eps, torch.arange(12) % 10)
+    for m in (1, 2, 3, 4, 12):
+        diffusion = DenoiseDiffusion(TwoWeights(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
+        parts = [slice(i * 12 // m, (i + 1) * 12 // m) for i in range(m)]
+        got = formula(diffusion, batch, parts)
+        alone = diffusion.loss(*batch)
+        (whole,) = torch.autograd.grad(alone, diffusion.eps_model.parameters())
+        errors.append(got - whole)
+    return worst(errors)

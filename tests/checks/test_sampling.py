@@ -1,0 +1,101 @@
+"""The exercises of notebook 11: solutions agree with the package, and right answers pass in other forms."""
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
+from ddpm_lesson.checks import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
+from ddpm_lesson.sample import ddim_step, inpaint_step, spaced_times
+
+SCHEDULE = NoiseSchedule.linear(50, 1e-3, 0.2).to(torch.float64)
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("t", [0, 1, 20, 49])
+def test_clipped_step_is_the_packages(t):
+    xt, eps = 2 * noise(0, 4, 1, 3, 3), noise(1, 4, 1, 3, 3)
+    model = DenoiseDiffusion(lambda x, times: eps, schedule=SCHEDULE)
+    expected = model.p_sample(xt, torch.full((4,), t), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(check_clipped_step.solution(xt, eps, t, SCHEDULE.beta, noise(2, 4, 1, 3, 3)), expected)
+
+
+def test_spaced_betas_are_the_packages():
+    times = spaced_times(50, 7)[::-1]
+    torch.testing.assert_close(check_spaced_betas.solution(SCHEDULE.alpha_bar, times), SCHEDULE.spaced(times).beta)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_ddim_step_is_the_packages(eta):
+    xt, eps = noise(0, 5, 2), noise(1, 5, 2)
+    x0_hat = (xt - (1 - 0.3) ** 0.5 * eps) / 0.3**0.5
+    expected = ddim_step(x0_hat, eps, 0.3, 0.6, eta, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(check_ddim_step.solution(xt, eps, 0.3, 0.6, eta, noise(2, 5, 2)), expected)
+
+
+@pytest.mark.parametrize("t", [0, 1, 20])
+def test_inpaint_step_is_the_packages(t):
+    xt, known, times = noise(0, 4, 6), noise(1, 4, 6), torch.full((4,), t)
+    mask = noise(3, 4, 6) > 0
+    model = DenoiseDiffusion(lambda x, times: 0.3 * x, schedule=SCHEDULE)
+    x0_hat = model.denoise(xt, times)
+    expected = inpaint_step(model, known, mask, xt, times, x0_hat, torch.Generator().manual_seed(2))
+    generator = torch.Generator().manual_seed(2)
+    x_prev = model.p_sample(xt, times, x0_hat=x0_hat, generator=generator)
+    eps = torch.randn(4, 6, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(check_inpaint_step.solution(known, mask, x_prev, t, SCHEDULE.alpha_bar, eps), expected)
+
+
+# Other right answers
+
+
+def clipped_with_if(xt, eps, t, beta, z):
+    alpha_bar = torch.cumprod(1 - beta, 0)
+    x0 = torch.clip((xt - torch.sqrt(1 - alpha_bar[t]) * eps) / torch.sqrt(alpha_bar[t]), -1, 1)
+    if t == 0:
+        return x0
+    prev = alpha_bar[t - 1]
+    mean = (prev.sqrt() * beta[t] * x0 + (1 - beta[t]).sqrt() * (1 - prev) * xt) / (1 - alpha_bar[t])
+    return mean + beta[t] ** 0.5 * z
+
+
+def betas_in_a_loop(alpha_bar, times):
+    before, betas = 1.0, []
+    for t in times:
+        betas.append(1 - float(alpha_bar[t]) / before)
+        before = float(alpha_bar[t])
+    return betas
+
+
+def ddim_by_euler(xt, eps, alpha_bar, alpha_bar_prev, eta, z):
+    sigma = eta * np.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev))
+    x0 = (xt - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
+    return np.sqrt(alpha_bar_prev) * x0 + np.sqrt(1 - alpha_bar_prev - sigma**2) * eps + sigma * z
+
+
+def paste_in_place(known, mask, x_prev, t, alpha_bar, eps):
+    part = known if t == 0 else alpha_bar[t - 1] ** 0.5 * known + (1 - alpha_bar[t - 1]) ** 0.5 * eps
+    x_prev[mask] = part[mask]
+    return x_prev
+
+
+def paste_by_multiplying(known, mask, x_prev, t, alpha_bar, eps):
+    part = known if t == 0 else alpha_bar[t - 1] ** 0.5 * known + (1 - alpha_bar[t - 1]) ** 0.5 * eps
+    return mask * part + ~mask * x_prev
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        (check_clipped_step, clipped_with_if),
+        (check_spaced_betas, betas_in_a_loop),
+        (check_ddim_step, ddim_by_euler),
+        (check_inpaint_step, paste_in_place),
+        (check_inpaint_step, paste_by_multiplying),
+    ],
+)
+def test_right_answer_is_accepted_in_other_forms(exercise, answer):
+    assert exercise(answer).passed

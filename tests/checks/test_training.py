@@ -1,0 +1,142 @@
+"""The exercises of notebook 10 accept every right answer, random ones among them, and agree with the package."""
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_lesson.checks import check_averaged, check_draw_batch, check_learning_rate, check_train_on
+from ddpm_lesson.checks.training import describe_batch, some_bytes
+from ddpm_lesson.train import TrainConfig
+from ddpm_lesson.train.loop import learning_rate
+
+
+def noise_first(images, n_steps):
+    eps = torch.randn(images.shape)
+    x0 = 2 * (images / 255) - 1
+    return [x0, torch.randint(0, n_steps, (len(images),)), eps]
+
+
+def by_numpy(images, n_steps):
+    rng = np.random.default_rng(3)
+    x0 = images.numpy() / 127.5 - 1
+    return x0, rng.integers(0, n_steps, len(x0)), rng.normal(size=x0.shape)
+
+
+def in_place(weights, updates, decay):
+    average = weights.clone()
+    for update in updates:
+        weights += update
+        average.lerp_(weights, 1 - decay)
+    return average
+
+
+def as_a_sum(weights, updates, decay):
+    path = torch.cat([weights[None], weights + updates.cumsum(0)])
+    age = torch.arange(len(updates), -1, -1, dtype=torch.float64)
+    shares = (1 - decay) * decay**age
+    shares[0] = decay ** len(updates)
+    return shares @ path
+
+
+def with_ifs(step, n_steps, lr, warmup, cooldown):
+    left = n_steps - step
+    if step + 1 < warmup and (step + 1) / warmup < left / cooldown:
+        return lr * (step + 1) / warmup
+    return lr if left > cooldown else lr * left / cooldown
+
+
+def with_mse_loss(eps_model, optimizer, batches, alpha_bar, max_norm):
+    out = []
+    for x0, t, eps in batches:
+        a = alpha_bar[t].unsqueeze(1)
+        loss = torch.nn.functional.mse_loss(eps_model(a**0.5 * x0 + (1 - a) ** 0.5 * eps, t), eps)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(eps_model.parameters(), max_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        out.append(loss.detach())
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        (check_draw_batch, noise_first),
+        (check_draw_batch, by_numpy),
+        (check_averaged, in_place),
+        (check_averaged, as_a_sum),
+        (check_learning_rate, with_ifs),
+        (check_train_on, with_mse_loss),
+    ],
+)
+def test_right_answer_is_accepted_in_other_forms(exercise, answer):
+    assert exercise(answer).passed
+
+
+def test_a_random_answer_passes_whatever_its_seed():
+    for seed in range(20):
+
+        def seeded(images, n_steps, seed=seed):
+            torch.manual_seed(seed)
+            return check_draw_batch.solution(images, n_steps)
+
+        assert check_draw_batch(seeded).passed
+
+
+@pytest.mark.parametrize("mistake", check_draw_batch.mistakes, ids=lambda m: m.name)
+def test_a_random_mistake_is_recognised_whatever_its_seed(mistake):
+    for seed in range(5):
+
+        def seeded(images, n_steps, seed=seed):
+            torch.manual_seed(seed)
+            return mistake.function(images, n_steps)
+
+        assert check_draw_batch(seeded).misconception == mistake.name
+
+
+def test_what_is_no_batch_is_named():
+    assert "three tensors: x0, t, eps" in check_draw_batch(lambda images, n: images).message
+    wrong_t = check_draw_batch(lambda images, n: (images / 1.0, torch.zeros(len(images), 1), images / 1.0))
+    assert "t (B,)" in wrong_t.message
+    with pytest.raises(TypeError, match="three tensors"):
+        describe_batch(some_bytes(3, 1, 2, 2))
+
+
+def untouched(images, n_steps): ...
+
+
+def test_untouched_cell_is_no_attempt():
+    assert "Your turn" in check_draw_batch(untouched).message
+    assert "return" in check_draw_batch(lambda images, n_steps: print(end="")).message
+
+
+def test_noise_for_bytes_is_no_empty_cell():
+    answer = check_draw_batch(
+        lambda images, n: (images / 127.5 - 1, torch.zeros(len(images)), torch.randn_like(images))
+    )
+    assert "Not yet" in answer.message
+    assert "randn_like(x0)" in answer.message
+
+
+def test_wrong_images_are_found_out_by_their_values():
+    def inverted(images, n_steps):
+        x0, t, eps = check_draw_batch.solution(images, n_steps)
+        return -x0, t, eps
+
+    assert "a value of x0" in check_draw_batch(inverted).message
+
+
+def test_unknown_mistake_is_told_by_the_name_of_the_number():
+    def half(images, n_steps):
+        x0, t, eps = check_draw_batch.solution(images, n_steps)
+        return x0, t, eps / 2
+
+    assert "the standard deviation of eps is 0.49" in check_draw_batch(half).message
+
+
+def test_learning_rate_is_that_of_the_package():
+    for step, n_steps, lr, warmup, cooldown in check_learning_rate.cases:
+        config = TrainConfig(lr=lr, train_steps=n_steps, warmup_steps=warmup, cooldown_steps=cooldown)
+        assert check_learning_rate.solution(step, n_steps, lr, warmup, cooldown) == pytest.approx(
+            learning_rate(config, step)
+        )
