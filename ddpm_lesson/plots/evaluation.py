@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 from torch import Tensor
 
@@ -304,8 +305,9 @@ def floors_picture(panes: dict[str, Sequence[DistanceCurve]], features: str) -> 
         axes.set(xscale="log", yscale="log", xlabel="N, number of images", ylabel="Frechet distance")
         axes.set_xticks(DECADES, [f"{n:,}" for n in DECADES])
         axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.set_xlim(100, 15_000)
         axes.set_title(f"{title}, {features}", fontsize=10)
         axes.grid(alpha=0.3)
