@@ -90,8 +90,12 @@ def config_options(command: click.Command) -> click.Command:
 
 
 @config_options
-@main.command("train", epilog="Settings that are left out come from the preset, or from the run that is resumed.")
-@click.argument("preset", metavar=f"[{'|'.join(PRESETS)}]")
+@main.command(
+    "train",
+    epilog=f"Presets: {', '.join(PRESETS)}. Settings that are left out come from the preset, or from the run that is "
+    "resumed.",
+)
+@click.argument("preset")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/PRESET]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from the run in the folder, if there is one.")

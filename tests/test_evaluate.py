@@ -48,7 +48,7 @@ from ddpm_lesson.evaluate import (
 from ddpm_lesson.evaluate.bits import spread_times, time_probabilities
 from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.unet import UNet
-from tests.benchmarks.evaluation import floor_curve, parse_samplers, rounded, write
+from tests.benchmarks.evaluation import floor_curve, parse_samplers, read, rounded, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -669,6 +669,15 @@ def test_the_script_keeps_the_other_model_in_its_file(tmp_path):
     write(tmp_path / "a.json", "mnist", {"n": 2})
     write(tmp_path / "a.json", "digits", {"n": 3})
     assert json.loads((tmp_path / "a.json").read_text()) == {"digits": {"n": 3}, "mnist": {"n": 2}}
+
+
+def test_the_script_goes_on_only_with_what_has_the_same_settings(tmp_path):
+    out, record = tmp_path / "a.json", {"settings": {"step": 1}, "samplers": [{"n": 3}]}
+    assert read(out, "digits", {"step": 1}) == {"settings": {"step": 1}, "samplers": []}
+    write(out, "digits", record)
+    assert read(out, "digits", {"step": 1}) == record
+    assert read(out, "digits", {"step": 2}) == {"settings": {"step": 2}, "samplers": []}
+    assert read(out, "mnist", {"step": 1}) == {"settings": {"step": 1}, "samplers": []}
 
 
 def test_the_curve_of_the_floor_ends_where_the_images_do(digits):

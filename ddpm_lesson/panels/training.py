@@ -38,7 +38,7 @@ PATIENCE = 3.0  # seconds of taking steps, after which two must do
 
 
 class TrainingChoice:
-    """Data set, device and budget of a run, and how long it will take on this machine.
+    """Preset, device and budget of a run, and how long it will take on this machine.
 
     ``choice.config`` and ``choice.device`` are what is chosen now; ``choice.seconds`` is the time it should take,
     looks at the samples included.
@@ -49,7 +49,7 @@ class TrainingChoice:
 
     def __init__(self, budget: str = "quick"):
         self.devices = DeviceChoice()
-        self.controls = {"data": choice("data", PRESETS), "budget": choice("budget", BUDGETS, budget)}
+        self.controls = {"preset": choice("preset", PRESETS), "budget": choice("budget", BUDGETS, budget)}
         self.words = widgets.HTML()
         for control in self.controls.values():
             control.observe(self.measure, names="value")
@@ -66,17 +66,17 @@ class TrainingChoice:
     @property
     def folder(self) -> Path | None:
         """Where the run is kept, below ``runs``; None for quick ones, which are not kept."""
-        data, budget = (control.value for control in self.controls.values())
-        return None if budget == "quick" else Path("runs") / f"{data}-{budget}"
+        preset, budget = (control.value for control in self.controls.values())
+        return None if budget == "quick" else Path("runs") / f"{preset}-{budget}"
 
     def measure(self, change: Any = None) -> None:
         """Time some steps and say what the run will take, whether that is too long, and what is there already."""
-        data, budget = (control.value for control in self.controls.values())
+        preset, budget = (control.value for control in self.controls.values())
         self.words.value = "measuring ..."
-        per_step = step_seconds(data, str(self.device))
-        self.config: TrainConfig = within_budget(PRESETS[data], budget, per_step)
+        per_step = step_seconds(preset, str(self.device))
+        self.config: TrainConfig = within_budget(PRESETS[preset], budget, per_step)
         self.seconds = (self.config.train_steps + looks_in_steps(self.config)) * per_step
-        share = self.config.train_steps / PRESETS[data].train_steps
+        share = self.config.train_steps / PRESETS[preset].train_steps
         parts = [
             f"{self.config.train_steps:,} steps of {self.config.batch_size} images, {in_percent(share)} of the whole "
             f"run: <b>about {minutes(self.seconds)}</b> on this machine, as measured on {self.device}."
@@ -85,7 +85,7 @@ class TrainingChoice:
             parts.append(
                 f"<b>Too slow here for the budget {budget}:</b> {LEAST_STEPS} steps are the fewest that show anything."
             )
-        if data not in on_this_machine():
+        if self.config.data not in on_this_machine():
             parts.append("The data set will be downloaded first.")
         if self.folder and (found := progress_in(self.folder)):
             parts.append(found)
@@ -98,22 +98,22 @@ class TrainingChoice:
             for button in self.devices.buttons.values()
         )
         return widget_view(self.box) | {
-            "text/plain": "Sliders for data set and budget, buttons for the device",
+            "text/plain": "Sliders for preset and budget, buttons for the device",
             "text/html": f"{chosen}<br>{devices}<br>{self.words.value}",
         }
 
 
 @lru_cache
-def step_seconds(data: str, device: str) -> float:
+def step_seconds(preset: str, device: str) -> float:
     """What an optimiser step of a preset takes here, measured once: the fastest of a few on blank images.
 
     A step of more than ``SHORT_STEP`` is reckoned from forward and backward pass alone.
     """
-    config = PRESETS[data]
+    config = PRESETS[preset]
     reckoned = config.batch_size * min(seconds_per_image(config, device, TIMED) for _ in range(2))
     if reckoned > SHORT_STEP:
         return reckoned
-    dataset = ImageDataset(torch.zeros(config.batch_size, *DATASETS[data], dtype=torch.uint8))
+    dataset = ImageDataset(torch.zeros(config.batch_size, *DATASETS[config.data], dtype=torch.uint8))
     steps = train(TrainState(config, dataset.shape, device), dataset)
     times = [time.perf_counter()]
     for step in islice(steps, 5):
@@ -149,7 +149,7 @@ def minutes(seconds: float) -> str:
 
 
 def choose_training(budget: str = "quick") -> TrainingChoice:
-    """Sliders for data set and budget, and the GPU toggle, with the expected time."""
+    """Sliders for preset and budget, and the GPU toggle, with the expected time."""
     return TrainingChoice(budget)
 
 
@@ -230,21 +230,21 @@ class Dashboard:
 
 
 def watch_training(selected: TrainingChoice) -> Dashboard:
-    """A dashboard for what was chosen, over the loss curve of the lesson's own run on these data, if there is one.
+    """A dashboard for what was chosen, over the loss curve of the lesson's own run of this preset, if there is one.
 
     A quick run is kept in a new folder for as long as the machine likes.
     """
-    data = selected.config.data
-    folder = selected.folder or Path(tempfile.mkdtemp(prefix=f"ddpm-{data}-"))
-    return Dashboard(selected.config, folder, selected.device, reference_curve(data))
+    preset = selected.controls["preset"].value
+    folder = selected.folder or Path(tempfile.mkdtemp(prefix=f"ddpm-{preset}-"))
+    return Dashboard(selected.config, folder, selected.device, reference_curve(preset))
 
 
-def reference_curve(data: str) -> tuple[list[int], list[float]]:
-    """Steps and losses of the run that comes with the lesson; empty if there is none on these data."""
-    if data in CURVES:
-        return load_curve(data)
-    if data in RECORDS:
-        steps, losses = zip(*load_record(data).losses, strict=True)
+def reference_curve(preset: str) -> tuple[list[int], list[float]]:
+    """Steps and losses of the run that comes with the lesson; empty if there is none of this preset."""
+    if preset in CURVES:
+        return load_curve(preset)
+    if preset in RECORDS:
+        steps, losses = zip(*load_record(preset).losses, strict=True)
         return list(steps), list(losses)
     return [], []
 

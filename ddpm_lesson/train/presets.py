@@ -123,6 +123,17 @@ PRESETS = {
     "mnist": MNIST,
     # 28 x 28 clothes: the same network; not mirrored, because all shoes point to the left
     "fashion": replace(MNIST, data="fashion"),
+    # colour photographs for those without a GPU: the network of MNIST, hours on a CPU, and no more than blobs
+    "cifar10_small": replace(
+        MNIST,
+        data="cifar10",
+        train_steps=8_000,
+        batch_size=16,
+        lr=7e-4,
+        cooldown_steps=2_000,
+        ema_decay=0.999,
+        flip=True,
+    ),
     # the paper's CIFAR-10 setting (Ho et al. 2020, Appendix B): days on one GPU
     "cifar10": TrainConfig(flip=True),
 }

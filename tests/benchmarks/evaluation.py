@@ -1,7 +1,8 @@
 """Measure a shipped model for notebook 12: ``python -m tests.benchmarks.evaluation mnist`` (and ``digits``).
 
 Writes its part of ``assets/evaluation.json``. MNIST is downloaded into ``DDPM_DATA`` if it is not there. Samples are
-kept in ``runs/evaluation``, so an interrupted measurement goes on where it stopped.
+kept in ``runs/evaluation``, and rows that the file has with the same settings are not measured again, so an
+interrupted measurement goes on where it stopped.
 """
 
 import json
@@ -11,7 +12,7 @@ import click
 import torch
 from torch import Tensor
 
-from ddpm_lesson import checkpoint, load_images
+from ddpm_lesson import DenoiseDiffusion, checkpoint, load_images
 from ddpm_lesson.evaluate import (
     bits_per_dim,
     closeness,
@@ -49,6 +50,18 @@ def floor_curve(train: Tensor, test: Tensor, device: torch.device) -> dict[str, 
     real, unseen = (features_of(features, images, device) for images in (train, test))
     sizes = [n for n in SIZES if features.num_features < n <= len(test)]
     return {"n": sizes, "distance": [distance_of_features(real, random_subset(unseen, n)) for n in sizes]}
+
+
+def measure_model(diffusion: DenoiseDiffusion, train: Tensor, test: Tensor, n_images: int, seed: int) -> dict:
+    """What needs no samples: the curve of the floor, bits per dimension, rate and distortion."""
+    images = random_subset(test, n_images)
+    full = bits_per_dim(diffusion, images, generator=torch.Generator().manual_seed(seed))
+    curve = rate_distortion(diffusion, images[: max(2, n_images // 4)], torch.Generator().manual_seed(seed + 1))
+    return {
+        "floor": floor_curve(train, test, diffusion.device),
+        "bits": {**full._asdict(), "L_t": full.L_t.tolist()},
+        "rate_distortion": {part: values.tolist() for part, values in curve._asdict().items() if part != "bits"},
+    }
 
 
 def measure_samples(samples: Tensor, train: Tensor, test: Tensor, name: str, device: torch.device) -> dict:
@@ -94,16 +107,15 @@ def main(
     train, test = (load_images(name, split)[:] for split in ("train", "test"))
     step = checkpoint.read_settings(checkpoint.find(name))["step"]
     settings = {"step": step, "bits_images": min(bits_images, len(test)), "seed": seed, "batch_size": batch_size}
-    record = {"settings": settings, "floor": floor_curve(train, test, device), "samplers": []}
-    record["judgement_real"] = judge(load_classifier(name, device), test)._asdict()
+    record = read(out, name, settings)
+    if not record["samplers"]:
+        record |= measure_model(diffusion, train, test, bits_images, seed)
+        record["judgement_real"] = judge(load_classifier(name, device), test)._asdict()
 
-    images = random_subset(test, bits_images)
-    full = bits_per_dim(diffusion, images, generator=torch.Generator().manual_seed(seed))
-    record["bits"] = {**full._asdict(), "L_t": full.L_t.tolist()}
-    curve = rate_distortion(diffusion, images[: max(2, bits_images // 4)], torch.Generator().manual_seed(seed + 1))
-    record["rate_distortion"] = {part: values.tolist() for part, values in curve._asdict().items() if part != "bits"}
-
+    done = {(row["steps"], row["eta"], row["n"]) for row in record["samplers"]}
     for steps, eta, n in parse_samplers(samplers):
+        if (steps, eta, n) in done:
+            continue
         samples = sample_in_batches(
             lambda shape, generator, steps=steps, eta=eta: draw_samples(diffusion, shape, steps, eta, generator),
             (n, *train.shape[1:]),
@@ -116,6 +128,12 @@ def main(
         record["samplers"].append({"steps": steps, "eta": eta, "n": n, **measured})
         write(out, name, rounded(record))
     click.echo(f"{out}: {out.stat().st_size / 1000:.0f} KB")
+
+
+def read(out: Path, name: str, settings: dict) -> dict:
+    """The record of one model so far, if it was made with the same settings."""
+    record = json.loads(out.read_text()).get(name, {}) if out.exists() else {}
+    return record if record.get("settings") == settings else {"settings": settings, "samplers": []}
 
 
 def write(out: Path, name: str, record: dict) -> None:

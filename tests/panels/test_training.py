@@ -93,7 +93,7 @@ def test_time_machine_shows_every_step_and_leaves_all_of_them_behind():
 
 @pytest.fixture
 def quick_clock(monkeypatch):
-    monkeypatch.setattr(module, "step_seconds", lambda data, device: 0.2 if data == "digits" else 60.0)
+    monkeypatch.setattr(module, "step_seconds", lambda preset, device: 0.2 if preset == "digits" else 60.0)
 
 
 def test_expected_time_follows_data_and_budget(quick_clock):
@@ -105,7 +105,7 @@ def test_expected_time_follows_data_and_budget(quick_clock):
     chosen.controls["budget"].value = "full"
     assert chosen.config == PRESETS["digits"]
     assert chosen.seconds > 72
-    chosen.controls["data"].value = "cifar10"
+    chosen.controls["preset"].value = "cifar10"
     assert "about 556 days" in chosen.words.value
     assert chosen.folder.name == "cifar10-full"
 
@@ -113,7 +113,7 @@ def test_expected_time_follows_data_and_budget(quick_clock):
 def test_budget_that_cannot_be_kept_says_so(quick_clock):
     chosen = panels.choose_training("quick")
     assert "Too slow" not in chosen.words.value
-    chosen.controls["data"].value = "cifar10"
+    chosen.controls["preset"].value = "cifar10"
     for budget in ("quick", "coffee"):
         chosen.controls["budget"].value = budget
         assert f"Too slow here for the budget {budget}" in chosen.words.value
@@ -150,7 +150,7 @@ def test_steps_are_timed_as_they_are_trained():
 def test_without_a_kernel_choice_and_dashboard_are_still_seen(quick_clock, tmp_path):
     chosen = panels.choose_training("quick")
     page = chosen._repr_mimebundle_()["text/html"]
-    assert "data <b>digits</b>, budget <b>quick</b>" in page
+    assert "preset <b>digits</b>, budget <b>quick</b>" in page
     assert "CPU: there" in page
     assert chosen.words.value in page
     data, _ = panels.Dashboard(TINY, tmp_path, "cpu")._repr_mimebundle_()
