@@ -1,4 +1,4 @@
-"""Measure a shipped model for notebook 12: ``python -m tests.benchmarks.evaluation mnist`` (and ``digits``).
+"""Measure a shipped model for notebook 12: ``python -m tests.benchmarks.evaluation mnist``.
 
 Writes its part of ``assets/evaluation.json``. MNIST is downloaded into ``DDPM_DATA`` if it is not there. Samples are
 kept in ``runs/evaluation``, and rows that the file has with the same settings are not measured again, so an
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddpm_lesson import DenoiseDiffusion, checkpoint, load_images
 from ddpm_lesson.evaluate import (
+    Classifier,
     bits_per_dim,
     closeness,
     distance_of_features,
@@ -64,13 +65,13 @@ def measure_model(diffusion: DenoiseDiffusion, train: Tensor, test: Tensor, n_im
     }
 
 
-def measure_samples(samples: Tensor, train: Tensor, test: Tensor, name: str, device: torch.device) -> dict:
+def measure_samples(samples: Tensor, train: Tensor, test: Tensor, classifier: Classifier, device: torch.device) -> dict:
     """What is said of one set of samples."""
     enough = [f for f in FEATURES if len(samples) > extractor(f, tuple(train.shape[1:])).num_features]
     distances = [frechet_distance(f, train, samples, test, device=device)._asdict() for f in enough]
     near: Closeness = closeness(samples[:1000], train, random_subset(test, 1000))
-    judgement = judge(load_classifier(name, device), samples)
-    return {"frechet": distances, "closeness": near._asdict(), "judgement": judgement._asdict()}
+    judgement = judge(classifier, samples)._asdict()
+    return {"frechet": distances, "closeness": near._asdict(), "judgement": judgement}
 
 
 def parse_samplers(text: str) -> list[tuple[int, float, int]]:
@@ -79,7 +80,9 @@ def parse_samplers(text: str) -> list[tuple[int, float, int]]:
 
 
 @click.command()
-@click.argument("name", metavar="digits|mnist")
+@click.argument("name")
+@click.option("--data", help="Data set or folder to compare with.  [default: the one it was trained on]")
+@click.option("--classifier", "reader", help="Who judges the samples.  [default: the classifier of the data set]")
 @click.option("--samplers", default=SAMPLERS, show_default=True, help="steps:eta:N, steps:eta:N, ...")
 @click.option("--bits-images", default=100, show_default=True, help="Test images for bits/dim, at all times.")
 @click.option("--seed", default=0, show_default=True)
@@ -90,6 +93,8 @@ def parse_samplers(text: str) -> list[tuple[int, float, int]]:
 @click.option("--out", type=click.Path(path_type=Path), default=assets_folder() / "evaluation.json")
 def main(
     name: str,
+    data: str | None,
+    reader: str | None,
     samplers: str,
     bits_images: int,
     seed: int,
@@ -104,13 +109,15 @@ def main(
     device = diffusion.device
     if compiled:
         diffusion.eps_model.compile()
-    train, test = (load_images(name, split)[:] for split in ("train", "test"))
+    data = data or checkpoint.load_config(checkpoint.find(name)).data
+    train, test = (load_images(data, split)[:] for split in ("train", "test"))
+    classifier = load_classifier(reader or data, device)
     step = checkpoint.read_settings(checkpoint.find(name))["step"]
     settings = {"step": step, "bits_images": min(bits_images, len(test)), "seed": seed, "batch_size": batch_size}
     record = read(out, name, settings)
     if not record["samplers"]:
         record |= measure_model(diffusion, train, test, bits_images, seed)
-        record["judgement_real"] = judge(load_classifier(name, device), test)._asdict()
+        record["judgement_real"] = judge(classifier, test)._asdict()
 
     done = {(row["steps"], row["eta"], row["n"]) for row in record["samplers"]}
     for steps, eta, n in parse_samplers(samplers):
@@ -124,7 +131,7 @@ def main(
             seed=seed,
             label=f"{name}: {steps} steps, eta {eta:g}",
         )
-        measured = measure_samples(samples, train, test, name, device)
+        measured = measure_samples(samples, train, test, classifier, device)
         record["samplers"].append({"steps": steps, "eta": eta, "n": n, **measured})
         write(out, name, rounded(record))
     click.echo(f"{out}: {out.stat().st_size / 1000:.0f} KB")
