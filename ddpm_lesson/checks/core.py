@@ -130,7 +130,14 @@ def as_tensors(result: Any, like: Any = None) -> list[Tensor]:
     elif isinstance(like, list) and isinstance(result, tuple | Iterator):
         result = list(result)
     parts = result if isinstance(result, tuple) else (result,)
-    return [torch.as_tensor(part).detach().cpu().to(torch.float64) for part in parts]
+    return [real(torch.as_tensor(part).detach().cpu()) for part in parts]
+
+
+def real(numbers: Tensor) -> Tensor:
+    """As float64; a complex number, say the root of a negative one, becomes NaN."""
+    if numbers.is_complex():
+        numbers = torch.where(numbers.imag == 0, numbers.real, torch.nan)
+    return numbers.to(torch.float64)
 
 
 def has_length(value: Any) -> bool:

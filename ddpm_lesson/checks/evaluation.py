@@ -66,6 +66,15 @@ def difference_of_logarithms(byte: int, mean: float, std: float) -> Tensor:
     return torch.as_tensor(upper, dtype=F64).log() - torch.as_tensor(lower, dtype=F64).log()
 
 
+def byte_ends(byte: int, mean: float, std: float, inner: float = 1 / 255, outer: float = math.inf) -> Tensor:
+    """``byte_log_likelihood`` with the outer bins ending ``outer`` away from 0, and beginning elsewhere."""
+    normal, x0 = torch.distributions.Normal(torch.tensor(mean, dtype=F64), std), byte / 127.5 - 1
+    half = inner if byte in (0, 255) else 1 / 255
+    upper = outer if byte == 255 else x0 + half
+    lower = -outer if byte == 0 else x0 - half
+    return (normal.cdf(torch.tensor(upper, dtype=F64)) - normal.cdf(torch.tensor(lower, dtype=F64))).log()
+
+
 check_byte_log_likelihood = Exercise(
     function="byte_log_likelihood",
     solution=byte_log_likelihood,
@@ -85,6 +94,20 @@ check_byte_log_likelihood = Exercise(
             "This looks right for the bytes in the middle, but bytes 0 and 255 have a bin like the others.",
             "A Gaussian reaches beyond [-1, 1]. Where does the mass out there go?",
             "The bin of 0 starts at minus infinity and that of 255 ends at infinity: put 0 and 1 there.",
+        ),
+        Mistake(
+            "bins end at -1 and 1",
+            lambda *case: byte_ends(*case, outer=1.0),
+            "This looks as if the outer bins ended at -1 and 1.",
+            "A Gaussian has mass beyond. Where does it go?",
+            "Put 0 below byte 0 and 1 above byte 255.",
+        ),
+        Mistake(
+            "outer bins without their inner half",
+            lambda *case: byte_ends(*case, inner=0.0),
+            "This looks as if the outer bins missed their inner half.",
+            "Byte 0 takes all that is rounded to it. From where on is that byte 1?",
+            "Byte 0 reaches up to `x0 + 1/255`, byte 255 down to `x0 - 1/255`.",
         ),
         Mistake(
             "only the upper end",
@@ -217,6 +240,13 @@ check_byte_log_likelihood = Exercise(
             "Leave out the minus.",
         ),
         Mistake(
+            "cost in bits",
+            lambda *case: -byte_log_likelihood(*case) / math.log(2),
+            "This looks like what the byte costs, in bits.",
+            "The exercise asks for the logarithm of the probability, in nats; bits come later.",
+            "The natural logarithm, without a minus.",
+        ),
+        Mistake(
             "one-sided bin",
             lambda byte, mean, std: byte_variant(half=1 / 255)(byte, mean - 1 / 255, std),
             "This looks like a bin that starts at the byte's value and ends at the next.",
@@ -266,6 +296,13 @@ check_image_bits = Exercise(
             "The bin is 2/255 wide: add log2(255/2).",
         ),
         Mistake(
+            "width of [0, 1] and 256 bins",
+            bits_variant(width=1 / 256),
+            "This looks like a bin of 1/256: you added 8 exactly.",
+            "That is log2(256), for data in [0, 1]. Here they are in [-1, 1].",
+            "The bin is 2/255 wide: add log2(255/2), a little less than 7.",
+        ),
+        Mistake(
             "bin width of 256 bins",
             bits_variant(width=2 / 256),
             "This looks like a bin of 2/256: you added 7 exactly.",
@@ -292,6 +329,13 @@ check_image_bits = Exercise(
             "This looks like nats per dimension.",
             "How many nats is one bit?",
             "Divide by ln 2.",
+        ),
+        Mistake(
+            "bin in nats",
+            lambda d, shape: -d / (math.prod(shape[1:]) * math.log(2)) + math.log(255 / 2),
+            "This looks like bits of the density plus *nats* of the bin.",
+            "`math.log` is the natural logarithm.",
+            "Use `math.log2(255 / 2)`.",
         ),
         Mistake(
             "nats and bits mixed",
@@ -425,6 +469,23 @@ check_frechet = Exercise(
             "Take `matrix_root` of the product once more.",
         ),
         Mistake(
+            "inner root forgotten",
+            lambda m1, c1, m2, c2: squared_means(m1, m2) + (c1 + c2 - 2 * symmetric_root(c1 @ c2 @ c1)).trace(),
+            "This looks as if `cov1` stood where its root belongs.",
+            "Under the outer root everything should have the unit of a covariance squared. Has it?",
+            "`root = matrix_root(cov1)`, and then the root of `root @ cov2 @ root`.",
+        ),
+        Mistake(
+            "Cholesky factor for the root",
+            lambda m1, c1, m2, c2: (
+                squared_means(m1, m2)
+                + (c1 + c2 - 2 * symmetric_root(torch.linalg.cholesky(c1) @ c2 @ torch.linalg.cholesky(c1).T)).trace()
+            ),
+            "This looks like a Cholesky factor in the place of the root.",
+            "`L @ L.T` is the covariance, but `L @ L` is not: it is no symmetric root.",
+            "Use `matrix_root(cov1)`, or with `L` take `L.T @ cov2 @ L`.",
+        ),
+        Mistake(
             "cross term added",
             lambda m1, c1, m2, c2: squared_means(m1, m2) + 2 * (c1 + c2).trace() - spread(c1, c2),
             "This looks as if the root had been added instead of subtracted.",
@@ -448,9 +509,9 @@ check_frechet = Exercise(
         Mistake(
             "product of the covariances entry by entry",
             lambda m1, c1, m2, c2: squared_means(m1, m2) + (c1 + c2 - 2 * (c1 * c2).abs().sqrt()).trace(),
-            "This looks like an entry-by-entry product: only the variances on the diagonal count.",
-            "`*` multiplies entry by entry. Which sign multiplies matrices?",
-            "Use `@`, and `matrix_root`.",
+            "This looks as if only the diagonals counted, as they would for uncorrelated features.",
+            "Did you use (12.5) feature by feature, or `*` where matrices are multiplied?",
+            "Use (12.4), with `@` and `matrix_root`.",
         ),
         Mistake(
             "product of the roots",
@@ -618,8 +679,8 @@ check_nearest = Exercise(
             "absolute differences",
             nearest_by(lambda d: d.abs().mean(1)),
             "This looks like the mean of the absolute differences, which prefers one large error to many small ones.",
-            "Root mean square: square first.",
-            "Use `square()` in place of `abs()`, and take the root.",
+            "Root mean square, from the back: first the square, then the mean, then the root. Is yours in that order?",
+            "`square().mean(1).sqrt()`: square, mean, and the root last.",
         ),
         Mistake(
             "differences that cancel",

@@ -162,6 +162,27 @@ check_clipped_step = Exercise(
             "`(1 - beta[t]) ** 0.5 * (1 - alpha_bar_prev)`.",
         ),
         Mistake(
+            "alpha_bar of t for the one before",
+            clipped(mean=mean_with(lambda b, a, p: a.sqrt() * b, lambda b, a, p: (1 - b).sqrt() * (1 - a))),
+            r"This looks like $\bar\alpha_t$ in the mean, where $\bar\alpha_{t-1}$ belongs.",
+            "Which noise level does $x_{t-1}$ have?",
+            "`alpha_bar[t - 1] if t > 0 else 1.0`.",
+        ),
+        Mistake(
+            "alpha without the root",
+            clipped(mean=mean_with(right_x0_coef, lambda b, a, p: (1 - b) * (1 - p))),
+            r"This looks like $\alpha_t$ in front of $x_t$, without its root.",
+            "Which factors of the mean stand under a root?",
+            "`(1 - beta[t]) ** 0.5 * (1 - alpha_bar_prev)`.",
+        ),
+        Mistake(
+            "guess divided by alpha_bar",
+            clipped(guess=lambda xt, eps, a: ((xt - (1 - a).sqrt() * eps) / a).clamp(-1, 1)),
+            r"This looks like a division by $\bar\alpha_t$ in the guess.",
+            r"By how much is the image dimmed in $x_t$?",
+            r"Divide by $\sqrt{\bar\alpha_t}$.",
+        ),
+        Mistake(
             "index -1 at the end",
             clipped(mean=mean_from_the_far_end),
             "This looks right everywhere but at t = 0, where index -1 is the *last* time.",
@@ -302,6 +323,13 @@ check_spaced_betas = Exercise(
             lambda alpha_bar, times: 1 - spaced_betas(alpha_bar, times),
             r"This looks like $\alpha'$, the ratio itself.",
             r"$\alpha' = 1 - \beta'$.",
+            "Subtract the ratio from 1.",
+        ),
+        Mistake(
+            "ratio minus one",
+            lambda alpha_bar, times: -spaced_betas(alpha_bar, times),
+            "This looks like the ratio minus 1: every sign is turned round.",
+            "A beta is a variance. Which sign has it?",
             "Subtract the ratio from 1.",
         ),
         Mistake(
@@ -450,6 +478,27 @@ check_ddim_step = Exercise(
             r"This looks like $\bar\alpha_t$ under the root, where $\bar\alpha_\mathrm{prev}$ belongs.",
             "How much noise should be in the state at the *earlier* time?",
             r"$\sqrt{1-\bar\alpha_\mathrm{prev}-\sigma^2}$.",
+        ),
+        Mistake(
+            "noise added in the guess",
+            ddim_with(guess=lambda xt, eps, a: (xt + (1 - a) ** 0.5 * eps) / a**0.5),
+            r"This looks like noise *added* in the guess of $x_0$.",
+            r"$x_t$ already holds the noise. What do you have to do to get rid of it?",
+            "Subtract it.",
+        ),
+        Mistake(
+            "fraction turned round",
+            ddim_with(sigma2=lambda a, prev, eta: eta**2 * (1 - a / prev) * (1 - a) / (1 - prev)),
+            r"This looks like $\tilde\beta'$ with its fraction turned round.",
+            r"$\tilde\beta'$ must be less than $\beta'$. Where is more noise, at $t$ or before?",
+            r"$\tilde\beta' = \beta'\,(1-\bar\alpha_\mathrm{prev})/(1-\bar\alpha_t)$.",
+        ),
+        Mistake(
+            "difference for ratio",
+            ddim_with(sigma2=lambda a, prev, eta: eta**2 * (prev - a) * (1 - prev) / (1 - a)),
+            r"This looks like $\bar\alpha_\mathrm{prev} - \bar\alpha_t$ for $\beta'$.",
+            r"$\bar\alpha$ is a product. How does one take the last factors out of it?",
+            r"$\beta' = 1 - \bar\alpha_t / \bar\alpha_\mathrm{prev}$.",
         ),
         Mistake(
             "xt for eps",
@@ -607,6 +656,31 @@ check_inpaint_step = Exercise(
             "This looks like the known part with the noise of t, where that of t - 1 belongs.",
             "`x_prev` is one step further back than t. Both parts must have the same noise.",
             "`alpha_bar[t - 1]`, and no noise at all at t = 0.",
+        ),
+        Mistake(
+            "noised to t, clean at the end",
+            paste(lambda known, t, alpha_bar, eps: noised_to(known, t, alpha_bar, eps) if t else known),
+            "This looks right at t = 0. Before, the known part has the noise of t, where that of t - 1 belongs.",
+            "`x_prev` is one step further back than t. Both parts must have the same noise.",
+            "`alpha_bar[t - 1]`.",
+        ),
+        Mistake(
+            "image dimmed by its variance",
+            paste(
+                lambda known, t, alpha_bar, eps: (
+                    alpha_bar[t - 1] * known + (1 - alpha_bar[t - 1]).sqrt() * eps if t else known
+                )
+            ),
+            r"This looks like $\bar\alpha_{t-1}$ in front of the image, without its root.",
+            "Look at both coefficients of the forward formula: is one root missing?",
+            "`alpha_bar[t - 1] ** 0.5 * known`.",
+        ),
+        Mistake(
+            "coefficients swapped",
+            paste(lambda known, t, alpha_bar, eps: noised_to(eps, t - 1, alpha_bar, known) if t else known),
+            "This looks like the roots of image and noise swapped.",
+            r"At small t, $\bar\alpha$ is nearly 1. Which of the two should be seen then?",
+            "`alpha_bar[t - 1] ** 0.5 * known + (1 - alpha_bar[t - 1]) ** 0.5 * eps`.",
         ),
         Mistake(
             "mask inverted",

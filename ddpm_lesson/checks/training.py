@@ -82,6 +82,8 @@ def describe_batch(batch: Any) -> tuple[Tensor, ...]:
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 3:
         raise TypeError("draw_batch must return three tensors: x0, t, eps")
+    if any(isinstance(part, Tensor) and part.ndim == 1 and part.is_floating_point() for part in batch):
+        raise TypeError("t must hold whole numbers, because `alpha_bar[t]` looks them up: `torch.randint` draws such")
     x0, t, eps = (as_tensors(part)[0] for part in batch)
     swapped = eps.ndim == 1 < t.ndim
     if swapped:
@@ -300,7 +302,7 @@ def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
     batches = []
     for _ in range(n_batches):
-        x0, eps = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64)
+        x0, eps = torch.randn(2, 6, 6, generator=generator, dtype=torch.float64)
         batches.append((x0, torch.randint(8, (6,), generator=generator), eps))
     alpha_bar = (1 - torch.linspace(0.05, 0.4, 8, dtype=torch.float64)).cumprod(0)
     return model, optimizer, batches, alpha_bar, max_norm
@@ -460,6 +462,13 @@ check_train_on = Exercise(
             "`alpha_bar[t]`.",
         ),
         Mistake(
+            "no second axis",
+            loop_with(noised=lambda x0, t, eps, a: a[t].sqrt() * x0 + (1 - a[t]).sqrt() * eps),
+            "This looks like `alpha_bar[t]` without a second axis.",
+            "(B,) meets (B, D) from the right: which value got which time? (Here B = D; else it would be an error.)",
+            "`alpha_bar[t][:, None]` has shape (B, 1), and broadcasts with (B, D).",
+        ),
+        Mistake(
             "axes for images",
             loop_with(noised=lambda x0, t, eps, a: mix(x0, t[:, None, None], eps, a)),
             "This looks like `.view(-1, 1, 1, 1)`, which fits images, on points of shape (B, D).",
@@ -530,6 +539,14 @@ def average_with(
         return average
 
     return averaged
+
+
+def average_of_single_updates(weights: Tensor, updates: Tensor, decay: float) -> Tensor:
+    """Every update is added to the first weights."""
+    average = weights
+    for update in updates:
+        average = right_mix(average, weights + update, decay)
+    return average
 
 
 def average_too_early(weights: Tensor, updates: Tensor, decay: float) -> Tensor:
@@ -634,9 +651,16 @@ check_averaged = Exercise(
         Mistake(
             "fed back into the weights",
             average_fed_back,
-            "This looks like the average written over the weights that are trained.",
-            "The average only watches. The weights must not notice it.",
-            "Keep two tensors: `weights` gets the updates, and only `average` is mixed.",
+            "This looks like the average written over the weights that are trained, or mixed once, after the loop.",
+            "The average only watches, at every step. The weights must not notice it.",
+            "Keep two tensors: `weights` gets the updates, and `average` is mixed after each of them.",
+        ),
+        Mistake(
+            "updates that do not add up",
+            average_of_single_updates,
+            "This looks like every update added to the *first* weights.",
+            "Training walks on from where the last step ended.",
+            "`weights = weights + update`, and then the average.",
         ),
         Mistake(
             "one step behind",
@@ -727,6 +751,27 @@ check_learning_rate = Exercise(
             "Start with `1 / warmup`: `(step + 1) / warmup`.",
         ),
         Mistake(
+            "brackets forgotten in the rise",
+            rate_with(rise=lambda step, warmup: step + 1 / warmup),
+            "This looks like `step + 1 / warmup`, without brackets.",
+            "What does Python divide first?",
+            "`(step + 1) / warmup`.",
+        ),
+        Mistake(
+            "the largest counts",
+            rate_with(join=lambda rise, fall: max(1.0, rise, fall)),
+            "This looks like `max` where `min` belongs.",
+            "At the first step, which of 1, the rise and the fall should count?",
+            "`lr * min(1, rise, fall)`.",
+        ),
+        Mistake(
+            "warm-up and cool-down swapped",
+            lambda step, n_steps, lr, warmup, cooldown: rate_with()(step, n_steps, lr, cooldown, warmup),
+            "This looks like `warmup` and `cooldown` swapped.",
+            "Which of the two is at the beginning?",
+            "`(step + 1) / warmup` rises, `(n_steps - step) / cooldown` falls.",
+        ),
+        Mistake(
             "no ceiling",
             rate_with(join=min),
             "This looks like a learning rate that goes on rising after the warm-up.",
@@ -743,7 +788,7 @@ check_learning_rate = Exercise(
         Mistake(
             "no cool-down",
             rate_with(join=lambda rise, fall: min(1.0, rise)),
-            "This looks like a run without cool-down.",
+            "This looks like a run without cool-down, or with one whose brackets are missing.",
             "How many steps are left, and what share of `cooldown` is that?",
             "`(n_steps - step) / cooldown`, as long as that is less than 1.",
         ),

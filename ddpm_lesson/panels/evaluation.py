@@ -65,7 +65,7 @@ def show_bits_ledger(ledgers: dict[str, tuple[Tensor, float]]) -> Panel:
         draw,
         model=choice("model", ledgers),
         scale=choice("scale", plots),
-        t=stops("t", TIMES, 10),
+        t=stops("t", TIMES, 100),
     )
 
 

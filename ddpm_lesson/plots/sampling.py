@@ -141,8 +141,8 @@ class StepVariances:
         for curve, values in zip(self.curves, (right, beta_tilde), strict=True):
             curve.set_data(times[1:], (values / beta).numpy()[1:])
         verdict = (
-            f"{len(times)} steps, s = {std:.2g}: at t = {times[1]} noise of beta' is "
-            f"{float((beta[1] / right[1]).sqrt()):.2f} times what is right"
+            f"{len(times)} steps, s = {std:.2g}: at t = {times[1]} the variance beta' is "
+            f"{float(beta[1] / right[1]):.2f} times what is right"
         )
         self.title.set_text(verdict)
         ends = f"beta' {float(beta[1]):.2g}, right {float(right[1]):.2g}, beta_tilde' {float(beta_tilde[1]):.2g}"

@@ -42,7 +42,7 @@ class RunPlot:
     def __init__(self, n_steps: int, reference: Curve = ((), ())):
         figure = Figure(figsize=(8.8, 3))
         axes = figure.add_axes((0.085, 0.16, 0.9, 0.7))
-        axes.set(xlim=(0.7, max(n_steps, 2) * 1.4), xscale="log", yscale="log", ylim=(0.015, 10), ylabel="loss")
+        axes.set(xlim=(0.7, max(n_steps, 2) * 1.4), xscale="log", yscale="log", ylim=(0.015, 3), ylabel="loss")
         axes.set_xlabel("optimiser step", labelpad=1)
         axes.grid(alpha=0.3, which="both")
         axes.plot(*reference, color=GREY, linewidth=1, alpha=0.6)

@@ -20,12 +20,17 @@ def parts(function):
     return lambda result: tuple(map(function, result)) if isinstance(result, tuple) else function(result)
 
 
+def unless_index(function):
+    """Apply ``function`` but to the times of ``draw_batch``, which must stay whole numbers."""
+    return parts(lambda r: r if isinstance(r, torch.Tensor) and r.dtype == torch.int64 and r.ndim == 1 else function(r))
+
+
 FORMS = {
     "as it is": lambda result: result,
-    "float64": parts(lambda r: torch.as_tensor(r).double()),
-    "float32": parts(lambda r: torch.as_tensor(r).float()),
+    "float64": unless_index(lambda r: torch.as_tensor(r).double()),
+    "float32": unless_index(lambda r: torch.as_tensor(r).float()),
     "numpy": parts(lambda r: torch.as_tensor(r).detach().numpy()),
-    "with a graph": parts(lambda r: torch.as_tensor(r, dtype=torch.float64).clone().requires_grad_()),
+    "with a graph": unless_index(lambda r: torch.as_tensor(r, dtype=torch.float64).clone().requires_grad_()),
 }
 
 
