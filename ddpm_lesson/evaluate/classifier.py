@@ -1,4 +1,4 @@
-"""A small classifier: it says which digit an image shows, how sure it is, and gives features to compare sets by."""
+"""A small classifier: it says what an image shows, how sure it is, and gives features to compare sets by."""
 
 import json
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def load_classifier(folder_or_name: str | Path, device: str | torch.device = "au
 
     Args:
         folder_or_name: a folder that ``save_classifier`` wrote, or the data set of a shipped one: ``"digits"``
-            (8 x 8) or ``"mnist"`` (28 x 28).
+            (8 x 8), ``"mnist"`` (28 x 28) or ``"cifar10"`` (32 x 32, colour).
         device: where to put it, see ``get_device``.
 
     Raises:

@@ -112,8 +112,9 @@ def extractor(name: str, shape: tuple[int, int, int]) -> Extractor:
     """The features called ``name`` for images of a shape (C, H, W).
 
     Args:
-        name: ``"classifier"`` (shipped, for 8 x 8 and 28 x 28 digits), ``"pixels"``, ``"random"`` (a network that has
-            learned nothing) or ``"inception"`` (those of the literature; needs torch-fidelity and, once, the network).
+        name: ``"classifier"`` (shipped, for 8 x 8 and 28 x 28 digits and CIFAR-10), ``"pixels"``, ``"random"`` (a
+            network that has learned nothing) or ``"inception"`` (those of the literature; needs torch-fidelity and,
+            once, the network).
         shape: of an image.
 
     Raises:

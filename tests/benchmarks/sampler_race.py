@@ -1,8 +1,8 @@
 """Quality against network evaluations for three samplers, one model: ``python -m tests.benchmarks.sampler_race``.
 
-Writes ``assets/sampler_race.json``, which notebook 11 draws. Quality is the Frechet distance between samples and real
-training images of MNIST on the features of the shipped classifier. MNIST is downloaded into ``DDPM_DATA`` if it is not
-there. Samples are kept in ``runs/race``, so an interrupted run goes on where it stopped.
+Writes its part of ``assets/sampler_race.json``, which notebook 11 draws. Quality is the Frechet distance between
+samples and real training images on the features of the shipped classifier. MNIST is downloaded into ``DDPM_DATA`` if it
+is not there. Samples are kept in ``runs/race``, so an interrupted run goes on where it stopped.
 """
 
 import json
@@ -16,24 +16,16 @@ from ddpm_lesson.plots import markdown_table
 from ddpm_lesson.sample import SAMPLERS, last
 from tests.benchmarks.sampling import sample_in_batches
 
-SHAPE = (1, 28, 28)
-N_REAL = 10_000  # training images to compare with
+N_REAL = 10_000  # training images to compare with, at most
 
 
-def settings(model: str, n: int, seed: int, batch_size: int) -> dict:
-    """What every lap has in common; a file with other settings is not continued."""
-    return {"model": model, "step": checkpoint.read_settings(checkpoint.find(model)).get("step"), "samples": n,
-            "seed": seed, "batch_size": batch_size, "features": "classifier", "real": N_REAL}  # fmt: skip
-
-
-def read(out: Path, common: dict) -> dict:
-    """The laps so far, if the file was made with the same settings."""
-    race = json.loads(out.read_text()) if out.exists() else {}
-    return race if race.get("settings") == common else {"settings": common, "floor": None, "laps": []}
+def read(out: Path) -> dict:
+    """The races so far, by the name of the model."""
+    return json.loads(out.read_text()) if out.exists() else {}
 
 
 @click.command()
-@click.option("--model", default="mnist", show_default=True, help="Checkpoint folder or shipped weights of MNIST.")
+@click.option("--model", default="mnist", show_default=True, help="Checkpoint folder or shipped weights.")
 @click.option("--n", default=1000, show_default=True, help="Samples of every lap.")
 @click.option("--steps", default="10,20,50,100,1000", show_default=True, help="Numbers of steps.")
 @click.option("--seed", default=0, show_default=True)
@@ -50,11 +42,17 @@ def main(
     diffusion = checkpoint.load(model, device)
     if compiled:
         diffusion.eps_model.compile()
-    features = extractor("classifier", SHAPE)
-    real = features_of(features, random_subset(load_images("mnist")[:], N_REAL), device)
-    unseen = random_subset(load_images("mnist", "test")[:], n)
-    race = read(out, settings(model, n, seed, batch_size))
-    race["floor"] = distance_of_features(real, features_of(features, unseen, device))
+    folder = checkpoint.find(model)
+    shape = checkpoint.image_shape(model)
+    train, test = (load_images(checkpoint.load_config(folder).data, split)[:] for split in ("train", "test"))
+    features = extractor("classifier", shape)
+    real = features_of(features, random_subset(train, min(N_REAL, len(train))), device)
+    settings = {"step": checkpoint.read_settings(folder)["step"], "samples": n, "seed": seed, "batch_size": batch_size}
+    race = read(out).get(folder.name, {})
+    if race.get("settings") != settings:  # laps of other settings are not continued
+        race = {"settings": settings, "floor": None, "laps": []}
+    if n <= len(test):
+        race["floor"] = distance_of_features(real, features_of(features, random_subset(test, n), device))
     done = {(lap["sampler"], lap["steps"]) for lap in race["laps"]}
     for n_steps in map(int, steps.split(",")):
         for sampler in SAMPLERS:
@@ -64,19 +62,20 @@ def main(
                 lambda shape, generator, go=SAMPLERS[sampler], n_steps=n_steps: last(
                     go(diffusion, shape, n_steps, generator)
                 ),
-                (n, *SHAPE),
-                work / f"{Path(model).name}-{race['settings']['step']}-{sampler}-{n_steps}",
+                (n, *shape),
+                work / f"{folder.name}-{settings['step']}-{sampler}-{n_steps}",
                 batch_size=batch_size,
                 seed=seed,
                 label=f"{sampler}, {n_steps} steps",
             )
             distance = distance_of_features(real, features_of(features, samples, device))
             race["laps"].append({"sampler": sampler, "steps": n_steps, "distance": distance})
-            out.write_text(json.dumps(race, indent=1) + "\n")
+            out.write_text(json.dumps({**read(out), folder.name: race}, indent=1) + "\n")
             click.echo(f"{sampler}, {n_steps} steps: {distance:.4g}", err=True)
     rows = [(lap["sampler"], lap["steps"], f"{lap['distance']:.4g}") for lap in race["laps"]]
     click.echo(markdown_table(["sampler", "steps", "Frechet distance"], rows))
-    click.echo(f"real test images instead of samples: {race['floor']:.4g}")
+    if race["floor"]:
+        click.echo(f"real test images instead of samples: {race['floor']:.4g}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""Everything at once, and the commands that do it."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.cli import main
+from ddpm_lesson.evaluate import (
+    diagnose,
+    draw_samples,
+    evaluate,
+    frechet_distance,
+    judge,
+    load_classifier,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_diagnosis_has_a_row_for_every_set(digits):
+    train, test = digits
+    classifier = load_classifier("digits", "cpu")
+    diagnosis = diagnose({"unseen": test, "copies": train}, train, test, "classifier", classifier)
+    assert diagnosis.frechet[1].value == pytest.approx(0, abs=1e-6)
+    assert diagnosis.closeness[1].copies == 1
+    assert diagnosis.judgements[0] == judge(classifier, test)
+    *_, unseen, copies = diagnosis._repr_markdown_().splitlines()
+    distance = diagnosis.frechet[0]
+    assert unseen.startswith(f"| unseen | 297 | {distance.value:.1f} | {distance.floor:.1f} |")
+    assert copies.endswith("| 100% |")
+
+
+def test_samples_come_in_batches_and_in_range(model):
+    seen = []
+    samples = draw_samples(model, (260, 1, 8, 8), 2, generator=torch.Generator().manual_seed(0), progress=seen.append)
+    assert samples.shape == (260, 1, 8, 8)
+    assert seen == [250, 10]
+    assert float(samples.abs().max()) <= 1
+
+
+def test_evaluation_gives_tables_and_a_record_for_json(model, digits):
+    train, test = digits
+    classifier = load_classifier("digits", "cpu")
+    measured = evaluate(model, test, train, test, classifier=classifier, n_bits=10, n_times=3)
+    assert measured.frechet == frechet_distance("classifier", train, test, test)
+    assert measured.judgement == measured.judgement_held_out
+    record = json.loads(json.dumps(measured.record()))
+    assert record["frechet"]["value"] == measured.frechet.value
+    assert record["bits"]["n_images"] == 10
+    assert len(measured.tables()) == 4
+    without = evaluate(model, test, train, test, features="pixels", n_bits=10, n_times=3)
+    assert len(without.tables()) == 3
+    assert "judgement" not in without.record()
+
+
+@pytest.fixture(scope="module")
+def trained(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    checkpoint.save(model, folder, image_shape=(1, 8, 8), training={"data": "digits"})
+    return folder
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_command_writes_what_it_prints(trained, tmp_path):
+    options = ["--n=70", "--steps=2", "--bits-images=4", "--bits-times=2", "--device=cpu"]
+    result = invoke("evaluate", trained, "--out", tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    assert record["frechet"]["n_generated"] == record["n"] == 70
+    assert f"{record['frechet']['value']:.4g}" in result.output
+    assert (tmp_path / "grid.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--n=20"], ["generated must hold more than 32 images", "got 20"]),
+        (["--n=70", "--bits-times=60"], ["n_times must lie in 1 .. 59"]),
+        (["--classifier=mnits"], ["no classifier at 'mnits'"]),
+        (["--data=no-such-set"], ["no-such-set"]),
+    ],
+)
+def test_command_answers_mistakes_in_a_sentence(trained, tmp_path, options, words):
+    result = invoke("evaluate", trained, "--out", tmp_path, "--steps=2", "--bits-images=2", "--device=cpu", *options)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert all(word in result.output for word in words)
+
+
+def test_features_that_are_missing_are_missed_before_any_sampling(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("torchmetrics.image.fid._TORCH_FIDELITY_AVAILABLE", False)
+    monkeypatch.setattr("ddpm_lesson.cli.draw_samples", lambda *arguments: pytest.fail("it sampled"))
+    result = invoke("evaluate", trained, "--out", tmp_path, "--features=inception", "--device=cpu")
+    assert result.exit_code == 1
+    assert "pip install torch-fidelity" in result.output
+
+
+def test_command_trains_a_classifier(tmp_path):
+    sizes = ["--n-channels=8", "--n-features=8", "--epochs=1", "--device=cpu"]
+    result = invoke("train-classifier", "digits", "--out", tmp_path, *sizes)
+    assert result.exit_code == 0, result.output
+    assert "of 297 test images right" in result.output
+    assert load_classifier(tmp_path, "cpu").num_features == 8
+
+
+def test_a_folder_with_three_classes_trains_a_classifier_of_three_answers(tmp_path):
+    for i in range(60):
+        folder = tmp_path / "data" / "abc"[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 60 * (i % 3) + i).save(folder / f"{i}.png")
+    sizes = ["--n-channels=8", "--n-features=8", "--epochs=1", "--device=cpu"]
+    result = invoke("train-classifier", tmp_path / "data", "--out", tmp_path / "out", *sizes)
+    assert result.exit_code == 0, result.output
+    assert load_classifier(tmp_path / "out", "cpu").n_classes == 3
+
+
+def test_a_folder_without_classes_trains_no_classifier(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    result = invoke("train-classifier", tmp_path, "--out", tmp_path / "out", "--device=cpu")
+    assert result.exit_code == 1
+    assert "dataset must have labels" in result.output
