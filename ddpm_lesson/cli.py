@@ -132,7 +132,7 @@ def resumed_config(folder: Path, preset: str, overrides: dict[str, Any]) -> Trai
 def sample_command(
     model: str, out: Path, n_samples: int, steps: int | None, eta: float, seed: int, device: str
 ) -> None:
-    """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist).
+    """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist, cifar10_small).
 
     Writes grid.png and reverse.gif, the way from noise to images. --steps 50 is twenty times faster than all 1000.
     """
@@ -251,7 +251,7 @@ def train_classifier_command(
 @click.argument("model", metavar="FOLDER_OR_NAME")
 @click.argument("folder", type=click.Path(path_type=Path))
 def export_command(model: str, folder: Path) -> None:
-    """Write a trained model as a pipeline of diffusers: one that 'train' wrote, or shipped weights (digits, mnist)."""
+    """Write a trained model as a pipeline of diffusers: one that 'train' wrote, or shipped weights."""
     diffusion = checkpoint.load(model, "cpu")
     _, height, width = checkpoint.image_shape(model)
     checkpoint.to_diffusers(diffusion, folder, height if height == width else (height, width))

@@ -66,7 +66,8 @@ def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> Den
     """Read a model, ready to sample from. Settings that the checkpoint leaves out take their defaults.
 
     Args:
-        folder_or_name: a folder that ``save`` wrote, or the name of shipped weights: ``"digits"`` or ``"mnist"``.
+        folder_or_name: a folder that ``save`` wrote, or the name of shipped weights: ``"digits"``, ``"mnist"`` or
+            ``"cifar10_small"``.
         device: where to put it, see ``get_device``.
 
     Raises:

@@ -127,10 +127,10 @@ PRESETS = {
     "cifar10_small": replace(
         MNIST,
         data="cifar10",
-        train_steps=8_000,
+        train_steps=7_000,
         batch_size=16,
         lr=7e-4,
-        cooldown_steps=2_000,
+        cooldown_steps=1_500,
         ema_decay=0.999,
         flip=True,
     ),

@@ -20,7 +20,7 @@ N_REAL = 10_000  # training images to compare with, at most
 
 
 def read(out: Path) -> dict:
-    """The races so far, by the name of the model."""
+    """The races so far, by model and number of samples."""
     return json.loads(out.read_text()) if out.exists() else {}
 
 
@@ -47,8 +47,9 @@ def main(
     train, test = (load_images(checkpoint.load_config(folder).data, split)[:] for split in ("train", "test"))
     features = extractor("classifier", shape)
     real = features_of(features, random_subset(train, min(N_REAL, len(train))), device)
-    settings = {"step": checkpoint.read_settings(folder)["step"], "samples": n, "seed": seed, "batch_size": batch_size}
-    race = read(out).get(folder.name, {})
+    settings = {"step": checkpoint.read_settings(folder)["step"], "seed": seed, "batch_size": batch_size}
+    name = f"{folder.name}, {n:,} samples"
+    race = read(out).get(name, {})
     if race.get("settings") != settings:  # laps of other settings are not continued
         race = {"settings": settings, "floor": None, "laps": []}
     if n <= len(test):
@@ -70,7 +71,7 @@ def main(
             )
             distance = distance_of_features(real, features_of(features, samples, device))
             race["laps"].append({"sampler": sampler, "steps": n_steps, "distance": distance})
-            out.write_text(json.dumps({**read(out), folder.name: race}, indent=1) + "\n")
+            out.write_text(json.dumps({**read(out), name: race}, indent=1) + "\n")
             click.echo(f"{sampler}, {n_steps} steps: {distance:.4g}", err=True)
     rows = [(lap["sampler"], lap["steps"], f"{lap['distance']:.4g}") for lap in race["laps"]]
     click.echo(markdown_table(["sampler", "steps", "Frechet distance"], rows))
