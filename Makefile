@@ -30,7 +30,7 @@ unit: $(VENV)/test.done # in two processes of one thread each, which is faster t
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
 
 notebooks-test: $(VENV)/test.done
-	$(BIN)/pytest --nbval notebooks
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval notebooks
 
 notebooks: $(VENV)/test.done # run every notebook from top to bottom and store one clean run
 	$(BIN)/python tools/run_notebooks.py
