@@ -26,8 +26,8 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-unit: $(VENV)/test.done # in two processes of one thread each, which is faster than one of many threads
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
+unit: $(VENV)/test.done # two processes of one thread each beat one of many; in order, so that the slow browser starts early
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 notebooks-test: $(VENV)/test.done
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval notebooks

@@ -28,6 +28,10 @@ class Proof(NamedTuple):
             return f"✓ **({self.number}) holds**: {self.how}, largest error within {self.tolerance:.2g}"
         return f"✗ **({self.number}) does not hold**: {self.how}, error {self.error:.2g}, {self.tolerance:.2g} allowed"
 
+    def __repr__(self) -> str:
+        """The same without markup: the last digits of an error, which differ between machines, are not in it."""
+        return f"<{self._repr_markdown_().replace('**', '')}>"
+
 
 class Equation(NamedTuple):
     """A numbered equation and the function that tells its largest error."""

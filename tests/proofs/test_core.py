@@ -50,6 +50,11 @@ def test_error_within_the_tolerance_holds(error, holds):
     assert ("does not hold" in proof._repr_markdown_()) is not holds
 
 
+def test_rounding_does_not_show_in_a_stored_proof():
+    one, other = (Proof("9.9", "a = b", "algebra", error, 1e-9) for error in (4.4e-16, 3.1e-15))
+    assert repr(one) == repr(other) == "<✓ (9.9) holds: algebra, largest error within 1e-09>"
+
+
 def test_algebra_is_exact_or_tells_a_difference():
     a, b = sympy.symbols("a b", positive=True)
     assert symbolic((a + b) ** 2 - a**2 - 2 * a * b - b**2, a - a) == 0
