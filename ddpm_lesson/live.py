@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
+from ddpm_lesson.probe import make_probe
 from ddpm_lesson.sample import ddim_steps
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
-from ddpm_lesson.train.measure import make_probe
 
 BUDGETS = {"quick": 10.0, "coffee": 300.0, "full": None}  # seconds of training; None for all steps of the preset
 LEAST_STEPS = 40

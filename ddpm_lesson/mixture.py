@@ -160,3 +160,6 @@ class ExactNoise(nn.Module):
         for i in t.unique().tolist():
             eps[t == i] = self.data.exact_eps(xt[t == i], self.alpha_bar[i]).to(eps)
         return eps
+
+
+TWO_BUMPS = GaussianMixture(weights=(0.4, 0.6), means=(-0.6, 0.5), stds=(0.15, 0.25))  # the data of notebook 04

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ddpm_lesson.sample import eval_mode
-from ddpm_lesson.unet import AttentionBlock, UNet
+from ddpm_lesson.unet import AttentionBlock, Downsample, MiddleBlock, UNet, UpBlock, Upsample
 
 LEAVES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.GroupNorm, AttentionBlock)
 
@@ -123,3 +123,49 @@ def watched_pass(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str], 
     finally:
         for placed in hooks:
             placed.remove()
+
+
+class Part(NamedTuple):
+    """One module of the U-Net's forward pass, and where it stands."""
+
+    name: str  # as in ``named_modules``, such as "down.2"
+    module: nn.Module
+    way: str  # time, down, middle, up or out
+    level: int  # of its output: 0 has the sides of the image, 1 half of them, and so on
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out; those of the kept map count as coming in."""
+        first = self.module.res1 if isinstance(self.module, MiddleBlock) else getattr(self.module, "res", None)
+        conv = first.conv1 if first else getattr(self.module, "conv", self.module)
+        return conv.in_channels, conv.out_channels
+
+    @property
+    def has_attn(self) -> bool:
+        """Whether there is attention in it."""
+        return isinstance(getattr(self.module, "attn", None), AttentionBlock)
+
+
+def parts(unet: UNet) -> list[Part]:
+    """The modules of a U-Net in the order of the forward pass."""
+    found = [Part("time_emb", unet.time_emb, "time", 0), Part("image_proj", unet.image_proj, "down", 0)]
+    level = 0
+    for i, module in enumerate(unet.down):
+        level += isinstance(module, Downsample)
+        found.append(Part(f"down.{i}", module, "down", level))
+    found.append(Part("middle", unet.middle, "middle", level))
+    for i, module in enumerate(unet.up):
+        level -= isinstance(module, Upsample)
+        found.append(Part(f"up.{i}", module, "up", level))
+    return [*found, Part("norm", unet.norm, "out", 0), Part("final", unet.final, "out", 0)]
+
+
+def bridges(unet: UNet) -> list[tuple[Part, Part]]:
+    """Every part whose output is kept with the part that takes it in, in the order in which they are taken."""
+    kept, pairs = [], []
+    for part in parts(unet):
+        if part.way == "down":
+            kept.append(part)
+        elif isinstance(part.module, UpBlock):
+            pairs.append((kept.pop(), part))
+    return pairs

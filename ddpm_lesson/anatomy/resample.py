@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.network import bridges, parts
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import AttentionBlock, Swish, UNet
+from ddpm_lesson.xray import bridges, parts
 
 METHODS = ("transposed", "nearest + conv")
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.network import Part, parts
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.panels.core import Panel, choice, slider, stops
 from ddpm_lesson.plots import Picture, noted, stacked
 from ddpm_lesson.plots.core import SCALE, picture
 from ddpm_lesson.plots.network import LevelMaps, levels_picture, unet_picture
 from ddpm_lesson.unet import DownBlock, MiddleBlock, UpBlock
-from ddpm_lesson.xray import activations, blank_unet
+from ddpm_lesson.xray import Part, activations, blank_unet, parts
 
 MULTIPLIERS = {
     "1 1 1 1": (1, 1, 1, 1),

@@ -12,8 +12,7 @@ from ddpm_lesson.plots.attention import (
     reach_picture,
     saturation_picture,
 )
-from ddpm_lesson.plots.core import LiveFigure, Picture, faded, markdown_table, noted, picture, source_of, stacked
-from ddpm_lesson.plots.curves import loss_figure, running_average
+from ddpm_lesson.plots.core import LiveFigure, Picture, faded, noted, picture, source_of, stacked
 from ddpm_lesson.plots.diagram import Box, Diagram, legend
 from ddpm_lesson.plots.elbo import GapPlot, KLPlot, fits_picture, likelihood_picture, terms_picture
 from ddpm_lesson.plots.embedding import (
@@ -41,7 +40,7 @@ from ddpm_lesson.plots.evaluation import (
     sets_picture,
 )
 from ddpm_lesson.plots.forward import SchedulePlot, noise_strip, xt_picture
-from ddpm_lesson.plots.images import contact_sheet, grid_image, reverse_picture, reverse_strip, save_gif
+from ddpm_lesson.plots.images import grid_image, loss_figure, markdown_table, running_average, save_gif
 from ddpm_lesson.plots.network import (
     LevelMaps,
     first_steps_picture,
@@ -62,7 +61,6 @@ from ddpm_lesson.plots.noise import (
     algorithms_picture,
     amplification_picture,
     bound_picture,
-    samples_picture,
     x0_guess_picture,
 )
 from ddpm_lesson.plots.posterior import Curve, curves_picture, paths_picture
@@ -83,10 +81,10 @@ from ddpm_lesson.plots.residual import (
     GroupNormPlot,
     ShiftCurves,
     flow_picture,
-    losses_picture,
     residual_picture,
     swish_picture,
 )
+from ddpm_lesson.plots.reverse import reverse_picture, reverse_strip
 from ddpm_lesson.plots.sampling import (
     ClipRun,
     Race,
@@ -102,6 +100,8 @@ from ddpm_lesson.plots.sampling import (
     state_picture,
     step_picture,
 )
+from ddpm_lesson.plots.shared import losses_picture, samples_picture
+from ddpm_lesson.plots.sheets import contact_sheet
 from ddpm_lesson.plots.training import (
     AveragePlot,
     MemoryPlot,

@@ -15,8 +15,7 @@ from ddpm_lesson.anatomy.attention import Saturation, effective_pixels
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.plots.diagram import Box, Diagram, legend
-from ddpm_lesson.plots.forward import thumbnail
-from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
 from ddpm_lesson.unet import AttentionBlock
 
 

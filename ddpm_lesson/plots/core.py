@@ -6,7 +6,7 @@ import html
 import inspect
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -143,12 +143,6 @@ def stacked(top: Image.Image, bottom: Image.Image) -> Image.Image:
     sheet.paste(top, (0, 0))
     sheet.paste(bottom, (0, top.height))
     return sheet
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown, the first column to the left and the others centred."""
-    lines = [header, [":--"] + [":-:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 class Source(NamedTuple):

@@ -24,8 +24,7 @@ from ddpm_lesson.plots.core import (
     picture,
 )
 from ddpm_lesson.plots.diagram import Diagram, font
-from ddpm_lesson.plots.forward import thumbnail
-from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
 from ddpm_lesson.unet import TimeEmbedding
 
 STYLES = ((BLUE, "-"), (GREEN, "--"), (PINK, "-."), (SKY, ":"), (AMBER, (0, (5, 1, 1, 1, 1, 1))), (GREY, (0, (8, 3))))

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, SCALE, SKY, LiveFigure, Picture, picture, stacked
-from ddpm_lesson.plots.forward import thumbnail
-from ddpm_lesson.plots.images import contact_sheet, grid_image
+from ddpm_lesson.plots.images import grid_image
+from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
 
 # The decoder
 

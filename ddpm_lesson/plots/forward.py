@@ -3,19 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 from torch import Tensor
 
-from ddpm_lesson.data import from_bytes, to_bytes
 from ddpm_lesson.plots.core import BLUE, GREY, SCALE, LiveFigure, Picture, picture, stacked
-from ddpm_lesson.plots.images import contact_sheet, grid_image
+from ddpm_lesson.plots.images import grid_image
+from ddpm_lesson.plots.sheets import contact_sheet, noise_image, thumbnail
 from ddpm_lesson.schedule import NoiseSchedule
-
-NOISE_RANGE = 3  # standard deviations that the colours of a noise picture span
 
 
 class SchedulePlot:
@@ -91,23 +87,6 @@ def verdict(bits: float) -> str:
     if bits < 3e-3:
         return "the end is almost noise, a trace of the image is left"
     return "the end still shows the image, noise is a wrong start for sampling"
-
-
-def thumbnail(x: Tensor, side: int) -> Image.Image:
-    """One image (C, H, W) in [-1, 1], ``side`` pixels wide."""
-    pixels = to_bytes(x).expand(3, -1, -1).permute(1, 2, 0).numpy()
-    return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-
-
-def noise_image(eps: Tensor) -> Tensor:
-    """Signed noise (1, C, H, W) as an image in [-1, 1].
-
-    Noise of one channel gets colours: orange below 0, white at 0, purple above. Of three channels it is only scaled.
-    """
-    if eps.shape[1] > 1:
-        return eps / NOISE_RANGE
-    colours = colormaps["PuOr"]((eps[:, 0].numpy() / NOISE_RANGE + 1) / 2, bytes=True)[..., :3]  # (1, H, W, 3)
-    return from_bytes(Tensor(colours)).permute(0, 3, 1, 2)
 
 
 def xt_picture(x0: Tensor, eps: Tensor, one_shot: Tensor, chain: Tensor, caption: str, alt: str) -> Picture:

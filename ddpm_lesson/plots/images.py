@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from ddpm_lesson.data import to_bytes
-from ddpm_lesson.plots.core import Picture, picture
-from ddpm_lesson.sample import ReverseStep
+from ddpm_lesson.plots.core import BLUE, ORANGE
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -53,61 +53,34 @@ def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def contact_sheet(captions: Sequence[str], rows: dict[str, Sequence[Image.Image]], gap: int = 16) -> Image.Image:
-    """Pictures of one size in named rows on white, with a caption over each column.
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown, the first column to the left and the others centred."""
+    lines = [header, [":--"] + [":-:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def loss_figure(steps: Sequence[int], losses: Sequence[float], smoothing: float = 0.9) -> Figure:
+    """The training loss over optimiser steps, with its running average.
 
     Args:
-        captions: one a column.
-        rows: name (may be empty) -> one picture a column.
-        gap: pixels between pictures.
+        steps, losses: points of the curve.
+        smoothing: weight of the past in the running average.
     """
-    font = ImageFont.load_default(size=18)
-    side, head = max(font.getlength(name) for name in rows), 34  # pixels for names and captions
-    cell = next(iter(rows.values()))[0]
-    left = round(side) + gap * (2 if side else 1)
-    width, height = left + len(captions) * (cell.width + gap), head + len(rows) * (cell.height + gap)
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, caption in enumerate(captions):
-        draw.text((left + i * (cell.width + gap) + cell.width // 2, head // 2), caption, "black", font, anchor="mm")
-    for j, (name, pictures) in enumerate(rows.items()):
-        y = head + j * (cell.height + gap)
-        draw.text((gap, y + cell.height // 2), name, "black", font, anchor="lm")
-        for i, image in enumerate(pictures):
-            sheet.paste(image, (left + i * (cell.width + gap), y))
-    return sheet
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, losses, color=BLUE, alpha=0.35, linewidth=1, label="loss")
+    axes.plot(steps, running_average(losses, smoothing), color=ORANGE, linewidth=2, label="running average")
+    axes.set(xlabel="optimiser step", ylabel="loss $L_{simple}$", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return figure
 
 
-def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_columns: int | None = None) -> Picture:
-    """One state of the reverse process: x_t beside the estimate x0_hat.
-
-    Args:
-        step: the state.
-        T: number of diffusion steps of the model.
-        snr_db: signal-to-noise ratio at this time, in dB.
-        what: what the images are, for the alternative text, such as "16 digits".
-        n_columns: images a row.
-    """
-    images = [grid_image(x, n_columns, 340) for x in (step.xt, step.x0_hat)]
-    sheet = contact_sheet([f"x_t  at t = {step.t}", "x0_hat, the guess from there"], {"": images})
-    where = f"at t = {step.t} of {T}, signal-to-noise {snr_db:.0f} dB"
-    return picture(sheet, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
-
-
-def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 7, n_images: int = 4) -> Picture:
-    """The reverse process at a glance: x_t over x0_hat at evenly spaced times.
-
-    Args:
-        steps: all states, from noise to image.
-        what: what the images are, for the alternative text.
-        n_states: how many of the states to show.
-        n_images: how many images of the batch to show.
-    """
-    states = [steps[i] for i in np.linspace(0, len(steps) - 1, min(n_states, len(steps))).round().astype(int)]
-    rows = {
-        "x_t": [grid_image(s.xt[:n_images], min_side=110) for s in states],
-        "x0_hat": [grid_image(s.x0_hat[:n_images], min_side=110) for s in states],
-    }
-    times = [f"t = {s.t}" for s in states]
-    alt = f"{what} on the way from noise to image, x_t over the network's guess x0_hat at {', '.join(times)}"
-    return picture(contact_sheet(times, rows), alt)
+def running_average(values: Sequence[float], smoothing: float) -> list[float]:
+    """Exponential average without start-up bias."""
+    average, weight, out = 0.0, 0.0, []
+    for value in values:
+        average = smoothing * average + (1 - smoothing) * value
+        weight = smoothing * weight + (1 - smoothing)
+        out.append(average / weight)
+    return out

@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, LiveFigure, Picture, picture
-from ddpm_lesson.plots.forward import thumbnail
-from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
 
 
 class Weighting(NamedTuple):
@@ -190,20 +189,6 @@ def amplification_picture(snr: Tensor) -> Picture:
         f"Factor by which an error grows, over t: from eps to x0 it rises from {1 / start:.2f} to {end:.0f}, "
         f"from x0 to eps it falls from {start:.0f} to {1 / end:.4f}; both are 1 near t = {same}"
     )
-    return picture(figure, alt)
-
-
-def samples_picture(samples: Tensor, x: Tensor, density: Tensor) -> Picture:
-    """A histogram of samples under the density they should have; ``x`` and ``density`` are (N,)."""
-    figure = Figure(figsize=(8.8, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(samples.numpy(), bins=80, range=(float(x[0]), float(x[-1])), density=True, color=SKY)
-    axes.plot(x.numpy(), density.numpy(), color=BLACK, linewidth=2)
-    axes.set(xlabel="x_0", ylabel="density", xlim=(float(x[0]), float(x[-1])))
-    axes.text(0.02, 0.93, "line: the data's density", transform=axes.transAxes, va="top")
-    axes.text(0.02, 0.83, f"bars: {len(samples):,} samples", color=BLUE, transform=axes.transAxes, va="top")
-    mean, std = float(samples.mean()), float(samples.std())
-    alt = f"Histogram of {len(samples)} samples, mean {mean:.2f} and standard deviation {std:.2f}, under the density"
     return picture(figure, alt)
 
 

@@ -13,13 +13,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.network import bridges, parts
 from ddpm_lesson.anatomy.resample import extent, influence
 from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.plots.diagram import Box, Diagram
-from ddpm_lesson.plots.forward import thumbnail
-from ddpm_lesson.plots.images import contact_sheet
+from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
 from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, UNet, Upsample
+from ddpm_lesson.xray import bridges, parts
 
 # The blocks
 

@@ -11,26 +11,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ddpm_lesson.plots.core import (
-    AMBER,
     BLACK,
-    BLUE,
     DPI,
-    GREEN,
     GREY,
-    ORANGE,
-    PINK,
     SCALE,
-    SKY,
     LiveFigure,
     Picture,
     picture,
 )
-from ddpm_lesson.plots.curves import running_average
 from ddpm_lesson.plots.diagram import Diagram
+from ddpm_lesson.plots.shared import COLOURS, STYLES
 from ddpm_lesson.unet import ResidualBlock
-
-COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, GREY, BLACK)
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (3, 3)))
 
 
 def residual_picture(block: ResidualBlock) -> Picture:
@@ -191,28 +182,6 @@ def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
     figure.legend(loc="upper center", ncols=2, title="size and cosine in front of the first block:")
     each = "; ".join(f"{name} {float(s[0]):.2g} and {float(c[0]):.2f}" for name, (s, c) in flows.items())
     return picture(figure, f"Size of the gradient below {n_blocks} blocks and its cosine when the input moves: {each}")
-
-
-def losses_picture(losses: Mapping[str, Sequence[float]], smoothing: float = 0.9) -> Picture:
-    """Running averages of several training losses on one plot.
-
-    Args:
-        losses: name -> the loss of every step.
-        smoothing: weight of the past.
-    """
-    figure = Figure(figsize=(8.8, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for (name, values), colour, style in zip(losses.items(), COLOURS, STYLES, strict=False):
-        axes.plot(running_average(values, smoothing), color=colour, linestyle=style, linewidth=2, label=name)
-    axes.axhline(1, color=GREY, linewidth=1)
-    axes.text(len(values), 0.96, "guessing no noise", color=GREY, ha="right", va="top")
-    axes.set(xlabel="training step", ylabel="loss (running average)", yscale="log")
-    axes.set_yticks([0.1, 0.2, 0.3, 0.5, 1], ["0.1", "0.2", "0.3", "0.5", "1"])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(ncols=2)
-    ends = ", ".join(f"{name} {running_average(values, smoothing)[-1]:.2f}" for name, values in losses.items())
-    return picture(figure, f"Training loss over {len(values)} steps, running averages at the end: {ends}")
 
 
 class BlockMaps(NamedTuple):

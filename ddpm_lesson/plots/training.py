@@ -23,7 +23,8 @@ from ddpm_lesson.plots.core import (
     picture,
     stacked,
 )
-from ddpm_lesson.plots.images import contact_sheet, grid_image
+from ddpm_lesson.plots.images import grid_image
+from ddpm_lesson.plots.sheets import contact_sheet
 
 LOOKS = 6  # grids of samples beside each other
 LOOK_SIDE = 190  # pixels

@@ -220,3 +220,9 @@ def fitted_reverse(schedule: NoiseSchedule, data: GaussianMixture) -> Reverse:
         return mean, (share * (vars + (means - mean[..., None]) ** 2)).sum(-1)
 
     return reverse
+
+
+def short_chain(n_steps: int = 8) -> NoiseSchedule:
+    """A schedule of few steps, small at first: the logarithm of the signal-to-noise ratio falls evenly from 5 to -6."""
+    alpha_bar = torch.linspace(5, -6, n_steps, dtype=torch.float64).sigmoid()
+    return NoiseSchedule.from_betas(1 - alpha_bar / torch.cat((torch.ones(1, dtype=torch.float64), alpha_bar[:-1])))

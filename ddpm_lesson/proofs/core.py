@@ -133,3 +133,10 @@ def ledger(part: int | str) -> Ledger:
         parts = sorted({number.split(".")[0] for number in EQUATIONS})
         raise ValueError(f"part must be one of {', '.join(parts)}; got {part!r}")
     return Ledger(prove(number) for number in numbers)
+
+
+def root(x: Any) -> Any:
+    """The square root of a tensor or a symbol."""
+    import sympy
+
+    return x.sqrt() if isinstance(x, Tensor) else sympy.sqrt(x)

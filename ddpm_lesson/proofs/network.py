@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddpm_lesson.anatomy.network import bridges
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.proofs.core import equation, worst
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet
-from ddpm_lesson.xray import blank_unet, layers
+from ddpm_lesson.xray import blank_unet, bridges, layers
 
 Formula = Callable[..., Any]
 

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs.chain import ChainBound, GridChain, Reverse, log_normal
-from ddpm_lesson.proofs.core import equation, symbolic, worst
+from ddpm_lesson.mixture import TWO_BUMPS, GaussianMixture
+from ddpm_lesson.proofs.chain import ChainBound, GridChain, Reverse, log_normal, short_chain
+from ddpm_lesson.proofs.core import equation, root, symbolic, worst
 from ddpm_lesson.schedule import NoiseSchedule
 
 Formula = Callable[..., Any]
-
-TWO_BUMPS = GaussianMixture(weights=(0.4, 0.6), means=(-0.6, 0.5), stds=(0.15, 0.25))  # the data of notebook 04
 
 
 def exact_reverse(data: GaussianMixture, schedule: NoiseSchedule, sigma: str = "beta") -> Reverse:
@@ -34,12 +32,6 @@ def exact_reverse(data: GaussianMixture, schedule: NoiseSchedule, sigma: str = "
         return mean, s.beta_tilde[t] if sigma == "posterior" and t > 0 else s.beta[t]
 
     return reverse
-
-
-def short_chain(n_steps: int = 8) -> NoiseSchedule:
-    """A schedule of few steps, small at first: the logarithm of the signal-to-noise ratio falls evenly from 5 to -6."""
-    alpha_bar = torch.linspace(5, -6, n_steps, dtype=torch.float64).sigmoid()
-    return NoiseSchedule.from_betas(1 - alpha_bar / torch.cat((torch.ones(1, dtype=torch.float64), alpha_bar[:-1])))
 
 
 def bump_chain(n_steps: int = 8, sigma: str = "beta") -> GridChain:
@@ -104,13 +96,6 @@ def only_means_matter(formula: Formula = squared_distance) -> float:
 
 
 # Three things to guess
-
-
-def root(x: Any) -> Any:
-    """The square root of a tensor or a symbol."""
-    import sympy
-
-    return x.sqrt() if isinstance(x, Tensor) else sympy.sqrt(x)
 
 
 def x0_from_eps(xt: Any, eps: Any, alpha_bar: Any) -> Any:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation, symbolic, worst
-from ddpm_lesson.proofs.noise import mean_from_eps, root
+from ddpm_lesson.proofs.core import equation, root, symbolic, worst
 from ddpm_lesson.sample import ddim_step, slerp, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -20,6 +19,11 @@ Formula = Callable[..., Any]
 
 
 # The mean, and what clipping needs
+
+
+def mean_from_eps(xt: Any, eps: Any, alpha: Any, alpha_bar: Any) -> Any:
+    """Ho et al. 2020, Algorithm 2, line 4."""
+    return (xt - (1 - alpha) / root(1 - alpha_bar) * eps) / root(alpha)
 
 
 @equation(

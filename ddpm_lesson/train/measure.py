@@ -6,41 +6,8 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.probe import image_losses
 from ddpm_lesson.schedule import NoiseSchedule
-
-
-@torch.no_grad()
-def image_losses(diffusion: DenoiseDiffusion, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """The squared error of the noise, averaged over the values of each image: (B,). Dropout is off.
-
-    Args:
-        diffusion: the model.
-        x0, eps: images in [-1, 1] and their noise, (B, C, H, W).
-        t: times, (B,).
-    """
-    with eval_mode(diffusion):
-        eps_theta = diffusion.eps_model(diffusion.q_sample(x0, t, eps), t)
-    return (eps_theta - eps).square().flatten(1).mean(1)
-
-
-class Probe(NamedTuple):
-    """One question for every look at a run, so that its answers can be compared."""
-
-    x0: Tensor  # (B, C, H, W)
-    eps: Tensor  # (B, C, H, W)
-    t: Tensor  # (B,), spread evenly over 0 .. T-1
-
-    def loss(self, diffusion: DenoiseDiffusion) -> float:
-        """L_simple on these images, with this noise, at these times."""
-        return float(image_losses(diffusion, *(x.to(diffusion.device) for x in self)).mean())
-
-
-def make_probe(images: Tensor, n_steps: int, seed: int = 0) -> Probe:
-    """A probe from images (B, C, H, W) that the run does not train on; the i-th is asked at (i + 1/2) T / B."""
-    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
-    t = ((torch.arange(len(images)) + 0.5) * n_steps / len(images)).long()
-    return Probe(images, eps, t)
 
 
 def losses_by_time(diffusion: DenoiseDiffusion, x0: Tensor, times: Tensor, seed: int = 0) -> Tensor:

@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson.anatomy.network import bridges, parts
 from ddpm_lesson.plots import (
     layer_table,
     routes_picture,
@@ -17,7 +16,7 @@ from ddpm_lesson.plots import (
 from ddpm_lesson.plots.network import places
 from ddpm_lesson.proofs.network import COMPOUNDING, LSUN, PAPER
 from ddpm_lesson.unet import UNet
-from ddpm_lesson.xray import activations, blank_unet, layers
+from ddpm_lesson.xray import activations, blank_unet, bridges, layers, parts
 
 NETWORKS = {
     "paper": (PAPER, 32),

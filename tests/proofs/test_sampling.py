@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpm_lesson.proofs import ledger, prove, sampling
-from ddpm_lesson.proofs.noise import root
+from ddpm_lesson.proofs.core import root
 
 
 def test_all_equations_of_the_notebook_hold():
