@@ -27,7 +27,7 @@ from ddpm_lesson.evaluate import (
     save_classifier,
     train_classifier,
 )
-from ddpm_lesson.plots import grid_image, save_gif
+from ddpm_lesson.pictures import grid_image, save_gif
 from ddpm_lesson.run import run
 from ddpm_lesson.runtime import get_device, rank, seed_everything
 from ddpm_lesson.sample import ddim_steps, ddpm_steps

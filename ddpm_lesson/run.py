@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import ImageDataset, load_images
-from ddpm_lesson.plots import grid_image, loss_figure, picture
+from ddpm_lesson.lesson.kit.figure import picture
+from ddpm_lesson.pictures import grid_image, loss_figure
 from ddpm_lesson.runtime import get_device, n_processes, rank
 from ddpm_lesson.sample import reverse_steps
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, any_process, first_process_first, together, train

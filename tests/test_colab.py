@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import Image
 
-from ddpm_lesson.panels import Panel
-from ddpm_lesson.plots import picture
+from ddpm_lesson.lesson.kit.figure import picture
+from ddpm_lesson.lesson.kit.panel import Panel
 from tools import colab, drive_panels
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson import PRESETS, DenoiseDiffusion, NoiseSchedule, load_images
-from ddpm_lesson.probe import image_losses, make_probe
+from ddpm_lesson.lesson.kit.probe import image_losses, make_probe
 from ddpm_lesson.train import TrainState, build_diffusion
 from ddpm_lesson.train.diagnosis import ILLNESSES, SMALL, course_of, in_words
 from ddpm_lesson.train.measure import average_of, losses_by_time, principal_variances, spread, straight_line_loss

@@ -9,7 +9,7 @@ from typing import Any
 from ipywidgets import Widget
 
 import ddpm_lesson
-from ddpm_lesson.panels import Panel
+from ddpm_lesson.lesson.kit.panel import Panel
 
 
 def neighbours(control: Widget) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.xray import watched_pass
 from ddpm_lesson.unet import AttentionBlock, Downsample, UNet
-from ddpm_lesson.xray import watched_pass
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import ExactNoise, GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import Swish, TimeEmbedding

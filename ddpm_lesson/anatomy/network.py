@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.xray import Part, layers, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import UNet, UpBlock
-from ddpm_lesson.xray import Part, layers, parts
 
 Route = int | str | None  # a level, "middle", or none at all
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import AttentionBlock, Swish, UNet
-from ddpm_lesson.xray import bridges, parts
 
 METHODS = ("transposed", "nearest + conv")
 

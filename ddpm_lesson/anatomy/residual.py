@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.xray import activations
 from ddpm_lesson.unet import ResidualBlock, Swish, TimeEmbedding
 from ddpm_lesson.unet.model import init_weights
-from ddpm_lesson.xray import activations
 
 PARTS = ("norm", "time", "shortcut", "silence")
 

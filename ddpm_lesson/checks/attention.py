@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.checks.core import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 
 def numbers(*shape: int, seed: int) -> Tensor:

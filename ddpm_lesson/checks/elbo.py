@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddpm_lesson.checks.core import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 
 def numbers(*values: float) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_lesson.checks.core import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 
 def numbers(*shape: int, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.checks.core import (
+from ddpm_lesson.lesson.kit.exercise import (
     FAILURES,
     CheckResult,
     Exercise,

@@ -6,7 +6,7 @@ A time t is code's: t = 0 .. T-1 is the paper's step t+1. ``beta`` is the whole 
 import torch
 from torch import Tensor
 
-from ddpm_lesson.checks.core import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 STEPS = torch.linspace(0.05, 0.4, 8, dtype=torch.float64)
 UNEVEN = torch.tensor([0.3, 0.1, 0.25, 0.02, 0.5])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_lesson.checks.core import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 BETA = torch.linspace(0.02, 0.5, 8, dtype=torch.float64)
 ALPHA_BAR = (1 - BETA).cumprod(0)

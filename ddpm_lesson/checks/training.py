@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.checks.core import (
+from ddpm_lesson.lesson.kit.exercise import (
     CheckResult,
     Exercise,
     Mistake,

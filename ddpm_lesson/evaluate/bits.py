@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ddpm_lesson.bound import Bound, guess_bits, prior_bits, variational_bound
 from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import eval_mode
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import ImageDataset, nearest
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import assets_folder, get_device
 from ddpm_lesson.sample import eval_mode
 

@@ -17,7 +17,7 @@ from ddpm_lesson.evaluate.classifier import (
     load_classifier,
     shipped_classifiers,
 )
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import get_device
 from ddpm_lesson.sample import eval_mode
 

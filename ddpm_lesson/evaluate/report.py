@@ -11,7 +11,7 @@ from ddpm_lesson.evaluate.bits import BITS_HEADER, BitsPerDim, bits_per_dim
 from ddpm_lesson.evaluate.classifier import JUDGED, SURE, Classifier, Judgement, judge
 from ddpm_lesson.evaluate.frechet import FRECHET_HEADER, Extractor, FrechetDistance, frechet_distance, random_subset
 from ddpm_lesson.evaluate.neighbours import nearest_neighbours
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import ddim_steps
 
 BATCH = 250

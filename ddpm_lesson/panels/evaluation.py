@@ -18,8 +18,9 @@ from ddpm_lesson.evaluate import (
     moments,
 )
 from ddpm_lesson.evaluate.degrade import KINDS
-from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots import BitsLedger, DecoderPlot, FrechetCurves, FrechetPlot, Picture, RateDistortionPlot
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
+from ddpm_lesson.plots.evaluation import BitsLedger, DecoderPlot, FrechetCurves, FrechetPlot, RateDistortionPlot
 from ddpm_lesson.sample import eval_mode
 
 TIMES = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 850, 999)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from ddpm_lesson.bound import prior_bits
 from ddpm_lesson.data import DATASETS, DataError, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots import Picture, SchedulePlot, noted, xt_picture
+from ddpm_lesson.lesson.kit.figure import Picture, noted
+from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
+from ddpm_lesson.plots.forward import SchedulePlot, xt_picture
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 

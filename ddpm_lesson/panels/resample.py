@@ -20,12 +20,12 @@ from ddpm_lesson.anatomy.resample import (
     up_blocks,
 )
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.panels.core import Panel, choice, slider
-from ddpm_lesson.plots import (
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
+from ddpm_lesson.plots.resample import (
     Checkerboard,
     CheckerboardPlot,
     FieldPlot,
-    Picture,
     Seen,
     fields_picture,
     without_skips_picture,

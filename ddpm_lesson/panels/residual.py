@@ -13,8 +13,9 @@ from ddpm_lesson.anatomy.residual import (
     surviving_shift,
 )
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.panels.core import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots import BlockMaps, FeatureMapsPlot, GroupNormPlot, Picture, ShiftCurves
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
+from ddpm_lesson.plots.residual import BlockMaps, FeatureMapsPlot, GroupNormPlot, ShiftCurves
 from ddpm_lesson.unet import ResidualBlock
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import DATASETS, ImageDataset, on_this_machine
-from ddpm_lesson.live import BUDGETS, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
-from ddpm_lesson.panels.core import DeviceChoice, Panel, choice, slider, stops, widget_view
-from ddpm_lesson.plots import Picture
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.live import BUDGETS, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
+from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, slider, stops, widget_view
 from ddpm_lesson.plots.training import (
     AveragePlot,
     MemoryPlot,

@@ -1,5 +1,10 @@
 """Pictures: arrays in, images, figures and files out."""
 
+from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
+from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
+from ddpm_lesson.lesson.kit.images import contact_sheet
+from ddpm_lesson.pictures import grid_image, loss_figure, markdown_table, running_average, save_gif
 from ddpm_lesson.plots.attention import (
     Query,
     ScalePlot,
@@ -12,8 +17,6 @@ from ddpm_lesson.plots.attention import (
     reach_picture,
     saturation_picture,
 )
-from ddpm_lesson.plots.core import LiveFigure, Picture, faded, noted, picture, source_of, stacked
-from ddpm_lesson.plots.diagram import Box, Diagram, legend
 from ddpm_lesson.plots.elbo import GapPlot, KLPlot, fits_picture, likelihood_picture, terms_picture
 from ddpm_lesson.plots.embedding import (
     ClockPlot,
@@ -40,7 +43,6 @@ from ddpm_lesson.plots.evaluation import (
     sets_picture,
 )
 from ddpm_lesson.plots.forward import SchedulePlot, noise_strip, xt_picture
-from ddpm_lesson.plots.images import grid_image, loss_figure, markdown_table, running_average, save_gif
 from ddpm_lesson.plots.network import (
     LevelMaps,
     first_steps_picture,
@@ -100,8 +102,6 @@ from ddpm_lesson.plots.sampling import (
     state_picture,
     step_picture,
 )
-from ddpm_lesson.plots.shared import losses_picture, samples_picture
-from ddpm_lesson.plots.sheets import contact_sheet
 from ddpm_lesson.plots.training import (
     AveragePlot,
     MemoryPlot,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ddpm_lesson.anatomy.attention import Saturation, effective_pixels
 from ddpm_lesson.data import to_bytes
-from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
-from ddpm_lesson.plots.diagram import Box, Diagram, legend
-from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
+from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
 from ddpm_lesson.unet import AttentionBlock
 
 

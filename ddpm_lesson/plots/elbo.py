@@ -11,7 +11,19 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from ddpm_lesson.plots.core import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.figure import (
+    AMBER,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    SKY,
+    LiveFigure,
+    Picture,
+    picture,
+)
 
 CUT = 3  # where the axes of the integrands end
 INTEGRANDS = ("p log(p / q)", "q log(q / p)")

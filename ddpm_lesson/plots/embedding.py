@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from PIL import ImageDraw
 from torch import Tensor
 
-from ddpm_lesson.plots.core import (
+from ddpm_lesson.lesson.kit.diagram import Diagram, font
+from ddpm_lesson.lesson.kit.figure import (
     AMBER,
     BLACK,
     BLUE,
@@ -23,8 +24,7 @@ from ddpm_lesson.plots.core import (
     Picture,
     picture,
 )
-from ddpm_lesson.plots.diagram import Diagram, font
-from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
 from ddpm_lesson.unet import TimeEmbedding
 
 STYLES = ((BLUE, "-"), (GREEN, "--"), (PINK, "-."), (SKY, ":"), (AMBER, (0, (5, 1, 1, 1, 1, 1))), (GREY, (0, (8, 3))))

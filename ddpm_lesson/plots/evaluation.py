@@ -10,9 +10,21 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 from torch import Tensor
 
-from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, SCALE, SKY, LiveFigure, Picture, picture, stacked
-from ddpm_lesson.plots.images import grid_image
-from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.figure import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SCALE,
+    SKY,
+    LiveFigure,
+    Picture,
+    picture,
+    stacked,
+)
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.pictures import grid_image
 
 # The decoder
 

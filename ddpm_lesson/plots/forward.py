@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ddpm_lesson.plots.core import BLUE, GREY, SCALE, LiveFigure, Picture, picture, stacked
-from ddpm_lesson.plots.images import grid_image
-from ddpm_lesson.plots.sheets import contact_sheet, noise_image, thumbnail
+from ddpm_lesson.lesson.kit.figure import BLUE, GREY, SCALE, LiveFigure, Picture, picture, stacked
+from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail
+from ddpm_lesson.pictures import grid_image
 from ddpm_lesson.schedule import NoiseSchedule
 
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_lesson.anatomy.network import Cost, Route, costs
-from ddpm_lesson.plots.core import BLUE, GREEN, GREY, ORANGE, PINK, Picture, picture
-from ddpm_lesson.plots.diagram import COLOURS, Box, Diagram, font
-from ddpm_lesson.plots.images import markdown_table
-from ddpm_lesson.plots.sheets import NOISE_RANGE
+from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, font
+from ddpm_lesson.lesson.kit.figure import BLUE, GREEN, GREY, ORANGE, PINK, Picture, picture
+from ddpm_lesson.lesson.kit.images import NOISE_RANGE
+from ddpm_lesson.lesson.kit.xray import Layer, Part, bridges, parts
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.unet import Downsample, UNet, Upsample
-from ddpm_lesson.xray import Layer, Part, bridges, parts
 
 WIDTH, FOOT = 920, 68  # of the drawing, and of its last row with the middle
 LEFT, RIGHT, TOP = 80, 696, 64  # where the levels stand

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, LiveFigure, Picture, picture
-from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
 
 
 class Weighting(NamedTuple):

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.plots.core import BLUE, GREEN, GREY, ORANGE, PINK, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.figure import BLUE, GREEN, GREY, ORANGE, PINK, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.schedule import NoiseSchedule
 
 WIDTH = 8.6  # inches of 100 CSS pixels

@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor, nn
 
 from ddpm_lesson.anatomy.resample import extent, influence
-from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
-from ddpm_lesson.plots.diagram import Box, Diagram
-from ddpm_lesson.plots.sheets import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.diagram import Box, Diagram
+from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, UNet, Upsample
-from ddpm_lesson.xray import bridges, parts
 
 # The blocks
 

@@ -10,17 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from ddpm_lesson.plots.core import (
-    BLACK,
-    DPI,
-    GREY,
-    SCALE,
-    LiveFigure,
-    Picture,
-    picture,
-)
-from ddpm_lesson.plots.diagram import Diagram
-from ddpm_lesson.plots.shared import COLOURS, STYLES
+from ddpm_lesson.lesson.kit.curves import COLOURS, STYLES
+from ddpm_lesson.lesson.kit.diagram import Diagram
+from ddpm_lesson.lesson.kit.figure import BLACK, DPI, GREY, SCALE, LiveFigure, Picture, picture
 from ddpm_lesson.unet import ResidualBlock
 
 

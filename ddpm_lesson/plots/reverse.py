@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ddpm_lesson.plots.core import Picture, picture
-from ddpm_lesson.plots.images import grid_image
-from ddpm_lesson.plots.sheets import contact_sheet
+from ddpm_lesson.lesson.kit.figure import Picture, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet
+from ddpm_lesson.pictures import grid_image
 from ddpm_lesson.sample import ReverseStep
 
 

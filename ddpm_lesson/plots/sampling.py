@@ -11,8 +11,8 @@ from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ddpm_lesson.plots.core import BLACK, BLUE, GREEN, GREY, ORANGE, LiveFigure, Picture, picture
-from ddpm_lesson.plots.sheets import contact_sheet, noise_image, thumbnail
+from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREEN, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail
 from ddpm_lesson.sample import Lap, ReverseStep
 
 SIDE = 92  # pixels of an image

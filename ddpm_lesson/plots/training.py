@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from ddpm_lesson.plots.core import (
+from ddpm_lesson.lesson.kit.figure import (
     BLACK,
     BLUE,
     GREEN,
@@ -23,8 +23,8 @@ from ddpm_lesson.plots.core import (
     picture,
     stacked,
 )
-from ddpm_lesson.plots.images import grid_image
-from ddpm_lesson.plots.sheets import contact_sheet
+from ddpm_lesson.lesson.kit.images import contact_sheet
+from ddpm_lesson.pictures import grid_image
 
 LOOKS = 6  # grids of samples beside each other
 LOOK_SIDE = 190  # pixels

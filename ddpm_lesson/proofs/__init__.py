@@ -1,5 +1,6 @@
 """Executable proofs: every numbered equation of the lesson, held against an independent way to the same quantity."""
 
+from ddpm_lesson.lesson.kit.proof import Ledger, Proof, ledger, prove
 from ddpm_lesson.proofs import (
     attention,
     elbo,
@@ -14,7 +15,6 @@ from ddpm_lesson.proofs import (
     sampling,
     training,
 )
-from ddpm_lesson.proofs.core import Ledger, Proof, ledger, prove
 
 __all__ = [
     "Ledger",

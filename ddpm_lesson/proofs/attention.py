@@ -17,7 +17,7 @@ from ddpm_lesson.anatomy.attention import (
     without_norm,
 )
 from ddpm_lesson.anatomy.measure import memory
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.unet import AttentionBlock
 
 Formula = Callable[..., Any]

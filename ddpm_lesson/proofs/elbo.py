@@ -10,10 +10,19 @@ from torch import Tensor
 from torch.distributions import Distribution, Laplace, MultivariateNormal, Normal, kl_divergence
 
 from ddpm_lesson.bound import NATS_PER_BIT, gaussian_kl
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs.chain import ChainBound, GridChain, data_nodes, fitted_reverse, log_normal
-from ddpm_lesson.proofs.core import equation, worst
-from ddpm_lesson.proofs.quadrature import BENT, LINE, STRAIGHT, TWO_PEAKS, LatentModel, fit_gaussian, integral, kl
+from ddpm_lesson.lesson.kit.chain import ChainBound, GridChain, data_nodes, fitted_reverse, log_normal
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.quadrature import (
+    BENT,
+    LINE,
+    STRAIGHT,
+    TWO_PEAKS,
+    LatentModel,
+    fit_gaussian,
+    integral,
+    kl,
+)
 from ddpm_lesson.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.from_betas([0.2, 0.3, 0.4, 0.5])  # the short chain of notebook 01

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.anatomy.embedding import excess_error, timeless_eps
-from ddpm_lesson.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.proofs.chain import log_normal, short_chain
-from ddpm_lesson.proofs.core import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.chain import log_normal, short_chain
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
+from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import TimeEmbedding
 

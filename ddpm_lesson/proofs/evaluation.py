@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ddpm_lesson.bound import decoder_log_likelihood
 from ddpm_lesson.evaluate import expected_floor, gaussian_frechet
-from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.chain import log_normal
+from ddpm_lesson.lesson.kit.proof import equation, worst
 
 Formula = Callable[..., Tensor]
 F64 = torch.float64

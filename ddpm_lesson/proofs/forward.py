@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.bound import NATS_PER_BIT, prior_bits
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 

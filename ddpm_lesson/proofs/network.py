@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.xray import blank_unet, bridges, layers
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet
-from ddpm_lesson.xray import blank_unet, bridges, layers
 
 Formula = Callable[..., Any]
 

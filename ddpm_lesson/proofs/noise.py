@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.proofs.chain import ChainBound, GridChain, Reverse, log_normal, short_chain
-from ddpm_lesson.proofs.core import equation, root, symbolic, worst
+from ddpm_lesson.lesson.kit.chain import ChainBound, GridChain, Reverse, log_normal, short_chain
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
+from ddpm_lesson.lesson.kit.proof import equation, root, symbolic, worst
 from ddpm_lesson.schedule import NoiseSchedule
 
 Formula = Callable[..., Any]

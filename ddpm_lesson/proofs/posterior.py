@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ddpm_lesson.bound import gaussian_kl
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.chain import log_normal
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 

@@ -19,7 +19,7 @@ from ddpm_lesson.anatomy.resample import (
     transposed_size,
     up_channels,
 )
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.unet import UNet, UpBlock
 
 Formula = Callable[..., Any]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
-from ddpm_lesson.proofs.core import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
 from ddpm_lesson.unet import ResidualBlock
 
 Formula = Callable[..., Any]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs.chain import log_normal
-from ddpm_lesson.proofs.core import equation, root, symbolic, worst
+from ddpm_lesson.lesson.kit.chain import log_normal
+from ddpm_lesson.lesson.kit.proof import equation, root, symbolic, worst
 from ddpm_lesson.sample import ddim_step, slerp, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 

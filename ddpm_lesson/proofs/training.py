@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs.core import equation, worst
+from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.data import ImageDataset, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.probe import make_probe
+from ddpm_lesson.lesson.kit.probe import make_probe
 from ddpm_lesson.sample import ddim_steps
 from ddpm_lesson.train.loop import TrainState, train
 from ddpm_lesson.train.presets import PRESETS, TrainConfig

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.probe import image_losses
+from ddpm_lesson.lesson.kit.probe import image_losses
 from ddpm_lesson.schedule import NoiseSchedule
 
 

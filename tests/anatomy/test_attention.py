@@ -20,9 +20,9 @@ from ddpm_lesson.anatomy.attention import (
     without_border,
     without_norm,
 )
+from ddpm_lesson.lesson.kit.xray import layers
 from ddpm_lesson.proofs.attention import lively_block
 from ddpm_lesson.unet import AttentionBlock, UNet
-from ddpm_lesson.xray import layers
 
 
 @pytest.fixture

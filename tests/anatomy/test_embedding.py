@@ -6,7 +6,7 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.anatomy import embedding as clock
-from ddpm_lesson.mixture import ExactNoise, GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.unet import TimeEmbedding
 
 DATA = GaussianMixture([0.4, 0.6], [-0.6, 0.5], [0.15, 0.25])

@@ -5,8 +5,8 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet
 from ddpm_lesson.anatomy.network import costs, first_steps, loud, neighbours, randomised, route_losses, routes
+from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
 from ddpm_lesson.unet import UpBlock
-from ddpm_lesson.xray import activations, blank_unet, bridges, layers, parts
 
 SMALL = {"image_channels": 1, "n_channels": 8, "ch_mults": (1, 2, 2), "is_attn": (False, True, False), "n_groups": 4}
 

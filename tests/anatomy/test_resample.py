@@ -7,8 +7,8 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, checkpoint
 from ddpm_lesson.anatomy import resample as r
+from ddpm_lesson.lesson.kit.xray import bridges
 from ddpm_lesson.unet import Downsample, UNet, Upsample
-from ddpm_lesson.xray import bridges
 
 
 @pytest.fixture(scope="module")

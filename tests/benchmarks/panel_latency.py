@@ -13,7 +13,7 @@ import nbformat
 import numpy as np
 from playwright.sync_api import Page
 
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from tests.browser.pages import CONTROLS, key_for
 from tools import lab
 

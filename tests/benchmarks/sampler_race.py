@@ -12,7 +12,7 @@ import click
 
 from ddpm_lesson import checkpoint, get_device, load_images, runtime
 from ddpm_lesson.evaluate import distance_of_features, extractor, features_of, random_subset
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import SAMPLERS, last
 from tests.benchmarks.sampling import sample_in_batches
 

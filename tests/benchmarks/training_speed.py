@@ -13,7 +13,7 @@ import torch
 
 from ddpm_lesson import get_device, get_preset
 from ddpm_lesson.data import DATASETS
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.train import TrainConfig, build_diffusion
 
 WAYS = {

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ddpm_lesson.anatomy.attention import attention as by_hand
 from ddpm_lesson.anatomy.attention import attention_macs
-from ddpm_lesson.checks import (
+from ddpm_lesson.checks.attention import (
     check_attention,
     check_attention_block,
     check_in_convolutions,

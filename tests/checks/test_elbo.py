@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_lesson import checks
-from ddpm_lesson.checks.core import as_tensors, call, same
+from ddpm_lesson.lesson.kit.exercise import as_tensors, call, same
 
 EXERCISES = [checks.check_bits_per_dim, checks.check_elbo, checks.check_gaussian_kl, checks.check_negative_elbo]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]

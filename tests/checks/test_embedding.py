@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.anatomy.embedding import turn_steps
-from ddpm_lesson.checks import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
+from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.unet import ResidualBlock, TimeEmbedding
 
 EXERCISES = [check_frequencies, check_sinusoids, check_steps_per_turn, check_add_time]

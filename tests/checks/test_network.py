@@ -4,8 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.checks import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
-from ddpm_lesson.checks.network import calls_of, small_u
+from ddpm_lesson.checks.network import (
+    calls_of,
+    check_kept_maps,
+    check_residual_parameters,
+    check_through_the_u,
+    check_widths,
+    small_u,
+)
 from ddpm_lesson.unet import DownBlock, Downsample, ResidualBlock, UNet, UpBlock, Upsample
 
 EXERCISES = [check_widths, check_kept_maps, check_residual_parameters, check_through_the_u]

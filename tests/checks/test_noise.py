@@ -10,14 +10,14 @@ import torch.nn.functional as F
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import loss_weights
-from ddpm_lesson.checks import (
+from ddpm_lesson.checks.noise import (
     check_loss_weight,
     check_mean_from_eps,
     check_predict_x0,
     check_reverse_step,
     check_simple_loss,
 )
-from ddpm_lesson.checks.core import as_tensors, call, same
+from ddpm_lesson.lesson.kit.exercise import as_tensors, call, same
 
 EXERCISES = [check_predict_x0, check_mean_from_eps, check_loss_weight, check_simple_loss, check_reverse_step]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.checks import (
+from ddpm_lesson.checks.resample import (
     check_conv_size,
     check_receptive_field,
     check_up_block,

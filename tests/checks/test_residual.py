@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_lesson.checks import check_group_norm, check_residual_forward, check_surviving_shift, check_swish
+from ddpm_lesson.checks.residual import (
+    check_group_norm,
+    check_residual_forward,
+    check_surviving_shift,
+    check_swish,
+)
 
 EXERCISES = [check_group_norm, check_swish, check_surviving_shift, check_residual_forward]
 

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson.checks import check_averaged, check_draw_batch, check_learning_rate, check_train_on
-from ddpm_lesson.checks.training import describe_batch, some_bytes
+from ddpm_lesson.checks.training import (
+    check_averaged,
+    check_draw_batch,
+    check_learning_rate,
+    check_train_on,
+    describe_batch,
+    some_bytes,
+)
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import learning_rate
 

@@ -7,7 +7,7 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
 from ddpm_lesson.anatomy.attention import attention_maps
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 
 @pytest.fixture(scope="module")

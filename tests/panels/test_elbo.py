@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ddpm_lesson import panels
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 PANELS = {"kl": panels.show_kl, "elbo_gap": panels.show_elbo_gap}
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 
 class Believer(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 from ddpm_lesson import DenoiseDiffusion, load_images, panels
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.evaluate import degraded, distance_of_features, extractor, features_of
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 L_T = 1e-5
 

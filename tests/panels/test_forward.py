@@ -6,8 +6,8 @@ import torch
 
 from ddpm_lesson import NoiseSchedule
 from ddpm_lesson.bound import prior_bits
-from ddpm_lesson.panels import show_schedule, show_xt
-from tests.panels.shown import shown
+from ddpm_lesson.panels.forward import show_schedule, show_xt
+from tests.lesson.shown import shown
 
 
 @pytest.fixture

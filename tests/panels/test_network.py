@@ -8,7 +8,7 @@ import torch
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
 from ddpm_lesson.anatomy.network import randomised
 from ddpm_lesson.panels.network import ATTENTION, MULTIPLIERS, SIZES, workable
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 
 @pytest.fixture(scope="module")

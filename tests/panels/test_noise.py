@@ -8,8 +8,8 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
 from ddpm_lesson.bound import loss_weights
-from ddpm_lesson.mixture import ExactNoise, GaussianMixture
-from tests.panels.shown import shown
+from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
+from tests.lesson.shown import shown
 
 DATA = GaussianMixture([1, 2], [-0.5, 0.6], [0.2, 0.1])
 

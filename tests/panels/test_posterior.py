@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ddpm_lesson import NoiseSchedule
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.panels import show_is_it_gaussian, show_posterior
-from tests.panels.shown import shown
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.panels.posterior import show_is_it_gaussian, show_posterior
+from tests.lesson.shown import shown
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, panels
 from ddpm_lesson.anatomy.residual import look_inside, residual_blocks, shifts
-from ddpm_lesson.plots import flow_picture, losses_picture, residual_picture, swish_picture
+from ddpm_lesson.lesson.kit.curves import losses_picture
+from ddpm_lesson.plots.residual import flow_picture, residual_picture, swish_picture
 from ddpm_lesson.unet import ResidualBlock, UNet
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 
 @pytest.fixture(scope="module")

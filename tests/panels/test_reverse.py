@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ddpm_lesson import DenoiseDiffusion, ddim_steps, panels
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 
 @pytest.fixture

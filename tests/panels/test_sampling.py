@@ -7,9 +7,9 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
 from ddpm_lesson.panels.sampling import halves
-from ddpm_lesson.plots import completions_picture
+from ddpm_lesson.plots.sampling import completions_picture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, inpaint_steps, last, spaced_times
-from tests.panels.shown import shown
+from tests.lesson.shown import shown
 
 SHAPE = (1, 8, 8)
 

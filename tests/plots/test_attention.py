@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from ddpm_lesson.anatomy.attention import without_norm
-from ddpm_lesson.plots import (
+from ddpm_lesson.plots.attention import (
     attention_picture,
     cost_picture,
     eyes_picture,
+    heat,
     looks_picture,
     matrices_picture,
     reach_picture,
 )
-from ddpm_lesson.plots.attention import heat
 from ddpm_lesson.unet import AttentionBlock
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lesson.plots import (
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.plots.evaluation import (
     DistanceCurve,
-    Picture,
     balance_picture,
     couplings_picture,
     floors_picture,

@@ -5,18 +5,18 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson.plots import (
+from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
+from ddpm_lesson.plots.network import (
     layer_table,
+    places,
     routes_picture,
     settings_table,
     unet_picture,
     walk_table,
     xray_table,
 )
-from ddpm_lesson.plots.network import places
 from ddpm_lesson.proofs.network import COMPOUNDING, LSUN, PAPER
 from ddpm_lesson.unet import UNet
-from ddpm_lesson.xray import activations, blank_unet, bridges, layers, parts
 
 NETWORKS = {
     "paper": (PAPER, 32),

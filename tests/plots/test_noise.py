@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from ddpm_lesson import NoiseSchedule
-from ddpm_lesson.plots import (
+from ddpm_lesson.lesson.kit.curves import samples_picture
+from ddpm_lesson.plots.noise import (
     BoundSummary,
     algorithms_picture,
     amplification_picture,
     bound_picture,
-    samples_picture,
     x0_guess_picture,
 )
 

@@ -5,8 +5,15 @@ import torch
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
-from ddpm_lesson.plots import Curve, curves_picture, paths_picture
-from ddpm_lesson.plots.posterior import Gaussian, peaks, posterior_parts, schedule_time
+from ddpm_lesson.plots.posterior import (
+    Curve,
+    Gaussian,
+    curves_picture,
+    paths_picture,
+    peaks,
+    posterior_parts,
+    schedule_time,
+)
 
 
 def test_posterior_parts_multiply():

@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image
 
-from ddpm_lesson.plots import (
+from ddpm_lesson.plots.sampling import (
     ClipRun,
     Race,
     clip_picture,

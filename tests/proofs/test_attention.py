@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.anatomy.attention import without_norm
-from ddpm_lesson.proofs import ledger, prove
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.proofs.attention import sum_of_heads
 from ddpm_lesson.unet import AttentionBlock
 

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from ddpm_lesson.anatomy.embedding import timeless_eps
-from ddpm_lesson.proofs import embedding, ledger, prove
+from ddpm_lesson.lesson.kit.proof import ledger, prove
+from ddpm_lesson.proofs import embedding
 
 
 def test_all_equations_of_the_notebook_hold():

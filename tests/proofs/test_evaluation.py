@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ddpm_lesson.bound import decoder_log_likelihood
-from ddpm_lesson.checks import check_frechet
+from ddpm_lesson.checks.evaluation import check_frechet
 from ddpm_lesson.evaluate import expected_floor
-from ddpm_lesson.proofs import ledger, prove
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.proofs.evaluation import bits_of_density, squared_distance_of_pairs
 
 

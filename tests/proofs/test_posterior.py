@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson.checks.posterior import posterior_mean, posterior_var, slipped_mean
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs import ledger, prove
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.proofs.posterior import (
     DATA,
     FINE,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ddpm_lesson.anatomy import resample as r
-from ddpm_lesson.proofs import ledger, prove
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 
 
 def test_all_equations_of_the_notebook_hold():

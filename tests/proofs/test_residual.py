@@ -7,7 +7,7 @@ import sympy
 import torch
 
 from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
-from ddpm_lesson.proofs import ledger, prove
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.proofs.residual import normalised_after_shift, sigmoid, swish, swish_minimum
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.proofs import ledger, prove, training
+from ddpm_lesson.lesson.kit.proof import ledger, prove
+from ddpm_lesson.proofs import training
 from ddpm_lesson.train.loop import learning_rate
 from ddpm_lesson.train.measure import spread, straight_line_loss
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.mixture import ExactNoise, GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.sample import SAMPLERS, ddim_steps, ddpm_steps, last, noise_on_the_way, race
 from ddpm_lesson.schedule import NoiseSchedule
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs.chain import log_normal
+from ddpm_lesson.lesson.kit.chain import log_normal
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 
 LINE = torch.linspace(-16, 16, 3201, dtype=torch.float64)
 TWO_PEAKS = GaussianMixture([0.4, 0.6], [-1.2, 0.9], [0.25, 0.35])  # the data of notebook 01

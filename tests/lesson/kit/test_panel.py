@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from ddpm_lesson.panels import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots import picture
-from tests.panels.shown import shown
+from ddpm_lesson.lesson.kit.figure import picture
+from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
+from tests.lesson.shown import shown
 
 
 def square(side, name="a"):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpm_lesson.plots import grid_image, loss_figure, running_average, save_gif
+from ddpm_lesson.pictures import grid_image, loss_figure, running_average, save_gif
 
 
 def flat_images(*colours: tuple[int, ...], side: int = 3) -> Tensor:

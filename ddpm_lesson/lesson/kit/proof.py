@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.plots import markdown_table
+from ddpm_lesson.pictures import markdown_table
 
 
 class Proof(NamedTuple):

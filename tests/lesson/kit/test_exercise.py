@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ddpm_lesson import checks
-from ddpm_lesson.checks.core import Exercise, Mistake, as_tensors, call, same
-from tests.proofs.test_core import NOTEBOOKS
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, as_tensors, call, same
+from tests.lesson.kit.test_proof import NOTEBOOKS
 
 EXERCISES = {name: value for name, value in vars(checks).items() if isinstance(value, Exercise)}
 BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]

@@ -9,8 +9,7 @@ import pytest
 import sympy
 import torch
 
-from ddpm_lesson.proofs import Proof, ledger, prove
-from ddpm_lesson.proofs.core import EQUATIONS, equation, symbolic, values_at, worst
+from ddpm_lesson.lesson.kit.proof import EQUATIONS, Proof, equation, ledger, prove, symbolic, values_at, worst
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 

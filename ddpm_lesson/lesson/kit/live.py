@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
-from ddpm_lesson.probe import make_probe
+from ddpm_lesson.lesson.kit.probe import make_probe
 from ddpm_lesson.sample import ddim_steps
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
 

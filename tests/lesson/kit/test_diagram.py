@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddpm_lesson.plots.diagram import COLOURS, Box, Diagram, legend
+from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, legend
 
 
 def pixel(picture, x, y):

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_lesson import UNet
-from ddpm_lesson.xray import activations, blank_unet, layers
+from ddpm_lesson.lesson.kit.xray import activations, blank_unet, layers
 
 SETTINGS = [
     {"n_channels": 32, "ch_mults": (1, 2), "is_attn": (False, True), "n_blocks": 1},

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson.bound import gaussian_kl
-from ddpm_lesson.mixture import GaussianMixture
-from ddpm_lesson.proofs.chain import GridChain, data_nodes, fitted_reverse, log_normal
+from ddpm_lesson.lesson.kit.chain import GridChain, data_nodes, fitted_reverse, log_normal
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.schedule import NoiseSchedule
 
 DATA = GaussianMixture([0.4, 0.6], [-1.2, 0.9], [0.25, 0.35])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ddpm_lesson.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 
 X = torch.linspace(-12, 12, 48_001, dtype=torch.float64)
 

@@ -5,19 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_lesson.plots.core import (
-    AMBER,
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    SKY,
-    Picture,
-    picture,
-)
-from ddpm_lesson.plots.images import running_average
+from ddpm_lesson.lesson.kit.figure import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, Picture, picture
+from ddpm_lesson.pictures import running_average
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, GREY, BLACK)
 

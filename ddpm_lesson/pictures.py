@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_lesson.data import to_bytes
-from ddpm_lesson.plots.core import BLUE, ORANGE
+from ddpm_lesson.lesson.kit.figure import BLUE, ORANGE
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_lesson.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.schedule import NoiseSchedule
 
 Reverse = Callable[

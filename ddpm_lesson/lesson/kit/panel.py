@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import torch
 
-from ddpm_lesson.plots import Picture, faded, noted
+from ddpm_lesson.lesson.kit.figure import Picture, faded, noted
 from ddpm_lesson.runtime import DEVICES, get_device, why_not
 
 WIDE = {"width": "560px", "max_width": "100%"}

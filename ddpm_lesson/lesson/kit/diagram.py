@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from ddpm_lesson.plots.core import BLACK, BLUE, GREY, ORANGE, SCALE, Picture, picture
+from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, SCALE, Picture, picture
 
 FINE = 2  # drawn so many times larger and shrunk, so that slanted lines are smooth
 COLOURS = {  # fill and edge of each kind of box

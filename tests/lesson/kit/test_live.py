@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_lesson import PRESETS, checkpoint, load_images
-from ddpm_lesson.live import BUDGETS, HISTORY, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
+from ddpm_lesson.lesson.kit.live import BUDGETS, HISTORY, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
 from ddpm_lesson.train import TrainConfig, TrainState, train
 from tests.tiny import TINY
 
