@@ -1,5 +1,6 @@
 """Interactive panels: each asks a question, and ``plots`` draws the answer. No mathematics lives here."""
 
+from ddpm_lesson.lesson.ch00_start_here.panels import show_reverse_process
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
 from ddpm_lesson.panels.attention import show_attention, show_score_scale
 from ddpm_lesson.panels.elbo import show_elbo_gap, show_kl
@@ -11,7 +12,6 @@ from ddpm_lesson.panels.noise import show_learned_noise, show_loss_weights, show
 from ddpm_lesson.panels.posterior import show_is_it_gaussian, show_posterior
 from ddpm_lesson.panels.resample import show_checkerboard, show_receptive_field, show_without_skips
 from ddpm_lesson.panels.residual import show_feature_maps, show_group_norm
-from ddpm_lesson.panels.reverse import show_reverse_process
 from ddpm_lesson.panels.sampling import (
     show_inpainting,
     show_interpolation,

@@ -1,5 +1,6 @@
 """Pictures: arrays in, images, figures and files out."""
 
+from ddpm_lesson.lesson.ch00_start_here.plots import reverse_picture, reverse_strip
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -86,7 +87,6 @@ from ddpm_lesson.plots.residual import (
     residual_picture,
     swish_picture,
 )
-from ddpm_lesson.plots.reverse import reverse_picture, reverse_strip
 from ddpm_lesson.plots.sampling import (
     ClipRun,
     Race,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch00_start_here.plots import reverse_picture, reverse_strip
 from ddpm_lesson.lesson.kit.panel import Panel, slider
-from ddpm_lesson.plots.reverse import reverse_picture, reverse_strip
 from ddpm_lesson.sample import ReverseStep
 
 
