@@ -8,7 +8,6 @@ from ddpm_lesson.checks.attention import (
     check_to_image,
     check_to_tokens,
 )
-from ddpm_lesson.checks.elbo import check_bits_per_dim, check_elbo, check_gaussian_kl, check_negative_elbo
 from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.forward import check_L_T, check_linear_alpha_bar, check_q_sample, check_snr_db
@@ -37,6 +36,12 @@ from ddpm_lesson.checks.resample import (
 from ddpm_lesson.checks.residual import check_group_norm, check_residual_forward, check_surviving_shift, check_swish
 from ddpm_lesson.checks.sampling import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
 from ddpm_lesson.checks.training import check_averaged, check_draw_batch, check_learning_rate, check_train_on
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo.exercises import (
+    check_bits_per_dim,
+    check_elbo,
+    check_gaussian_kl,
+    check_negative_elbo,
+)
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 
 __all__ = [

@@ -1,9 +1,9 @@
 """Interactive panels: each asks a question, and ``plots`` draws the answer. No mathematics lives here."""
 
 from ddpm_lesson.lesson.ch00_start_here.panels import show_reverse_process
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo.panels import show_elbo_gap, show_kl
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
 from ddpm_lesson.panels.attention import show_attention, show_score_scale
-from ddpm_lesson.panels.elbo import show_elbo_gap, show_kl
 from ddpm_lesson.panels.embedding import show_clocks, show_told_time
 from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 from ddpm_lesson.panels.forward import show_schedule, show_xt

@@ -1,6 +1,13 @@
 """Pictures: arrays in, images, figures and files out."""
 
 from ddpm_lesson.lesson.ch00_start_here.plots import reverse_picture, reverse_strip
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import (
+    GapPlot,
+    KLPlot,
+    fits_picture,
+    likelihood_picture,
+    terms_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -18,7 +25,6 @@ from ddpm_lesson.plots.attention import (
     reach_picture,
     saturation_picture,
 )
-from ddpm_lesson.plots.elbo import GapPlot, KLPlot, fits_picture, likelihood_picture, terms_picture
 from ddpm_lesson.plots.embedding import (
     ClockPlot,
     curves_over_xt,

@@ -1,9 +1,9 @@
 """Executable proofs: every numbered equation of the lesson, held against an independent way to the same quantity."""
 
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo import proofs as elbo
 from ddpm_lesson.lesson.kit.proof import Ledger, Proof, ledger, prove
 from ddpm_lesson.proofs import (
     attention,
-    elbo,
     embedding,
     evaluation,
     forward,

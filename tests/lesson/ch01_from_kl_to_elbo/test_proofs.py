@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo import proofs as elbo
 from ddpm_lesson.lesson.kit.chain import GridChain
 from ddpm_lesson.lesson.kit.proof import EQUATIONS, Proof, ledger, prove
 from ddpm_lesson.lesson.kit.quadrature import BENT, STRAIGHT, TWO_PEAKS, LatentModel, both_kl, fit_gaussian
-from ddpm_lesson.proofs import elbo
 
 NUMBERS = [number for number in EQUATIONS if number.startswith("1.")]
 

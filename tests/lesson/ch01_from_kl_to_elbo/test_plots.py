@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lesson.plots.elbo import fits_picture, likelihood_picture, terms_picture
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import fits_picture, likelihood_picture, terms_picture
 
 
 def colours(picture):

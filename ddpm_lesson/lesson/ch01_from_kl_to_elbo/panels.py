@@ -2,11 +2,11 @@
 
 import torch
 
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import GapPlot, KLPlot
 from ddpm_lesson.lesson.kit.chain import log_normal
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
 from ddpm_lesson.lesson.kit.quadrature import BENT, STRAIGHT, TWO_PEAKS, both_kl
-from ddpm_lesson.plots.elbo import GapPlot, KLPlot
 
 MODELS = {"straight: z": STRAIGHT, "bent: z squared": BENT}
 SEEN = 2.0  # the x of show_elbo_gap
