@@ -19,13 +19,6 @@ from ddpm_lesson.checks.noise import (
     check_reverse_step,
     check_simple_loss,
 )
-from ddpm_lesson.checks.posterior import (
-    check_alpha_bars,
-    check_posterior_mean,
-    check_posterior_var,
-    check_product_of_gaussians,
-    check_q_step,
-)
 from ddpm_lesson.checks.resample import (
     check_conv_size,
     check_receptive_field,
@@ -41,6 +34,13 @@ from ddpm_lesson.lesson.ch01_from_kl_to_elbo.exercises import (
     check_elbo,
     check_gaussian_kl,
     check_negative_elbo,
+)
+from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import (
+    check_alpha_bars,
+    check_posterior_mean,
+    check_posterior_var,
+    check_product_of_gaussians,
+    check_q_step,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

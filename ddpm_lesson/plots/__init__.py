@@ -8,6 +8,7 @@ from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import (
     likelihood_picture,
     terms_picture,
 )
+from ddpm_lesson.lesson.ch02_closed_form_posterior.plots import Curve, curves_picture, paths_picture
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -72,7 +73,6 @@ from ddpm_lesson.plots.noise import (
     bound_picture,
     x0_guess_picture,
 )
-from ddpm_lesson.plots.posterior import Curve, curves_picture, paths_picture
 from ddpm_lesson.plots.resample import (
     Checkerboard,
     CheckerboardPlot,

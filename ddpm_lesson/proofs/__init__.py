@@ -1,6 +1,7 @@
 """Executable proofs: every numbered equation of the lesson, held against an independent way to the same quantity."""
 
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo import proofs as elbo
+from ddpm_lesson.lesson.ch02_closed_form_posterior import proofs as posterior
 from ddpm_lesson.lesson.kit.proof import Ledger, Proof, ledger, prove
 from ddpm_lesson.proofs import (
     attention,
@@ -9,7 +10,6 @@ from ddpm_lesson.proofs import (
     forward,
     network,
     noise,
-    posterior,
     resample,
     residual,
     sampling,

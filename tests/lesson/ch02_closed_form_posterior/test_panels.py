@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ddpm_lesson import NoiseSchedule
+from ddpm_lesson.lesson.ch02_closed_form_posterior.panels import show_is_it_gaussian, show_posterior
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
-from ddpm_lesson.panels.posterior import show_is_it_gaussian, show_posterior
 from tests.lesson.shown import shown
 
 

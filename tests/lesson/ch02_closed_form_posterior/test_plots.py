@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
-from ddpm_lesson.plots.posterior import (
+from ddpm_lesson.lesson.ch02_closed_form_posterior.plots import (
     Curve,
     Gaussian,
     curves_picture,

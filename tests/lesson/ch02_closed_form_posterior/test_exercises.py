@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson.checks.posterior import (
+from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import (
     check_alpha_bars,
     check_posterior_mean,
     check_posterior_var,

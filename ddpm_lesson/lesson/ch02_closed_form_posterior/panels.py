@@ -3,9 +3,9 @@
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch02_closed_form_posterior.plots import PosteriorPlot, StepBackPlot, posterior_parts
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.lesson.kit.panel import Panel, log_slider, slider
-from ddpm_lesson.plots.posterior import PosteriorPlot, StepBackPlot, posterior_parts
 from ddpm_lesson.schedule import NoiseSchedule
 
 

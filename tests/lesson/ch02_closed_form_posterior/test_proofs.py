@@ -5,10 +5,8 @@ import math
 import pytest
 import torch
 
-from ddpm_lesson.checks.posterior import posterior_mean, posterior_var, slipped_mean
-from ddpm_lesson.lesson.kit.mixture import GaussianMixture
-from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs.posterior import (
+from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import posterior_mean, posterior_var, slipped_mean
+from ddpm_lesson.lesson.ch02_closed_form_posterior.proofs import (
     DATA,
     FINE,
     STEPS,
@@ -18,6 +16,8 @@ from ddpm_lesson.proofs.posterior import (
     step_entropy,
     teachers_average,
 )
+from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.schedule import NoiseSchedule
 
 NUMBERS = [f"2.{k}" for k in range(1, 18)]
