@@ -10,7 +10,6 @@ from ddpm_lesson.checks.attention import (
 )
 from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
-from ddpm_lesson.checks.forward import check_L_T, check_linear_alpha_bar, check_q_sample, check_snr_db
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
 from ddpm_lesson.checks.noise import (
     check_loss_weight,
@@ -41,6 +40,12 @@ from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import (
     check_posterior_var,
     check_product_of_gaussians,
     check_q_step,
+)
+from ddpm_lesson.lesson.ch03_forward_noising.exercises import (
+    check_L_T,
+    check_linear_alpha_bar,
+    check_q_sample,
+    check_snr_db,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

@@ -9,6 +9,7 @@ from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import (
     terms_picture,
 )
 from ddpm_lesson.lesson.ch02_closed_form_posterior.plots import Curve, curves_picture, paths_picture
+from ddpm_lesson.lesson.ch03_forward_noising.plots import SchedulePlot, noise_strip, xt_picture
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -50,7 +51,6 @@ from ddpm_lesson.plots.evaluation import (
     samplers_picture,
     sets_picture,
 )
-from ddpm_lesson.plots.forward import SchedulePlot, noise_strip, xt_picture
 from ddpm_lesson.plots.network import (
     LevelMaps,
     first_steps_picture,

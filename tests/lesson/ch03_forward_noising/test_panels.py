@@ -6,7 +6,7 @@ import torch
 
 from ddpm_lesson import NoiseSchedule
 from ddpm_lesson.bound import prior_bits
-from ddpm_lesson.panels.forward import show_schedule, show_xt
+from ddpm_lesson.lesson.ch03_forward_noising.panels import show_schedule, show_xt
 from tests.lesson.shown import shown
 
 

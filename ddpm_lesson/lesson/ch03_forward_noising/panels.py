@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from ddpm_lesson.bound import prior_bits
 from ddpm_lesson.data import DATASETS, DataError, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch03_forward_noising.plots import SchedulePlot, xt_picture
 from ddpm_lesson.lesson.kit.figure import Picture, noted
 from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots.forward import SchedulePlot, xt_picture
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
