@@ -11,13 +11,6 @@ from ddpm_lesson.checks.attention import (
 from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
-from ddpm_lesson.checks.noise import (
-    check_loss_weight,
-    check_mean_from_eps,
-    check_predict_x0,
-    check_reverse_step,
-    check_simple_loss,
-)
 from ddpm_lesson.checks.resample import (
     check_conv_size,
     check_receptive_field,
@@ -46,6 +39,13 @@ from ddpm_lesson.lesson.ch03_forward_noising.exercises import (
     check_linear_alpha_bar,
     check_q_sample,
     check_snr_db,
+)
+from ddpm_lesson.lesson.ch04_noise_prediction.exercises import (
+    check_loss_weight,
+    check_mean_from_eps,
+    check_predict_x0,
+    check_reverse_step,
+    check_simple_loss,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

@@ -10,6 +10,17 @@ from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import (
 )
 from ddpm_lesson.lesson.ch02_closed_form_posterior.plots import Curve, curves_picture, paths_picture
 from ddpm_lesson.lesson.ch03_forward_noising.plots import SchedulePlot, noise_strip, xt_picture
+from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
+    BoundSummary,
+    LossWeights,
+    NoiseCurve,
+    NoiseCurves,
+    Weighting,
+    algorithms_picture,
+    amplification_picture,
+    bound_picture,
+    x0_guess_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -61,17 +72,6 @@ from ddpm_lesson.plots.network import (
     unet_picture,
     walk_table,
     xray_table,
-)
-from ddpm_lesson.plots.noise import (
-    BoundSummary,
-    LossWeights,
-    NoiseCurve,
-    NoiseCurves,
-    Weighting,
-    algorithms_picture,
-    amplification_picture,
-    bound_picture,
-    x0_guess_picture,
 )
 from ddpm_lesson.plots.resample import (
     Checkerboard,

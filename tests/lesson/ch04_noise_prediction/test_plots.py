@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 
 from ddpm_lesson import NoiseSchedule
-from ddpm_lesson.lesson.kit.curves import samples_picture
-from ddpm_lesson.plots.noise import (
+from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
     BoundSummary,
     algorithms_picture,
     amplification_picture,
     bound_picture,
     x0_guess_picture,
 )
+from ddpm_lesson.lesson.kit.curves import samples_picture
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import gaussian_kl, loss_weights
+from ddpm_lesson.lesson.ch04_noise_prediction import proofs as noise
 from ddpm_lesson.lesson.kit.chain import data_nodes
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs import noise
 
 SYMBOLIC = (noise.x0_from_eps, noise.eps_from_x0, noise.mean_from_eps)
 

@@ -8,10 +8,16 @@ from torch import Tensor
 
 from ddpm_lesson.bound import loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
+    LossWeights,
+    NoiseCurve,
+    NoiseCurves,
+    Weighting,
+    x0_guess_picture,
+)
 from ddpm_lesson.lesson.kit.figure import Picture, noted
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
-from ddpm_lesson.plots.noise import LossWeights, NoiseCurve, NoiseCurves, Weighting, x0_guess_picture
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import KINDS, NoiseSchedule
 

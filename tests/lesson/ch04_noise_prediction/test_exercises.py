@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import loss_weights
-from ddpm_lesson.checks.noise import (
+from ddpm_lesson.lesson.ch04_noise_prediction.exercises import (
     check_loss_weight,
     check_mean_from_eps,
     check_predict_x0,
