@@ -8,7 +8,6 @@ from ddpm_lesson.checks.attention import (
     check_to_image,
     check_to_tokens,
 )
-from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
 from ddpm_lesson.checks.resample import (
@@ -46,6 +45,12 @@ from ddpm_lesson.lesson.ch04_noise_prediction.exercises import (
     check_predict_x0,
     check_reverse_step,
     check_simple_loss,
+)
+from ddpm_lesson.lesson.ch05_time_embedding.exercises import (
+    check_add_time,
+    check_frequencies,
+    check_sinusoids,
+    check_steps_per_turn,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

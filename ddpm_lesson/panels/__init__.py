@@ -5,9 +5,9 @@ from ddpm_lesson.lesson.ch01_from_kl_to_elbo.panels import show_elbo_gap, show_k
 from ddpm_lesson.lesson.ch02_closed_form_posterior.panels import show_is_it_gaussian, show_posterior
 from ddpm_lesson.lesson.ch03_forward_noising.panels import show_schedule, show_xt
 from ddpm_lesson.lesson.ch04_noise_prediction.panels import show_learned_noise, show_loss_weights, show_x0_guess
+from ddpm_lesson.lesson.ch05_time_embedding.panels import show_clocks, show_told_time
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
 from ddpm_lesson.panels.attention import show_attention, show_score_scale
-from ddpm_lesson.panels.embedding import show_clocks, show_told_time
 from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 from ddpm_lesson.panels.network import show_levels, show_xray
 from ddpm_lesson.panels.resample import show_checkerboard, show_receptive_field, show_without_skips

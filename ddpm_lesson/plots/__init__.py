@@ -21,6 +21,16 @@ from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
     bound_picture,
     x0_guess_picture,
 )
+from ddpm_lesson.lesson.ch05_time_embedding.plots import (
+    ClockPlot,
+    curves_over_xt,
+    embedding_diagram,
+    errors_picture,
+    similarity_picture,
+    time_posterior_picture,
+    told_losses_picture,
+    told_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -37,16 +47,6 @@ from ddpm_lesson.plots.attention import (
     query_picture,
     reach_picture,
     saturation_picture,
-)
-from ddpm_lesson.plots.embedding import (
-    ClockPlot,
-    curves_over_xt,
-    embedding_diagram,
-    errors_picture,
-    similarity_picture,
-    time_posterior_picture,
-    told_losses_picture,
-    told_picture,
 )
 from ddpm_lesson.plots.evaluation import (
     BitsLedger,

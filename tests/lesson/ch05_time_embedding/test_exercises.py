@@ -8,8 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.anatomy.embedding import turn_steps
-from ddpm_lesson.checks.embedding import check_add_time, check_frequencies, check_sinusoids, check_steps_per_turn
+from ddpm_lesson.lesson.ch05_time_embedding.exercises import (
+    check_add_time,
+    check_frequencies,
+    check_sinusoids,
+    check_steps_per_turn,
+)
+from ddpm_lesson.lesson.ch05_time_embedding.experiments import turn_steps
 from ddpm_lesson.unet import ResidualBlock, TimeEmbedding
 
 EXERCISES = [check_frequencies, check_sinusoids, check_steps_per_turn, check_add_time]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddpm_lesson.anatomy.embedding import timeless_eps
+from ddpm_lesson.lesson.ch05_time_embedding import proofs as embedding
+from ddpm_lesson.lesson.ch05_time_embedding.experiments import timeless_eps
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs import embedding
 
 
 def test_all_equations_of_the_notebook_hold():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
-from ddpm_lesson.anatomy import embedding as clock
+from ddpm_lesson.lesson.ch05_time_embedding import experiments as clock
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.unet import TimeEmbedding
 

@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image
 
-from ddpm_lesson.plots.embedding import (
+from ddpm_lesson.lesson.ch05_time_embedding.plots import (
     curves_over_xt,
     embedding_diagram,
     errors_picture,

@@ -5,11 +5,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.embedding import turn_steps
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch05_time_embedding.experiments import turn_steps
+from ddpm_lesson.lesson.ch05_time_embedding.plots import ClockPlot, told_picture
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, slider, stops
-from ddpm_lesson.plots.embedding import ClockPlot, told_picture
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import TimeEmbedding
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.embedding import excess_error, timeless_eps
+from ddpm_lesson.lesson.ch05_time_embedding.experiments import excess_error, timeless_eps
 from ddpm_lesson.lesson.kit.chain import log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
 from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
