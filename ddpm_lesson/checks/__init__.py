@@ -17,7 +17,6 @@ from ddpm_lesson.checks.resample import (
     check_up_channels,
     check_upsample_nearest,
 )
-from ddpm_lesson.checks.residual import check_group_norm, check_residual_forward, check_surviving_shift, check_swish
 from ddpm_lesson.checks.sampling import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
 from ddpm_lesson.checks.training import check_averaged, check_draw_batch, check_learning_rate, check_train_on
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.exercises import (
@@ -51,6 +50,12 @@ from ddpm_lesson.lesson.ch05_time_embedding.exercises import (
     check_frequencies,
     check_sinusoids,
     check_steps_per_turn,
+)
+from ddpm_lesson.lesson.ch06_residual_block.exercises import (
+    check_group_norm,
+    check_residual_forward,
+    check_surviving_shift,
+    check_swish,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

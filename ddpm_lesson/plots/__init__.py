@@ -31,6 +31,15 @@ from ddpm_lesson.lesson.ch05_time_embedding.plots import (
     told_losses_picture,
     told_picture,
 )
+from ddpm_lesson.lesson.ch06_residual_block.plots import (
+    BlockMaps,
+    FeatureMapsPlot,
+    GroupNormPlot,
+    ShiftCurves,
+    flow_picture,
+    residual_picture,
+    swish_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -83,15 +92,6 @@ from ddpm_lesson.plots.resample import (
     resampling_picture,
     side_by_side,
     without_skips_picture,
-)
-from ddpm_lesson.plots.residual import (
-    BlockMaps,
-    FeatureMapsPlot,
-    GroupNormPlot,
-    ShiftCurves,
-    flow_picture,
-    residual_picture,
-    swish_picture,
 )
 from ddpm_lesson.plots.sampling import (
     ClipRun,

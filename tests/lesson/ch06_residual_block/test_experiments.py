@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lesson import load_images
-from ddpm_lesson.anatomy.residual import (
+from ddpm_lesson.lesson.ch06_residual_block.experiments import (
     PARTS,
     BlockStack,
     busiest,

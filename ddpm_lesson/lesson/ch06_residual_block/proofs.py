@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
+from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
 from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
 from ddpm_lesson.unet import ResidualBlock
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_lesson.checks.residual import (
+from ddpm_lesson.lesson.ch06_residual_block.exercises import (
     check_group_norm,
     check_residual_forward,
     check_surviving_shift,

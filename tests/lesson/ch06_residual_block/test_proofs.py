@@ -6,9 +6,9 @@ import pytest
 import sympy
 import torch
 
-from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
+from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
+from ddpm_lesson.lesson.ch06_residual_block.proofs import normalised_after_shift, sigmoid, swish, swish_minimum
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs.residual import normalised_after_shift, sigmoid, swish, swish_minimum
 
 
 def over(x, n_groups, unbiased=False):

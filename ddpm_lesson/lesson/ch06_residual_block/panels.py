@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.residual import (
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch06_residual_block.experiments import (
     BlockView,
     busiest,
     group_norm,
@@ -12,10 +13,9 @@ from ddpm_lesson.anatomy.residual import (
     shifts,
     surviving_shift,
 )
-from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch06_residual_block.plots import BlockMaps, FeatureMapsPlot, GroupNormPlot, ShiftCurves
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots.residual import BlockMaps, FeatureMapsPlot, GroupNormPlot, ShiftCurves
 from ddpm_lesson.unet import ResidualBlock
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.residual import group_norm, surviving_shift
+from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 from ddpm_lesson.unet import ResidualBlock
 
