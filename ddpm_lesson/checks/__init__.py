@@ -1,13 +1,5 @@
 """Checks of the exercises: a wrong answer gets the hint that fits the mistake."""
 
-from ddpm_lesson.checks.attention import (
-    check_attention,
-    check_attention_block,
-    check_in_convolutions,
-    check_split_heads,
-    check_to_image,
-    check_to_tokens,
-)
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
 from ddpm_lesson.checks.resample import (
@@ -56,6 +48,14 @@ from ddpm_lesson.lesson.ch06_residual_block.exercises import (
     check_residual_forward,
     check_surviving_shift,
     check_swish,
+)
+from ddpm_lesson.lesson.ch07_attention_block.exercises import (
+    check_attention,
+    check_attention_block,
+    check_in_convolutions,
+    check_split_heads,
+    check_to_image,
+    check_to_tokens,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

@@ -7,8 +7,8 @@ from ddpm_lesson.lesson.ch03_forward_noising.panels import show_schedule, show_x
 from ddpm_lesson.lesson.ch04_noise_prediction.panels import show_learned_noise, show_loss_weights, show_x0_guess
 from ddpm_lesson.lesson.ch05_time_embedding.panels import show_clocks, show_told_time
 from ddpm_lesson.lesson.ch06_residual_block.panels import show_feature_maps, show_group_norm
+from ddpm_lesson.lesson.ch07_attention_block.panels import show_attention, show_score_scale
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
-from ddpm_lesson.panels.attention import show_attention, show_score_scale
 from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 from ddpm_lesson.panels.network import show_levels, show_xray
 from ddpm_lesson.panels.resample import show_checkerboard, show_receptive_field, show_without_skips

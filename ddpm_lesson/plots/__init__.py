@@ -40,12 +40,7 @@ from ddpm_lesson.lesson.ch06_residual_block.plots import (
     residual_picture,
     swish_picture,
 )
-from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
-from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
-from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
-from ddpm_lesson.lesson.kit.images import contact_sheet
-from ddpm_lesson.pictures import grid_image, loss_figure, markdown_table, running_average, save_gif
-from ddpm_lesson.plots.attention import (
+from ddpm_lesson.lesson.ch07_attention_block.plots import (
     Query,
     ScalePlot,
     attention_picture,
@@ -57,6 +52,11 @@ from ddpm_lesson.plots.attention import (
     reach_picture,
     saturation_picture,
 )
+from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
+from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
+from ddpm_lesson.lesson.kit.images import contact_sheet
+from ddpm_lesson.pictures import grid_image, loss_figure, markdown_table, running_average, save_gif
 from ddpm_lesson.plots.evaluation import (
     BitsLedger,
     DecoderPlot,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.anatomy.attention import without_norm
+from ddpm_lesson.lesson.ch07_attention_block.experiments import without_norm
+from ddpm_lesson.lesson.ch07_attention_block.proofs import sum_of_heads
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs.attention import sum_of_heads
 from ddpm_lesson.unet import AttentionBlock
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
-from ddpm_lesson.anatomy.attention import attention_maps
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention_maps
 from tests.lesson.shown import shown
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ddpm_lesson.anatomy.attention import influence
-from ddpm_lesson.anatomy.eyes import (
+from ddpm_lesson.lesson.ch07_attention_block.experiments import influence
+from ddpm_lesson.lesson.ch07_attention_block.eyes import (
     EyeDenoiser,
     best_error,
     best_guess,

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.attention import Saturation, effective_pixels
 from ddpm_lesson.data import to_bytes
+from ddpm_lesson.lesson.ch07_attention_block.experiments import Saturation, effective_pixels
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail

@@ -5,11 +5,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.attention import looks
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch07_attention_block.experiments import looks
+from ddpm_lesson.lesson.ch07_attention_block.plots import Query, ScalePlot, query_picture
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
-from ddpm_lesson.plots.attention import Query, ScalePlot, query_picture
 
 WIDTHS = (1, 4, 16, 64, 256, 1024)
 SCALES = {  # name -> power of d_k that multiplies the scores

@@ -5,9 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.anatomy.attention import attention as by_hand
-from ddpm_lesson.anatomy.attention import attention_macs
-from ddpm_lesson.checks.attention import (
+from ddpm_lesson.lesson.ch07_attention_block.exercises import (
     check_attention,
     check_attention_block,
     check_in_convolutions,
@@ -15,6 +13,8 @@ from ddpm_lesson.checks.attention import (
     check_to_image,
     check_to_tokens,
 )
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention as by_hand
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention_macs
 from ddpm_lesson.unet import AttentionBlock
 
 EXERCISES = [

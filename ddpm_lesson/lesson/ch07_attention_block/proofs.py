@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.attention import (
+from ddpm_lesson.lesson.ch07_attention_block.cost import memory
+from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     attention,
     attention_macs,
     attention_parameters,
@@ -16,7 +17,6 @@ from ddpm_lesson.anatomy.attention import (
     map_bytes,
     without_norm,
 )
-from ddpm_lesson.anatomy.measure import memory
 from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.unet import AttentionBlock
 

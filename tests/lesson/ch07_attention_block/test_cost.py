@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from ddpm_lesson.anatomy.attention import attention
-from ddpm_lesson.anatomy.measure import memory, quiet, seconds
+from ddpm_lesson.lesson.ch07_attention_block.cost import memory, quiet, seconds
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention
 
 MIB = 2**20
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson.anatomy.attention import without_norm
-from ddpm_lesson.plots.attention import (
+from ddpm_lesson.lesson.ch07_attention_block.experiments import without_norm
+from ddpm_lesson.lesson.ch07_attention_block.plots import (
     attention_picture,
     cost_picture,
     eyes_picture,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_lesson.anatomy.attention import (
+from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     attention,
     attention_blocks,
     attention_inputs,
@@ -20,8 +20,8 @@ from ddpm_lesson.anatomy.attention import (
     without_border,
     without_norm,
 )
+from ddpm_lesson.lesson.ch07_attention_block.proofs import lively_block
 from ddpm_lesson.lesson.kit.xray import layers
-from ddpm_lesson.proofs.attention import lively_block
 from ddpm_lesson.unet import AttentionBlock, UNet
 
 

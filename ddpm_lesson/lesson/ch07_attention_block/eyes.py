@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.attention import without_norm
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch07_attention_block.experiments import without_norm
 from ddpm_lesson.sample import ddpm_steps
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import AttentionBlock, Swish, TimeEmbedding
