@@ -2,13 +2,6 @@
 
 from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.checks.network import check_kept_maps, check_residual_parameters, check_through_the_u, check_widths
-from ddpm_lesson.checks.resample import (
-    check_conv_size,
-    check_receptive_field,
-    check_up_block,
-    check_up_channels,
-    check_upsample_nearest,
-)
 from ddpm_lesson.checks.sampling import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
 from ddpm_lesson.checks.training import check_averaged, check_draw_batch, check_learning_rate, check_train_on
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.exercises import (
@@ -56,6 +49,13 @@ from ddpm_lesson.lesson.ch07_attention_block.exercises import (
     check_split_heads,
     check_to_image,
     check_to_tokens,
+)
+from ddpm_lesson.lesson.ch08_down_up_middle.exercises import (
+    check_conv_size,
+    check_receptive_field,
+    check_up_block,
+    check_up_channels,
+    check_upsample_nearest,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

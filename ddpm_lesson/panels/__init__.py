@@ -8,10 +8,14 @@ from ddpm_lesson.lesson.ch04_noise_prediction.panels import show_learned_noise, 
 from ddpm_lesson.lesson.ch05_time_embedding.panels import show_clocks, show_told_time
 from ddpm_lesson.lesson.ch06_residual_block.panels import show_feature_maps, show_group_norm
 from ddpm_lesson.lesson.ch07_attention_block.panels import show_attention, show_score_scale
+from ddpm_lesson.lesson.ch08_down_up_middle.panels import (
+    show_checkerboard,
+    show_receptive_field,
+    show_without_skips,
+)
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
 from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 from ddpm_lesson.panels.network import show_levels, show_xray
-from ddpm_lesson.panels.resample import show_checkerboard, show_receptive_field, show_without_skips
 from ddpm_lesson.panels.sampling import (
     show_inpainting,
     show_interpolation,

@@ -52,6 +52,17 @@ from ddpm_lesson.lesson.ch07_attention_block.plots import (
     reach_picture,
     saturation_picture,
 )
+from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
+    Checkerboard,
+    CheckerboardPlot,
+    FieldPlot,
+    Seen,
+    blocks_picture,
+    fields_picture,
+    resampling_picture,
+    side_by_side,
+    without_skips_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -81,17 +92,6 @@ from ddpm_lesson.plots.network import (
     unet_picture,
     walk_table,
     xray_table,
-)
-from ddpm_lesson.plots.resample import (
-    Checkerboard,
-    CheckerboardPlot,
-    FieldPlot,
-    Seen,
-    blocks_picture,
-    fields_picture,
-    resampling_picture,
-    side_by_side,
-    without_skips_picture,
 )
 from ddpm_lesson.plots.sampling import (
     ClipRun,

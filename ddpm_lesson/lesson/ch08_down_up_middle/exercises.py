@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_lesson.anatomy.resample import conv_size, receptive_fields, up_channels
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import conv_size, receptive_fields, up_channels
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 # conv_size

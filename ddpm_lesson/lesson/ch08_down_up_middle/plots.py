@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.resample import extent, influence
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent, influence
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram
 from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail

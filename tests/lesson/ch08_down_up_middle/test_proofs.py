@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.anatomy import resample as r
+from ddpm_lesson.lesson.ch08_down_up_middle import experiments as r
 from ddpm_lesson.lesson.kit.proof import ledger, prove
 
 

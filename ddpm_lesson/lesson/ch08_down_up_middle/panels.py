@@ -5,7 +5,8 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson.anatomy.resample import (
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     METHODS,
     convolutions_only,
     enlarge,
@@ -19,10 +20,7 @@ from ddpm_lesson.anatomy.resample import (
     unevenness,
     up_blocks,
 )
-from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.figure import Picture
-from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
-from ddpm_lesson.plots.resample import (
+from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
     Checkerboard,
     CheckerboardPlot,
     FieldPlot,
@@ -30,6 +28,8 @@ from ddpm_lesson.plots.resample import (
     fields_picture,
     without_skips_picture,
 )
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
 from ddpm_lesson.unet import UNet
 
 WHAT_COUNTS = ("convolutions only", "the whole network")

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, checkpoint
-from ddpm_lesson.anatomy import resample as r
+from ddpm_lesson.lesson.ch08_down_up_middle import experiments as r
 from ddpm_lesson.lesson.kit.xray import bridges
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 

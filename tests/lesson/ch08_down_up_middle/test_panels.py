@@ -9,8 +9,13 @@ import torch
 from PIL import Image
 
 from ddpm_lesson import checkpoint, load_images, panels
-from ddpm_lesson.anatomy.resample import guess_without, up_blocks
-from ddpm_lesson.plots.resample import blocks_picture, resampling_picture, side_by_side, without_skips_picture
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import guess_without, up_blocks
+from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
+    blocks_picture,
+    resampling_picture,
+    side_by_side,
+    without_skips_picture,
+)
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 from tests.lesson.shown import shown
 

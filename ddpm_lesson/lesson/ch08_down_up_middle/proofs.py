@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.anatomy.resample import (
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     conv_size,
     extent,
     influence,

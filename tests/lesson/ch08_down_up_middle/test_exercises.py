@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.checks.resample import (
+from ddpm_lesson.lesson.ch08_down_up_middle.exercises import (
     check_conv_size,
     check_receptive_field,
     check_up_block,
