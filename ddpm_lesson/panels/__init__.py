@@ -13,9 +13,9 @@ from ddpm_lesson.lesson.ch08_down_up_middle.panels import (
     show_receptive_field,
     show_without_skips,
 )
+from ddpm_lesson.lesson.ch09_unet.panels import show_levels, show_xray
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
 from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
-from ddpm_lesson.panels.network import show_levels, show_xray
 from ddpm_lesson.panels.sampling import (
     show_inpainting,
     show_interpolation,

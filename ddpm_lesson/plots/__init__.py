@@ -63,6 +63,17 @@ from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
     side_by_side,
     without_skips_picture,
 )
+from ddpm_lesson.lesson.ch09_unet.plots import (
+    LevelMaps,
+    first_steps_picture,
+    layer_table,
+    levels_picture,
+    routes_picture,
+    settings_table,
+    unet_picture,
+    walk_table,
+    xray_table,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -81,17 +92,6 @@ from ddpm_lesson.plots.evaluation import (
     neighbours_picture,
     samplers_picture,
     sets_picture,
-)
-from ddpm_lesson.plots.network import (
-    LevelMaps,
-    first_steps_picture,
-    layer_table,
-    levels_picture,
-    routes_picture,
-    settings_table,
-    unet_picture,
-    walk_table,
-    xray_table,
 )
 from ddpm_lesson.plots.sampling import (
     ClipRun,

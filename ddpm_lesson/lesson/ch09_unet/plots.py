@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_lesson.anatomy.network import Cost, Route, costs
+from ddpm_lesson.lesson.ch09_unet.experiments import Cost, Route, costs
 from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, font
 from ddpm_lesson.lesson.kit.figure import BLUE, GREEN, GREY, ORANGE, PINK, Picture, picture
 from ddpm_lesson.lesson.kit.images import NOISE_RANGE

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.checks.network import (
+from ddpm_lesson.lesson.ch09_unet.exercises import (
     calls_of,
     check_kept_maps,
     check_residual_parameters,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ddpm_lesson.lesson.ch09_unet import proofs as network
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs import network
 from ddpm_lesson.unet import UNet
 
 

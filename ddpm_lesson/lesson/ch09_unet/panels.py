@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch09_unet.plots import LevelMaps, levels_picture, unet_picture
 from ddpm_lesson.lesson.kit.figure import SCALE, Picture, noted, picture, stacked
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
 from ddpm_lesson.lesson.kit.xray import Part, activations, blank_unet, parts
-from ddpm_lesson.plots.network import LevelMaps, levels_picture, unet_picture
 from ddpm_lesson.unet import DownBlock, MiddleBlock, UpBlock
 
 MULTIPLIERS = {

@@ -5,8 +5,7 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
-from ddpm_lesson.plots.network import (
+from ddpm_lesson.lesson.ch09_unet.plots import (
     layer_table,
     places,
     routes_picture,
@@ -15,7 +14,8 @@ from ddpm_lesson.plots.network import (
     walk_table,
     xray_table,
 )
-from ddpm_lesson.proofs.network import COMPOUNDING, LSUN, PAPER
+from ddpm_lesson.lesson.ch09_unet.proofs import COMPOUNDING, LSUN, PAPER
+from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
 from ddpm_lesson.unet import UNet
 
 NETWORKS = {

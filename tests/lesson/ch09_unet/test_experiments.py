@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet
-from ddpm_lesson.anatomy.network import costs, first_steps, loud, neighbours, randomised, route_losses, routes
+from ddpm_lesson.lesson.ch09_unet.experiments import (
+    costs,
+    first_steps,
+    loud,
+    neighbours,
+    randomised,
+    route_losses,
+    routes,
+)
 from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
 from ddpm_lesson.unet import UpBlock
 

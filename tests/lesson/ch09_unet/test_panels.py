@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet, panels
-from ddpm_lesson.anatomy.network import randomised
-from ddpm_lesson.panels.network import ATTENTION, MULTIPLIERS, SIZES, workable
+from ddpm_lesson.lesson.ch09_unet.experiments import randomised
+from ddpm_lesson.lesson.ch09_unet.panels import ATTENTION, MULTIPLIERS, SIZES, workable
 from tests.lesson.shown import shown
 
 
