@@ -14,16 +14,7 @@ from ddpm_lesson.lesson.ch08_down_up_middle.panels import (
     show_without_skips,
 )
 from ddpm_lesson.lesson.ch09_unet.panels import show_levels, show_xray
-from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
-from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
-from ddpm_lesson.panels.sampling import (
-    show_inpainting,
-    show_interpolation,
-    show_samplers,
-    show_states,
-    show_step_variance,
-)
-from ddpm_lesson.panels.training import (
+from ddpm_lesson.lesson.ch10_training.panels import (
     Dashboard,
     TrainingChoice,
     choose_training,
@@ -32,6 +23,15 @@ from ddpm_lesson.panels.training import (
     show_time_machine,
     show_wobble,
     watch_training,
+)
+from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
+from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
+from ddpm_lesson.panels.sampling import (
+    show_inpainting,
+    show_interpolation,
+    show_samplers,
+    show_states,
+    show_step_variance,
 )
 
 __all__ = [

@@ -74,6 +74,18 @@ from ddpm_lesson.lesson.ch09_unet.plots import (
     walk_table,
     xray_table,
 )
+from ddpm_lesson.lesson.ch10_training.plots import (
+    AveragePlot,
+    MemoryPlot,
+    RunPlot,
+    WobblePlot,
+    courses_picture,
+    curve_picture,
+    loss_by_time_picture,
+    rate_picture,
+    time_machine_picture,
+    time_machine_strip,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -107,18 +119,6 @@ from ddpm_lesson.plots.sampling import (
     rows_picture,
     state_picture,
     step_picture,
-)
-from ddpm_lesson.plots.training import (
-    AveragePlot,
-    MemoryPlot,
-    RunPlot,
-    WobblePlot,
-    courses_picture,
-    curve_picture,
-    loss_by_time_picture,
-    rate_picture,
-    time_machine_picture,
-    time_machine_strip,
 )
 
 __all__ = [

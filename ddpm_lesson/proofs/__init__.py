@@ -9,8 +9,9 @@ from ddpm_lesson.lesson.ch06_residual_block import proofs as residual
 from ddpm_lesson.lesson.ch07_attention_block import proofs as attention
 from ddpm_lesson.lesson.ch08_down_up_middle import proofs as resample
 from ddpm_lesson.lesson.ch09_unet import proofs as network
+from ddpm_lesson.lesson.ch10_training import proofs as training
 from ddpm_lesson.lesson.kit.proof import Ledger, Proof, ledger, prove
-from ddpm_lesson.proofs import evaluation, sampling, training
+from ddpm_lesson.proofs import evaluation, sampling
 
 __all__ = [
     "Ledger",

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import torch
 
+from ddpm_lesson.lesson.ch10_training.memory import measure_memory
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.train import PRESETS
-from ddpm_lesson.train.memory import measure_memory
 
 
 @click.command()

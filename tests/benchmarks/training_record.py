@@ -2,7 +2,7 @@
 
 Trains a preset and writes, at the steps of a logarithmic scale, samples from the same noise and guesses of the same
 noisy test images, with the average of the weights; and the loss curve. The files are those of
-``ddpm_lesson/train/record.py``.
+``ddpm_lesson/lesson/ch10_training/record.py``.
 """
 
 from pathlib import Path
@@ -11,9 +11,9 @@ import click
 import torch
 
 from ddpm_lesson import checkpoint, get_preset, load_images
+from ddpm_lesson.lesson.ch10_training.record import FIRST_IMAGES, GUESS_TIMES, SAMPLE_STEPS, Record, look, question
 from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.train import TrainState, train
-from ddpm_lesson.train.record import FIRST_IMAGES, GUESS_TIMES, SAMPLE_STEPS, Record, look, question
 
 MARKS = sorted({m * 10**k for m in (1, 3) for k in range(6)})
 

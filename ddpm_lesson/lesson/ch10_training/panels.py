@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import DATASETS, ImageDataset, on_this_machine
-from ddpm_lesson.lesson.kit.figure import Picture
-from ddpm_lesson.lesson.kit.live import BUDGETS, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
-from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, slider, stops, widget_view
-from ddpm_lesson.plots.training import (
+from ddpm_lesson.lesson.ch10_training.measure import average_of, spread, wandering_weight
+from ddpm_lesson.lesson.ch10_training.memory import Memory
+from ddpm_lesson.lesson.ch10_training.plots import (
     AveragePlot,
     MemoryPlot,
     RunPlot,
@@ -25,11 +24,12 @@ from ddpm_lesson.plots.training import (
     time_machine_picture,
     time_machine_strip,
 )
+from ddpm_lesson.lesson.ch10_training.record import CURVES, RECORDS, Record, load_curve, load_record
+from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.live import BUDGETS, LEAST_STEPS, LiveRun, looks_in_steps, within_budget
+from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, slider, stops, widget_view
 from ddpm_lesson.run import interruptible
 from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, seconds_per_image, train
-from ddpm_lesson.train.measure import average_of, spread, wandering_weight
-from ddpm_lesson.train.memory import Memory
-from ddpm_lesson.train.record import CURVES, RECORDS, Record, load_curve, load_record
 
 TIMED = 0.1  # seconds that a timed pass should last at least
 SHORT_STEP = 5.0  # seconds; shorter steps are taken, longer ones reckoned from a pass over a few images

@@ -8,12 +8,24 @@ import torch
 from torch import nn
 
 from ddpm_lesson import PRESETS, DenoiseDiffusion, NoiseSchedule, load_images
+from ddpm_lesson.lesson.ch10_training.diagnosis import ILLNESSES, SMALL, course_of, in_words
+from ddpm_lesson.lesson.ch10_training.measure import (
+    average_of,
+    losses_by_time,
+    principal_variances,
+    spread,
+    straight_line_loss,
+)
+from ddpm_lesson.lesson.ch10_training.memory import (
+    Memory,
+    PeakMemory,
+    measure_memory,
+    measured_memory,
+    saved_for_backward,
+)
+from ddpm_lesson.lesson.ch10_training.record import Look, Record, load_curve, load_record, look, question
 from ddpm_lesson.lesson.kit.probe import image_losses, make_probe
 from ddpm_lesson.train import TrainState, build_diffusion
-from ddpm_lesson.train.diagnosis import ILLNESSES, SMALL, course_of, in_words
-from ddpm_lesson.train.measure import average_of, losses_by_time, principal_variances, spread, straight_line_loss
-from ddpm_lesson.train.memory import Memory, PeakMemory, measure_memory, measured_memory, saved_for_backward
-from ddpm_lesson.train.record import Look, Record, load_curve, load_record, look, question
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")

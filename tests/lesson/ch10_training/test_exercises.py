@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson.checks.training import (
+from ddpm_lesson.lesson.ch10_training.exercises import (
     check_averaged,
     check_draw_batch,
     check_learning_rate,

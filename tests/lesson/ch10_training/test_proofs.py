@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch10_training import proofs as training
+from ddpm_lesson.lesson.ch10_training.measure import spread, straight_line_loss
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs import training
 from ddpm_lesson.train.loop import learning_rate
-from ddpm_lesson.train.measure import spread, straight_line_loss
 
 
 def test_all_equations_of_the_notebook_hold():

@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
 from ddpm_lesson.lesson.kit.proof import equation, worst
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
-from ddpm_lesson.train.measure import Spread, spread, straight_line_loss
 from ddpm_lesson.train.processes import start_accelerator
 
 Formula = Callable[..., Any]

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ddpm_lesson import panels
+from ddpm_lesson.lesson.ch10_training import panels as module
+from ddpm_lesson.lesson.ch10_training.measure import spread
+from ddpm_lesson.lesson.ch10_training.memory import measured_memory
+from ddpm_lesson.lesson.ch10_training.record import CURVES, RECORDS, load_curve, load_record
 from ddpm_lesson.lesson.kit.live import LiveRun, looks_in_steps
-from ddpm_lesson.panels import training as module
 from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.train import PRESETS
-from ddpm_lesson.train.measure import spread
-from ddpm_lesson.train.memory import measured_memory
-from ddpm_lesson.train.record import CURVES, RECORDS, load_curve, load_record
 from tests.lesson.shown import shown
 from tests.tiny import TINY
 

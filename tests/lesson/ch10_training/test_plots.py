@@ -2,7 +2,7 @@
 
 import torch
 
-from ddpm_lesson.plots.training import STRIP, curve_picture, time_machine_strip
+from ddpm_lesson.lesson.ch10_training.plots import STRIP, curve_picture, time_machine_strip
 
 
 def test_curve_tells_its_mean_and_what_happened_on_the_way():
