@@ -24,15 +24,15 @@ from ddpm_lesson.lesson.ch10_training.panels import (
     show_wobble,
     watch_training,
 )
-from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
-from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
-from ddpm_lesson.panels.sampling import (
+from ddpm_lesson.lesson.ch11_sampling.panels import (
     show_inpainting,
     show_interpolation,
     show_samplers,
     show_states,
     show_step_variance,
 )
+from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
+from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 
 __all__ = [
     "Dashboard",

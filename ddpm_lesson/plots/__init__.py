@@ -86,6 +86,21 @@ from ddpm_lesson.lesson.ch10_training.plots import (
     time_machine_picture,
     time_machine_strip,
 )
+from ddpm_lesson.lesson.ch11_sampling.plots import (
+    ClipRun,
+    Race,
+    StepVariances,
+    clip_picture,
+    completions_picture,
+    excess_picture,
+    mix_picture,
+    paths_of_steps_picture,
+    race_picture,
+    rms,
+    rows_picture,
+    state_picture,
+    step_picture,
+)
 from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
 from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
@@ -104,21 +119,6 @@ from ddpm_lesson.plots.evaluation import (
     neighbours_picture,
     samplers_picture,
     sets_picture,
-)
-from ddpm_lesson.plots.sampling import (
-    ClipRun,
-    Race,
-    StepVariances,
-    clip_picture,
-    completions_picture,
-    excess_picture,
-    mix_picture,
-    paths_of_steps_picture,
-    race_picture,
-    rms,
-    rows_picture,
-    state_picture,
-    step_picture,
 )
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Sampling: the chain forward and back, between images, and into what is hidden of them."""
 
+from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, Lap, noise_on_the_way, race
 from ddpm_lesson.sample.inpaint import inpaint_step, inpaint_steps
 from ddpm_lesson.sample.latent import interpolate_steps, slerp
-from ddpm_lesson.sample.race import SAMPLERS, Lap, noise_on_the_way, race
 from ddpm_lesson.sample.steps import (
     ReverseStep,
     ddim_step,

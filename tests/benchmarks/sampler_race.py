@@ -12,8 +12,9 @@ import click
 
 from ddpm_lesson import checkpoint, get_device, load_images, runtime
 from ddpm_lesson.evaluate import distance_of_features, extractor, features_of, random_subset
+from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS
 from ddpm_lesson.pictures import markdown_table
-from ddpm_lesson.sample import SAMPLERS, last
+from ddpm_lesson.sample import last
 from tests.benchmarks.sampling import sample_in_batches
 
 N_REAL = 10_000  # training images to compare with, at most

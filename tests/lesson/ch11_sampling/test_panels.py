@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
-from ddpm_lesson.panels.sampling import halves
-from ddpm_lesson.plots.sampling import completions_picture
+from ddpm_lesson.lesson.ch11_sampling.panels import halves
+from ddpm_lesson.lesson.ch11_sampling.plots import completions_picture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, inpaint_steps, last, spaced_times
 from tests.lesson.shown import shown
 

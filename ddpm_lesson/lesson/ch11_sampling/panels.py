@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch11_sampling.plots import (
+    StepVariances,
+    completions_picture,
+    mix_picture,
+    rms,
+    rows_picture,
+    state_picture,
+)
+from ddpm_lesson.lesson.ch11_sampling.proofs import exact_variance
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots.sampling import StepVariances, completions_picture, mix_picture, rms, rows_picture, state_picture
-from ddpm_lesson.proofs.sampling import exact_variance
 from ddpm_lesson.sample import (
     ReverseStep,
     ddim_steps,

@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
-from ddpm_lesson.checks.sampling import check_clipped_step, check_ddim_step, check_inpaint_step, check_spaced_betas
+from ddpm_lesson.lesson.ch11_sampling.exercises import (
+    check_clipped_step,
+    check_ddim_step,
+    check_inpaint_step,
+    check_spaced_betas,
+)
 from ddpm_lesson.sample import ddim_step, inpaint_step, spaced_times
 
 SCHEDULE = NoiseSchedule.linear(50, 1e-3, 0.2).to(torch.float64)

@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image
 
-from ddpm_lesson.plots.sampling import (
+from ddpm_lesson.lesson.ch11_sampling.plots import (
     ClipRun,
     Race,
     clip_picture,
@@ -16,7 +16,8 @@ from ddpm_lesson.plots.sampling import (
     rows_picture,
     step_picture,
 )
-from ddpm_lesson.sample import Lap, ReverseStep
+from ddpm_lesson.lesson.ch11_sampling.race import Lap
+from ddpm_lesson.sample import ReverseStep
 
 
 def drawn(shown):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ddpm_lesson.lesson.ch11_sampling import proofs as sampling
 from ddpm_lesson.lesson.kit.proof import ledger, prove, root
-from ddpm_lesson.proofs import sampling
 
 
 def test_all_equations_of_the_notebook_hold():

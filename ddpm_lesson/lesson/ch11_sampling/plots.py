@@ -11,9 +11,10 @@ from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ddpm_lesson.lesson.ch11_sampling.race import Lap
 from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREEN, GREY, ORANGE, LiveFigure, Picture, picture
 from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail
-from ddpm_lesson.sample import Lap, ReverseStep
+from ddpm_lesson.sample import ReverseStep
 
 SIDE = 92  # pixels of an image
 STYLES = {"beta": (ORANGE, "--", "o"), "posterior": (BLUE, "-", "s"), "ddim": (GREEN, ":", "^")}
