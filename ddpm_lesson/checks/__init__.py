@@ -1,6 +1,5 @@
 """Checks of the exercises: a wrong answer gets the hint that fits the mistake."""
 
-from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.exercises import (
     check_bits_per_dim,
     check_elbo,
@@ -71,6 +70,12 @@ from ddpm_lesson.lesson.ch11_sampling.exercises import (
     check_ddim_step,
     check_inpaint_step,
     check_spaced_betas,
+)
+from ddpm_lesson.lesson.ch12_evaluation.exercises import (
+    check_byte_log_likelihood,
+    check_frechet,
+    check_image_bits,
+    check_nearest,
 )
 from ddpm_lesson.lesson.kit.exercise import CheckResult
 

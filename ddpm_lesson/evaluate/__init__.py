@@ -11,7 +11,6 @@ from ddpm_lesson.evaluate.classifier import (
     save_classifier,
     train_classifier,
 )
-from ddpm_lesson.evaluate.degrade import degraded, gaussian_twin
 from ddpm_lesson.evaluate.frechet import (
     EXTRACTORS,
     Extractor,
@@ -29,6 +28,7 @@ from ddpm_lesson.evaluate.frechet import (
 )
 from ddpm_lesson.evaluate.neighbours import Neighbours, nearest_neighbours
 from ddpm_lesson.evaluate.report import Closeness, Diagnosis, Evaluation, closeness, diagnose, draw_samples, evaluate
+from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded, gaussian_twin
 
 __all__ = [
     "EXTRACTORS",

@@ -31,8 +31,13 @@ from ddpm_lesson.lesson.ch11_sampling.panels import (
     show_states,
     show_step_variance,
 )
+from ddpm_lesson.lesson.ch12_evaluation.panels import (
+    show_bits_ledger,
+    show_decoder,
+    show_frechet,
+    show_rate_distortion,
+)
 from ddpm_lesson.lesson.kit.panel import DeviceChoice, Panel, choice, choose_device, log_slider, slider, stops
-from ddpm_lesson.panels.evaluation import show_bits_ledger, show_decoder, show_frechet, show_rate_distortion
 
 __all__ = [
     "Dashboard",

@@ -101,12 +101,7 @@ from ddpm_lesson.lesson.ch11_sampling.plots import (
     state_picture,
     step_picture,
 )
-from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
-from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
-from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
-from ddpm_lesson.lesson.kit.images import contact_sheet
-from ddpm_lesson.pictures import grid_image, loss_figure, markdown_table, running_average, save_gif
-from ddpm_lesson.plots.evaluation import (
+from ddpm_lesson.lesson.ch12_evaluation.plots import (
     BitsLedger,
     DecoderPlot,
     DistanceCurve,
@@ -120,6 +115,11 @@ from ddpm_lesson.plots.evaluation import (
     samplers_picture,
     sets_picture,
 )
+from ddpm_lesson.lesson.kit.curves import losses_picture, samples_picture
+from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, faded, noted, picture, source_of, stacked
+from ddpm_lesson.lesson.kit.images import contact_sheet
+from ddpm_lesson.pictures import grid_image, loss_figure, markdown_table, running_average, save_gif
 
 __all__ = [
     "AveragePlot",

@@ -11,8 +11,8 @@ from ddpm_lesson.lesson.ch08_down_up_middle import proofs as resample
 from ddpm_lesson.lesson.ch09_unet import proofs as network
 from ddpm_lesson.lesson.ch10_training import proofs as training
 from ddpm_lesson.lesson.ch11_sampling import proofs as sampling
+from ddpm_lesson.lesson.ch12_evaluation import proofs as evaluation
 from ddpm_lesson.lesson.kit.proof import Ledger, Proof, ledger, prove
-from ddpm_lesson.proofs import evaluation
 
 __all__ = [
     "Ledger",

@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lesson.lesson.kit.figure import Picture
-from ddpm_lesson.plots.evaluation import (
+from ddpm_lesson.lesson.ch12_evaluation.plots import (
     DistanceCurve,
     balance_picture,
     couplings_picture,
@@ -16,6 +15,7 @@ from ddpm_lesson.plots.evaluation import (
     samplers_picture,
     sets_picture,
 )
+from ddpm_lesson.lesson.kit.figure import Picture
 
 
 def drawn(shown: Picture) -> Image.Image:

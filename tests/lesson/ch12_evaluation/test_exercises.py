@@ -10,8 +10,13 @@ import scipy.stats
 import torch
 
 from ddpm_lesson.bound import decoder_log_likelihood
-from ddpm_lesson.checks.evaluation import check_byte_log_likelihood, check_frechet, check_image_bits, check_nearest
 from ddpm_lesson.evaluate import nearest_neighbours
+from ddpm_lesson.lesson.ch12_evaluation.exercises import (
+    check_byte_log_likelihood,
+    check_frechet,
+    check_image_bits,
+    check_nearest,
+)
 from ddpm_lesson.lesson.kit.exercise import as_tensors, call, same
 
 EXERCISES = [check_byte_log_likelihood, check_image_bits, check_frechet, check_nearest]

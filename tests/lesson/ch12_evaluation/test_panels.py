@@ -10,7 +10,8 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, load_images, panels
 from ddpm_lesson.data import ImageDataset
-from ddpm_lesson.evaluate import degraded, distance_of_features, extractor, features_of
+from ddpm_lesson.evaluate import distance_of_features, extractor, features_of
+from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded
 from tests.lesson.shown import shown
 
 L_T = 1e-5

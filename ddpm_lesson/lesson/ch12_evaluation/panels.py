@@ -8,19 +8,17 @@ from torch import Tensor
 from ddpm_lesson.bound import decoder_log_likelihood
 from ddpm_lesson.data import ImageDataset, from_bytes
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.evaluate import (
-    Moments,
-    degraded,
-    expected_floor,
-    extractor,
-    features_of,
-    gaussian_frechet,
-    moments,
+from ddpm_lesson.evaluate import Moments, expected_floor, extractor, features_of, gaussian_frechet, moments
+from ddpm_lesson.lesson.ch12_evaluation.degrade import KINDS, degraded
+from ddpm_lesson.lesson.ch12_evaluation.plots import (
+    BitsLedger,
+    DecoderPlot,
+    FrechetCurves,
+    FrechetPlot,
+    RateDistortionPlot,
 )
-from ddpm_lesson.evaluate.degrade import KINDS
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
-from ddpm_lesson.plots.evaluation import BitsLedger, DecoderPlot, FrechetCurves, FrechetPlot, RateDistortionPlot
 from ddpm_lesson.sample import eval_mode
 
 TIMES = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 850, 999)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ddpm_lesson.bound import decoder_log_likelihood
-from ddpm_lesson.checks.evaluation import check_frechet
 from ddpm_lesson.evaluate import expected_floor
+from ddpm_lesson.lesson.ch12_evaluation.exercises import check_frechet
+from ddpm_lesson.lesson.ch12_evaluation.proofs import bits_of_density, squared_distance_of_pairs
 from ddpm_lesson.lesson.kit.proof import ledger, prove
-from ddpm_lesson.proofs.evaluation import bits_of_density, squared_distance_of_pairs
 
 
 def test_all_equations_of_the_notebook_hold():

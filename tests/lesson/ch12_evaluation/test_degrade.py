@@ -6,16 +6,8 @@ import scipy.ndimage
 import torch
 
 from ddpm_lesson import load_images
-from ddpm_lesson.evaluate import (
-    closeness,
-    degraded,
-    distance_of_features,
-    frechet_distance,
-    gaussian_twin,
-    judge,
-    load_classifier,
-    moments,
-)
+from ddpm_lesson.evaluate import closeness, distance_of_features, frechet_distance, judge, load_classifier, moments
+from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded, gaussian_twin
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
