@@ -18,7 +18,7 @@ from ddpm_lesson.sample import sample
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
 from tests import published
-from tests.test_checkpoint import Trap, contents, disk_that_fills_up_after
+from tests.core.test_checkpoint import Trap, contents, disk_that_fills_up_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

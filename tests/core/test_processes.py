@@ -19,7 +19,7 @@ from ddpm_lesson.run import run
 from ddpm_lesson.runtime import get_device, n_processes, rank
 from ddpm_lesson.train import TrainConfig, TrainState, train
 from ddpm_lesson.train.processes import parts_of_batch
-from tests.test_run import wait_for_step
+from tests.core.test_run import wait_for_step
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
