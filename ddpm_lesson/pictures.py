@@ -1,15 +1,14 @@
-"""Batches of images as pictures."""
+"""Batches of images, loss curves and tables, for people to look at."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from ddpm_lesson.data import to_bytes
-from ddpm_lesson.lesson.kit.figure import BLUE, ORANGE
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -59,21 +58,28 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def loss_figure(steps: Sequence[int], losses: Sequence[float], smoothing: float = 0.9) -> Figure:
-    """The training loss over optimiser steps, with its running average.
+def loss_curve(steps: Sequence[int], losses: Sequence[float], smoothing: float = 0.9) -> bytes:
+    """The training loss over optimiser steps, with its running average, as a PNG.
 
     Args:
         steps, losses: points of the curve.
         smoothing: weight of the past in the running average.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(steps, losses, color=BLUE, alpha=0.35, linewidth=1, label="loss")
-    axes.plot(steps, running_average(losses, smoothing), color=ORANGE, linewidth=2, label="running average")
+    axes.plot(steps, losses, color="#0072B2", alpha=0.35, linewidth=1, label="loss")
+    axes.plot(steps, running_average(losses, smoothing), color="#D55E00", linewidth=2, label="running average")
     axes.set(xlabel="optimiser step", ylabel="loss $L_{simple}$", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    return figure
+    contents = io.BytesIO()
+    figure.savefig(contents, format="png", dpi=150)
+    return contents.getvalue()
 
 
 def running_average(values: Sequence[float], smoothing: float) -> list[float]:

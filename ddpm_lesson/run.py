@@ -14,8 +14,7 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import ImageDataset, load_images
-from ddpm_lesson.lesson.kit.figure import picture
-from ddpm_lesson.pictures import grid_image, loss_figure
+from ddpm_lesson.pictures import grid_image, loss_curve
 from ddpm_lesson.runtime import get_device, n_processes, rank
 from ddpm_lesson.sample import reverse_steps
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, any_process, first_process_first, together, train
@@ -150,7 +149,7 @@ class LossLog:
         rows = zip(self.steps, self.losses, strict=True)
         files = {"loss.csv": "".join(f"{step},{loss}\n" for step, loss in [("step", "loss"), *rows]).encode()}
         if self.steps:
-            files["loss.png"] = picture(loss_figure(self.steps, self.losses), "training loss").png
+            files["loss.png"] = loss_curve(self.steps, self.losses)
         try:
             checkpoint.write_whole(folder, files)
         except checkpoint.CheckpointError as error:

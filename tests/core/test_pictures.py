@@ -1,12 +1,14 @@
 """Pictures show what they were given: in order, in whole pixels, in true colours."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpm_lesson.pictures import grid_image, loss_figure, running_average, save_gif
+from ddpm_lesson.pictures import grid_image, loss_curve, running_average, save_gif
 
 
 def flat_images(*colours: tuple[int, ...], side: int = 3) -> Tensor:
@@ -145,23 +147,22 @@ def test_gif_of_no_frames_is_refused_in_words(tmp_path):
 # The loss curve
 
 
-def test_loss_figure_draws_the_points_and_their_average():
-    figure = loss_figure([10, 20, 30], [1.0, 0.5, 0.25], smoothing=0.5)
-    raw, smooth = figure.axes[0].lines
+@pytest.mark.parametrize("count", [1, 2, 500])
+def test_loss_curve_is_a_picture_in_two_colours(count):
+    picture = Image.open(io.BytesIO(loss_curve(range(count), [1 / (i + 1) for i in range(count)])))
+    assert picture.size == (1050, 600)
+    assert {(0, 114, 178), (213, 94, 0)} & {color for _, color in picture.convert("RGB").getcolors(2**20)}
+
+
+def test_loss_curve_draws_the_points_and_their_average(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: drawn.append(figure))
+    loss_curve([10, 20, 30], [1.0, 0.5, 0.25], smoothing=0.5)
+    axes = drawn[0].axes[0]
+    raw, smooth = axes.lines
     assert raw.get_xdata().tolist() == smooth.get_xdata().tolist() == [10, 20, 30]
     assert raw.get_ydata().tolist() == [1.0, 0.5, 0.25]
     assert smooth.get_ydata().tolist() == pytest.approx([1.0, 2 / 3, 3 / 7])
-
-
-@pytest.mark.parametrize("count", [1, 2, 500])
-def test_loss_figure_can_be_saved(tmp_path, count):
-    loss_figure(range(count), [1 / (i + 1) for i in range(count)]).savefig(tmp_path / "loss.png")
-    with Image.open(tmp_path / "loss.png") as picture:
-        assert picture.size == (700, 400)
-
-
-def test_loss_figure_has_labels_for_axes_and_lines():
-    axes = loss_figure([1, 2], [1.0, 0.5]).axes[0]
     assert "step" in axes.get_xlabel()
     assert "loss" in axes.get_ylabel()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "running average"]

@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 00. Start here: digits out of noise."""

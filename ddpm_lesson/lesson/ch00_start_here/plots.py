@@ -1,4 +1,4 @@
-"""."""
+"""The reverse process in pictures."""
 
 from collections.abc import Sequence
 

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Laplace, MultivariateNormal, Norma
 from ddpm_lesson.bound import NATS_PER_BIT, gaussian_kl
 from ddpm_lesson.lesson.kit.chain import ChainBound, GridChain, data_nodes, fitted_reverse, log_normal
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.lesson.kit.quadrature import (
     BENT,
     LINE,
@@ -24,6 +24,9 @@ from ddpm_lesson.lesson.kit.quadrature import (
     kl,
 )
 from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(1)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 SCHEDULE = NoiseSchedule.from_betas([0.2, 0.3, 0.4, 0.5])  # the short chain of notebook 01
 X0 = torch.tensor([-1.4, -0.2, 0.9], dtype=torch.float64)
@@ -66,7 +69,7 @@ def definition(log_ratio: Callable = lambda log_p, log_q: log_p - log_q) -> floa
     for p, q in pairs():
         log_p, log_q = p.log_prob(LINE), q.log_prob(LINE)
         errors.append(integral(log_p.exp() * log_ratio(log_p, log_q)) - kl_divergence(p, q))
-    return worst([*errors])
+    return largest([*errors])
 
 
 @equation(
@@ -84,7 +87,7 @@ def never_negative(below: Callable = lambda ratio: 1 - ratio) -> float:
         log_p, log_q = TWO_PEAKS.log_prob(line), q.log_prob(line)
         errors.append(torch.trapezoid(log_p.exp() * below((log_q - log_p).exp()), line))
         errors.append(excess(-torch.trapezoid(log_p.exp() * (log_p - log_q), line)))
-    return worst([*errors])
+    return largest([*errors])
 
 
 def kl_of_stds(mean1: float, std1: float, mean2: float, std2: float) -> float:
@@ -104,7 +107,7 @@ def between_gaussians(formula: Callable[..., float] = kl_of_stds) -> float:
     errors = []
     for m1, s1, m2, s2 in ((0.3, 0.8, -0.5, 1.4), (-0.5, 1.4, 0.3, 0.8), (1.0, 0.5, 1.0, 0.5), (2.0, 1.0, -1.0, 1.0)):
         errors.append(formula(m1, s1, m2, s2) - kl(log_normal(LINE, m1, s1**2), log_normal(LINE, m2, s2**2)))
-    return worst([*errors])
+    return largest([*errors])
 
 
 @equation(
@@ -121,7 +124,7 @@ def moment_matching(best: Callable = lambda p: (p.mean, math.sqrt(p.var))) -> fl
         for start in (-2.0, 0.0, 2.0):
             found = fit_gaussian(p, "forward", mean=start)
             errors += [found[0] - mean, found[1] - std]
-    return worst([*errors])
+    return largest([*errors])
 
 
 # Likelihood
@@ -144,7 +147,7 @@ def cross_entropy(combine: Callable = lambda cross_entropy, entropy: cross_entro
         log_model = log_normal(LINE, mean, std**2)
         errors.append(combine(-integral(log_p.exp() * log_model), entropy) - kl(log_p, log_model))
         errors.append(beyond_draws(kl(log_p, log_model), combine(-log_normal(draws, mean, std**2), entropy)))
-    return worst([*errors])
+    return largest([*errors])
 
 
 # One latent
@@ -167,7 +170,7 @@ def marginal(log_density: Callable = LatentModel.log_evidence) -> float:
     z = torch.randn(500_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for x in (0.3, 1.2, 3.0):
         errors.append(beyond_draws(double(math.exp(log_density(BENT, x))), BENT.log_likelihood(x, z).exp()))
-    return worst([*errors])
+    return largest([*errors])
 
 
 def normal(x: float, var: float) -> float:
@@ -193,7 +196,7 @@ def jensen(lower: Callable = lambda w, weight: (weight * w.log()).sum()) -> floa
         weight = torch.rand(50, dtype=torch.float64, generator=generator)
         weight = weight / weight.sum()
         errors.append(excess(lower(w, weight) - (weight * w).sum().log()))
-    return worst([*errors])
+    return largest([*errors])
 
 
 def expected_log_ratio(log_joint: Tensor, log_q: Tensor, weight: Tensor) -> Tensor:
@@ -222,7 +225,7 @@ def lower_bound(elbo: Callable = expected_log_ratio) -> float:
     errors += [elbo_by_nodes(STRAIGHT, x, *q, elbo) - straight_elbo(x, *q) for q in LATENT_QS]
     posterior = x / (1 + noise2), math.sqrt(noise2 / (1 + noise2))
     errors.append(elbo_by_nodes(STRAIGHT, x, *posterior, elbo) - math.log(normal(x, 1 + noise2)))
-    return worst([*errors])
+    return largest([*errors])
 
 
 def straight_elbo(x: float, mean: float, std: float) -> float:
@@ -247,7 +250,7 @@ def evidence(gap: Callable = LatentModel.gap) -> float:
         log_evidence = math.log(weight @ model.log_joint(x, z).exp())
         for q in LATENT_QS:
             errors.append(elbo_by_nodes(model, x, *q, expected_log_ratio) + gap(model, x, *q) - log_evidence)
-    return worst([*errors])
+    return largest([*errors])
 
 
 # A chain of latents
@@ -304,7 +307,7 @@ def forward_chain(combine: Callable = lambda log_steps: log_steps.sum(0)) -> flo
     for x in path.T:
         shifts = torch.cat((s.alpha[:1].sqrt() * x[0], torch.zeros(s.n_steps - 1)))
         joint.append(linear_chain(s.alpha.sqrt(), shifts, s.beta).log_prob(x[1:]))
-    return worst([combine(log_normal(path[1:], alpha.sqrt() * path[:-1], beta)) - torch.stack(joint)])
+    return largest([combine(log_normal(path[1:], alpha.sqrt() * path[:-1], beta)) - torch.stack(joint)])
 
 
 @equation(
@@ -323,7 +326,7 @@ def reverse_chain(combine: Callable = lambda log_prior, log_steps: log_prior + l
         gains, shifts, vars = [*gains, high - low], [*shifts, low], [*vars, var]
     joint = linear_chain(torch.stack(gains), torch.stack(shifts), torch.stack(vars)).log_prob(path.flip(0).T)
     log_steps = torch.stack([log_normal(path[t], *reverse(path[t + 1], t)) for t in range(T)])
-    return worst([combine(log_normal(path[-1], 0.0, 1.0), log_steps) - joint])
+    return largest([combine(log_normal(path[-1], 0.0, 1.0), log_steps) - joint])
 
 
 @equation(
@@ -337,7 +340,7 @@ def chain_bound(bound: Callable = GridChain.direct_bound) -> float:
     bent, exact = bent_chain(), exact_chain()
     value = bound(bent, X0)
     errors = [excess(bent.nll(X0) - value), beyond_draws(value[0], draws_at_x0())]
-    return worst([*errors, bound(exact, X0) - exact.nll(X0)])
+    return largest([*errors, bound(exact, X0) - exact.nll(X0)])
 
 
 @lru_cache
@@ -355,7 +358,7 @@ def draws_at_x0() -> Tensor:
 def chain_gap(gap: Callable = GridChain.gap) -> float:
     """Bound, exact value and gap by three different integrals; nll and gap share only the marginals of the model."""
     chain = bent_chain()
-    return worst([chain.direct_bound(X0) - chain.nll(X0) - gap(chain, X0)])
+    return largest([chain.direct_bound(X0) - chain.nll(X0) - gap(chain, X0)])
 
 
 @equation(
@@ -374,7 +377,7 @@ def turned_step(log_step: Callable = lambda posterior, now, before: posterior + 
             posterior = (forward + before).log_softmax(0) - math.log(chain.dx)
             seen = (before > -20) & (now > -20)
             errors.append((log_step(posterior, now, before) - forward)[seen])
-    return worst([*errors])
+    return largest([*errors])
 
 
 @equation(
@@ -388,7 +391,7 @@ def cancellation(left_over: Callable = lambda log_q: log_q[-1] - log_q[0]) -> fl
     s, path = SCHEDULE.to(torch.float64), forward_path()
     log_q = log_normal(path[1:], s.alpha_bar[:, None].sqrt() * path[0], s.one_minus_alpha_bar[:, None])
     ratios = [log_q[i] - log_q[i - 1] for i in range(1, s.n_steps)]
-    return worst([left_over(log_q) - torch.stack(ratios).sum(0)])
+    return largest([left_over(log_q) - torch.stack(ratios).sum(0)])
 
 
 @equation(
@@ -400,7 +403,7 @@ def cancellation(left_over: Callable = lambda log_q: log_q[-1] - log_q[0]) -> fl
 def telescoped(total: Callable = lambda bound: bound.L_T + bound.L_t[:, 1:].sum(1) + bound.L_0) -> float:
     """The sum of the terms against the bound as it stood before (Ho et al. 2020, Eq. 5 and Appendix A)."""
     value = total(bound_at_x0())
-    return worst([value - bent_chain().direct_bound(X0), beyond_draws(value[0], draws_at_x0())])
+    return largest([value - bent_chain().direct_bound(X0), beyond_draws(value[0], draws_at_x0())])
 
 
 @lru_cache
@@ -426,4 +429,4 @@ def units(formula: Callable = lambda nats, dims: nats / (dims * NATS_PER_BIT)) -
         for table in (torch.full((256,), 1 / 256, dtype=torch.float64), p / p.sum()):
             nats = -dims * (table * table.log()).sum()
             errors.append(formula(float(nats), dims) + float((table * table.log2()).sum()))
-    return worst([*errors])
+    return largest([*errors])

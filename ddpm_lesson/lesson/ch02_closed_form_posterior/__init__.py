@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 02. The closed-form posterior."""

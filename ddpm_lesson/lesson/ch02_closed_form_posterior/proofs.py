@@ -15,9 +15,12 @@ from ddpm_lesson.bound import gaussian_kl
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.chain import log_normal
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
-from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest, symbolic
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(2)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 STEPS = torch.linspace(0.02, 0.4, 20, dtype=torch.float64)  # beta of a chain with large steps, where mistakes show
 FINE = NoiseSchedule.linear().to(torch.float64).beta  # the paper's
@@ -71,7 +74,7 @@ def reparameterisation(draw: Callable = lambda mean, std, eps: mean + std * eps)
         place = torch.searchsorted(x, draw(mean, std, eps)).clamp(1, len(mass)) - 1
         inside = draw(mean, std, eps) - x[place + 1]  # from the grid point to the draw
         errors.extend(mass[place] + inside * log_normal(x[place + 1], mean, std**2).exp() - torch.special.ndtr(eps))
-    return worst(errors)
+    return largest(errors)
 
 
 @equation("2.2", r"a\epsilon_1 + b\epsilon_2 \sim \mathcal{N}(0, a^2 + b^2)", "quadrature", 1e-10)
@@ -81,7 +84,7 @@ def sum_of_gaussians(var: Callable = lambda a, b: a**2 + b**2) -> float:
     for a, b in ((0.6, 0.8), (1.0, 0.2), (0.5, 1.5)):
         joint = log_normal(x, 0.0, a**2) + log_normal(total[:, None] - x, 0.0, b**2)
         errors.extend(torch.trapezoid(joint.exp(), x) - log_normal(total, 0.0, var(a, b)).exp())
-    return worst(errors)
+    return largest(errors)
 
 
 def one_step(x_prev: float, beta: float) -> tuple[float, float]:
@@ -111,7 +114,7 @@ def forward_step(formula: Callable = one_step) -> float:
         start = torch.full((100_000, 1), x_prev, dtype=torch.float64)
         (xt,) = forward_steps(diffusion_of(torch.tensor([beta])), start, generator)
         errors += standard_errors(xt, *formula(x_prev, beta))
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -128,7 +131,7 @@ def variance_of_a_step(var: Callable = lambda var_prev, beta: (1 - beta) * var_p
         for beta in (0.1, 0.5):
             step = log_normal(x[:, None], math.sqrt(1 - beta) * x, beta) + data.log_prob(x)
             errors.append(moments(x, torch.trapezoid(step.exp(), x))[1] - var(before, beta))
-    return worst(errors)
+    return largest(errors)
 
 
 @equation("2.5", r"\alpha_t(1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t", "algebra (sympy)", 1e-12)
@@ -161,7 +164,7 @@ def closed_form(formula: Callable = package_closed_form) -> float:
             claimed = formula(x0, t, STEPS)
             errors += standard_errors(xt, *claimed)
             errors += [1e6 * (a - float(b)) for a, b in zip((mean, var), claimed, strict=True)]
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -183,7 +186,7 @@ def bayes(rule: Callable = lambda likelihood, prior, evidence: likelihood * prio
         likelihood = log_normal(xt, math.sqrt(alpha) * x, beta).exp()
         prior, evidence = log_normal(x, mean[0], 1 - alpha_bar_prev).exp(), log_normal(xt, mean[1], 1 - alpha_bar).exp()
         errors.append((cut / torch.trapezoid(cut, x) - rule(likelihood, prior, evidence)).abs().max())
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -201,7 +204,7 @@ def likelihood_in_x_prev(
     for xt, beta in ((0.7, 0.05), (-1.2, 0.3), (0.1, 0.5)):
         numbers = moments(x, log_normal(xt, math.sqrt(1 - beta) * x, beta).exp())
         errors += [a - b for a, b in zip(numbers, formula(xt, 1 - beta, beta), strict=True)]
-    return worst(errors)
+    return largest(errors)
 
 
 def precision_weighted(m1: Any, v1: Any, m2: Any, v2: Any) -> tuple[Any, Any]:
@@ -259,7 +262,7 @@ def bayes_on_a_grid(x0: float, xt: float, t: int, beta: Tensor) -> tuple[float, 
 )
 def posterior_variance(var: Callable = package_var) -> float:
     """beta_tilde at many times; at the first step it is 0, because x_0 is given."""
-    return worst([var(0, STEPS), *(var(t, beta) - bayes_on_a_grid(x0, xt, t, beta)[1] for x0, xt, t, beta in CASES)])
+    return largest([var(0, STEPS), *(var(t, beta) - bayes_on_a_grid(x0, xt, t, beta)[1] for x0, xt, t, beta in CASES)])
 
 
 @equation(
@@ -272,7 +275,7 @@ def posterior_variance(var: Callable = package_var) -> float:
 def posterior_mean(mean: Callable = package_mean) -> float:
     """mu_tilde at many times; at the first step it is x_0, because x_0 is given."""
     errors = [mean(x0, xt, t, beta) - bayes_on_a_grid(x0, xt, t, beta)[0] for x0, xt, t, beta in CASES]
-    return worst([mean(0.5, -1.0, 0, STEPS) - 0.5, *errors])
+    return largest([mean(0.5, -1.0, 0, STEPS) - 0.5, *errors])
 
 
 def posterior_coefficients(alpha: Any, alpha_bar_prev: Any) -> tuple[Any, Any, Any]:
@@ -323,7 +326,7 @@ def variance_for_gaussian_data(var: Callable = gaussian_step_back) -> float:
         step = torch.trapezoid(log_joint.exp(), z) * log_normal(0.8, math.sqrt(1 - beta) * x, beta).exp()
         errors.append(moments(x, step)[1] - var(beta, alpha_bar_prev, s2))
     beta_tilde = float(posterior_coefficients(1 - 0.3, 0.5)[2])
-    return worst([*errors, var(0.3, 0.5, 0.0) - beta_tilde, var(0.3, 0.5, 1.0) - 0.3])
+    return largest([*errors, var(0.3, 0.5, 0.0) - beta_tilde, var(0.3, 0.5, 1.0) - 0.3])
 
 
 def step_entropy(prev: GaussianMixture, beta: float) -> float:
@@ -356,7 +359,7 @@ def entropy_bounds(bounds: Callable = gaussian_entropies) -> float:
         noise = GaussianMixture([1.0], [0.0], [1.0])
         errors += [0.0 if low < entropy < high else math.inf for entropy in between]
         errors += [step_entropy(point, beta) - low, step_entropy(noise, beta) - high]
-    return worst(errors)
+    return largest(errors)
 
 
 def averaged_posterior(x0_mean: float, x0_var: float, xt: float, t: int, beta: Tensor) -> tuple[float, float]:
@@ -382,7 +385,7 @@ def moments_of_the_step_back(formula: Callable = averaged_posterior) -> float:
         step = DATA.noised(alpha_bar_prev).prob(x) * log_normal(xt, math.sqrt(alpha) * x, beta).exp()
         claimed = formula(x0_mean, x0_var, xt, t, STEPS)
         errors += [a - b for a, b in zip(moments(x, step), claimed, strict=True)]
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -400,7 +403,7 @@ def best_gaussian(best: Callable = lambda mean, var: (mean, var)) -> float:
         least.backward()
         beside = ((m - 0.05, v), (m + 0.05, v), (m, 0.9 * v), (m, 1.1 * v))
         errors += [m.grad, v.grad, *((least - kl_to_gaussian(q, *fit)).detach().clamp(min=0) for fit in beside)]
-    return worst(errors)
+    return largest(errors)
 
 
 def kl_to_gaussian(q: GaussianMixture, mean: Tensor, var: Tensor) -> Tensor:
@@ -457,4 +460,4 @@ def teacher_and_pupil(formula: Callable = teachers_average) -> float:
         step = DATA.step_back(xt, beta, alpha_bar_prev).prob(x)
         cross_entropy = -float(torch.trapezoid(step * log_normal(x, mean, var), x))
         errors.append(teachers - formula(cross_entropy, beta_tilde, beta))
-    return worst(errors)
+    return largest(errors)

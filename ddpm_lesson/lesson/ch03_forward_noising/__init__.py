@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 03. Forward noising."""

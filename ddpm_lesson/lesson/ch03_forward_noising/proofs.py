@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from ddpm_lesson.bound import NATS_PER_BIT, prior_bits
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.sample import forward_steps
 from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(3)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 N_DRAWS = 100_000  # of the Monte Carlo proofs; a mean is then within 5 / sqrt(N_DRAWS) = 0.016 standard deviations
 
@@ -43,7 +46,7 @@ def chain_against_one_shot(formula: Callable[[Tensor, Tensor], tuple[Tensor, Ten
         mean, var = formula(torch.tensor([[0.8]]), torch.tensor([t]))
         share = (xt < mean + var.sqrt()).double().mean() - torch.special.ndtr(torch.ones(()).double())
         errors += [abs(float(error)) for error in (xt.mean() - mean, xt.var() - var, share)]
-    return worst(errors)
+    return largest(errors)
 
 
 def preserved(var0: float, alpha_bar: Tensor) -> Tensor:
@@ -66,7 +69,7 @@ def variance(formula: Callable[[float, Tensor], Tensor] = preserved) -> float:
         for t, beta in enumerate(schedule.beta.tolist()):
             var = (1 - beta) * var + beta
             errors.append(abs(var - float(expected[t])))
-    return worst(errors)
+    return largest(errors)
 
 
 def decibels(alpha_bar: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ def signal_to_noise(formula: Callable[[Tensor], Tensor] = decibels) -> float:
         noise = diffusion.q_sample(x0, batch_t, torch.randn(x0.shape, generator=generator)) - signal
         measured = 10 * math.log10(float(signal.square().mean() / noise.square().mean()))
         errors.append(abs(measured - float(formula(diffusion.alpha_bar[t]))))
-    return worst(errors)
+    return largest(errors)
 
 
 def linear_beta(T: int, t: int) -> float:
@@ -112,7 +115,7 @@ def linear(formula: Callable[[int, int], float] = linear_beta) -> float:
         expected = np.array([formula(T, t) for t in range(1, T + 1)])
         for beta in (np.linspace(1e-4, 0.02, T), NoiseSchedule.linear(T).to(torch.float64).beta.numpy()):
             errors.append(np.abs(beta - expected).max())
-    return worst(errors)
+    return largest(errors)
 
 
 def log_end(T: int, mean_beta: float, mean_square: float) -> float:
@@ -132,7 +135,7 @@ def product_of_many_steps(formula: Callable[[int, float, float], float] = log_en
     for T, beta_end in ((1000, 0.02), (4000, 0.005), (1000, 0.01)):
         beta = np.linspace(1e-4, beta_end, T)
         errors.append(abs(math.log(np.prod(1 - beta)) - formula(T, beta.mean(), (beta**2).mean())))
-    return worst(errors)
+    return largest(errors)
 
 
 def cosine_f(u: Tensor, s: float) -> Tensor:
@@ -156,7 +159,7 @@ def cosine(formula: Callable[[Tensor, float], Tensor] = cosine_f) -> float:
         f0 = formula(torch.zeros(1, dtype=torch.float64), 0.008)
         errors.append(float((product - formula(u, 0.008) / f0).abs().max()))
         errors.append(abs(float(schedule.alpha_bar[-1] / product[-1]) - (1 - 0.999)))
-    return worst(errors)
+    return largest(errors)
 
 
 def end_bits(x0: Tensor, alpha_bar: float) -> float:
@@ -180,7 +183,7 @@ def end_of_the_chain(formula: Callable[[Tensor, float], float] = end_bits) -> fl
         value = formula(x0, alpha_bar)
         integrated = sum(integrated_bits(x, alpha_bar) for x in x0[0].tolist()) / x0.numel()
         errors += [abs(value - integrated), abs(value - float(prior_bits(schedule, x0)))]
-    return worst(errors)
+    return largest(errors)
 
 
 def integrated_bits(x0: float, alpha_bar: float) -> float:
@@ -213,4 +216,4 @@ def scaled_data(formula: Callable[[float, float], float] = rescaled) -> float:
         noise = diffusion.q_sample(0 * x0, t, torch.randn(x0.shape, generator=generator))
         measured = 10 * math.log10(float(signal.var() / noise.var()))
         errors.append(abs(measured - formula(float(diffusion.schedule.snr_db[400]), scale)))
-    return worst(errors)
+    return largest(errors)

@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 04. Noise prediction."""

@@ -14,8 +14,11 @@ from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.chain import ChainBound, GridChain, Reverse, log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.lesson.kit.proof import equation, root, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest, root, symbolic
 from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(4)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -69,7 +72,7 @@ def kl_of_gaussians(formula: Formula = gaussian_kl) -> float:
         log_q, log_p = log_normal(x, mean1, var1), log_normal(x, mean2, var2)
         integral = torch.trapezoid(log_q.exp() * (log_q - log_p), x)
         errors.append(abs(float(formula(mean1, var1, mean2, var2) - integral)))
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -92,7 +95,7 @@ def only_means_matter(formula: Formula = squared_distance) -> float:
             log_p = log_normal(x, model_mean, sigma2).sum(-1)
             integral = (log_q.exp() * (log_q - log_p)).sum() * (axis[1] - axis[0]) ** 2
             errors.append(abs(float(formula(mean, var, model_mean, sigma2) - integral)))
-    return worst(errors)
+    return largest(errors)
 
 
 # Three things to guess
@@ -145,7 +148,7 @@ def symbols() -> tuple[Any, ...]:
 def data_and_noise(x0_formula: Formula = x0_from_eps, eps_formula: Formula = eps_from_x0) -> float:
     """Both must undo x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
     _, alpha_bar, x0, eps, xt = symbols()
-    return worst((symbolic(x0_formula(xt, eps, alpha_bar) - x0), symbolic(eps_formula(xt, x0, alpha_bar) - eps)))
+    return largest((symbolic(x0_formula(xt, eps, alpha_bar) - x0), symbolic(eps_formula(xt, x0, alpha_bar) - eps)))
 
 
 @equation(
@@ -216,7 +219,7 @@ def loss_in_noise(formula: Formula = loss_weights) -> float:
             least = step_kl(schedule, sigma, t, x0, eps, eps)  # C_t: the guess is right
             extra = step_kl(schedule, sigma, t, x0, eps, guess) - least
             errors.append(abs(float(weights[t] * (eps - guess) ** 2) - extra))
-    return worst(errors)
+    return largest(errors)
 
 
 def step_kl(schedule: NoiseSchedule, sigma: str, t: int, x0: float, eps: float, guess: float) -> float:
@@ -337,7 +340,7 @@ def best_guess(formula: Formula = GaussianMixture.exact_eps) -> float:
             left = average((eps - guess) ** 2, density, xt, eps)
             right = average((eps - best) ** 2 + (best - guess) ** 2, density, xt, eps)
             errors.append(abs(float(left - right)))
-    return worst(errors)
+    return largest(errors)
 
 
 def noise_by_slope(data: GaussianMixture, xt: Tensor, alpha_bar: float) -> Tensor:
@@ -361,7 +364,7 @@ def noise_is_slope(formula: Formula = noise_by_slope) -> float:
         likely = density.sum(0) * (eps[1, 0] - eps[0, 0]) > 1e-3
         mean = ((eps * density).sum(0) / density.sum(0))[likely]
         errors.append(float((formula(TWO_BUMPS, xt[likely], alpha_bar) - mean).abs().max()))
-    return worst(errors)
+    return largest(errors)
 
 
 # The bound put together

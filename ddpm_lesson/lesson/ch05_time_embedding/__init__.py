@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 05. The time embedding."""

@@ -14,9 +14,12 @@ from torch import Tensor
 from ddpm_lesson.lesson.ch05_time_embedding.experiments import excess_error, timeless_eps
 from ddpm_lesson.lesson.kit.chain import log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest, symbolic
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import TimeEmbedding
+
+BOOK = ProofBook(5)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -43,7 +46,7 @@ def best_without_t(formula: Formula = timeless_eps) -> float:
         joint = TWO_BUMPS.prob(LINE) * log_normal(xt, alpha_bar.sqrt() * LINE, 1 - alpha_bar).exp()
         total = total + torch.trapezoid(joint * eps, LINE)
         likelihood = likelihood + torch.trapezoid(joint, LINE)
-    return worst([formula(TWO_BUMPS, schedule, xt)[:, 0] - total / likelihood])
+    return largest([formula(TWO_BUMPS, schedule, xt)[:, 0] - total / likelihood])
 
 
 def floor_and_price(data: GaussianMixture, schedule: NoiseSchedule) -> float:
@@ -102,7 +105,7 @@ def clock_hands(formula: Formula = sinusoids) -> float:
             steps.append(steps[-1] / 10_000 ** (1 / (half - 1)))
         hands = torch.tensor([[cmath.exp(1j * step) ** t for step in steps] for t in times])
         errors.append(formula(torch.tensor(times), 2 * half) - torch.cat((hands.imag, hands.real), dim=1))
-    return worst(errors)
+    return largest(errors)
 
 
 def steps_per_turn(i: int, half: int) -> float:
@@ -124,7 +127,7 @@ def steps_for_a_turn(formula: Formula = steps_per_turn) -> float:
             s = sinusoids((eighths / 8 * formula(i, half)).float(), 2 * half)
             angle = 2 * math.pi * eighths / 8
             errors += [s[:, i] - angle.sin(), s[:, half + i] - angle.cos()]
-    return worst(errors)
+    return largest(errors)
 
 
 def turned(shift: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -169,7 +172,7 @@ def similarity_of_times(formula: Formula = sum_of_cosines) -> float:
         frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / (half - 1))
         difference = (t[:, None] - t[None, :]).double()
         errors.append(formula(difference, frequency) - s @ s.T)
-    return worst(errors)
+    return largest(errors)
 
 
 # What is made of them
@@ -198,4 +201,4 @@ def two_layers(formula: Formula = embed) -> float:
         z = [sum(w * v for w, v in zip(row, s, strict=True)) + b for row, b in zip(W1, b1, strict=True)]
         act = [value / (1 + math.exp(-value)) for value in z]
         right.append([sum(w * v for w, v in zip(row, act, strict=True)) + b for row, b in zip(W2, b2, strict=True)])
-    return worst([formula(embedding, times) - torch.tensor(right)])
+    return largest([formula(embedding, times) - torch.tensor(right)])

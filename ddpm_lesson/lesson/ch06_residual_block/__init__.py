@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 06. The residual block."""

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
-from ddpm_lesson.lesson.kit.proof import equation, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest, symbolic
 from ddpm_lesson.unet import ResidualBlock
+
+BOOK = ProofBook(6)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -37,7 +40,7 @@ def normalised(formula: Formula = group_norm) -> float:
         w, b = numbers(2, 6, seed=1)
         ours = w[:, None, None] * formula(x, n_groups, eps) + b[:, None, None]
         errors.append(ours - F.group_norm(x, n_groups, w, b, eps))
-    return worst(errors)
+    return largest(errors)
 
 
 def symbolic_norm(values: list[Any], delta: Any) -> list[Any]:
@@ -98,7 +101,7 @@ def swish_and_slope(formula: Formula = swish, slope: Formula = swish_slope) -> f
 
     x = torch.linspace(-20, 20, 401, dtype=torch.float64)
     z = sympy.Symbol("z", real=True)
-    return worst((formula(x) - F.silu(x), symbolic(slope(z) - sympy.diff(z / (1 + sympy.exp(-z)), z))))
+    return largest((formula(x) - F.silu(x), symbolic(slope(z) - sympy.diff(z / (1 + sympy.exp(-z)), z))))
 
 
 def swish_minimum() -> tuple[float, float]:
@@ -124,7 +127,7 @@ def swish_lowest(formula: Formula = swish_minimum) -> float:
         (slope,) = torch.autograd.grad(F.silu(x), x)
         low, high = (middle, high) if slope < 0 else (low, middle)
     where, value = formula()
-    return worst((where - low, value - low / (1 + math.exp(-low)), value - (1 + where)))
+    return largest((where - low, value - low / (1 + math.exp(-low)), value - (1 + where)))
 
 
 # What is left of a shift
@@ -156,7 +159,7 @@ def shift_seen(formula: Formula = normalised_after_shift) -> float:
     """Against ``torch.nn.functional.group_norm`` of the sum, from one group to one channel a group."""
     h, shift = 2 * numbers(3, 6, 4, 4) + numbers(3, 6, 1, 1, seed=1), 3 * numbers(3, 6, seed=2)
     moved = h + shift[:, :, None, None]
-    return worst(formula(h, shift, g, 1e-6) - F.group_norm(moved, g, eps=1e-6) for g in (1, 2, 3, 6))
+    return largest(formula(h, shift, g, 1e-6) - F.group_norm(moved, g, eps=1e-6) for g in (1, 2, 3, 6))
 
 
 @equation(
@@ -177,7 +180,7 @@ def shift_rank(formula: Formula = lambda n_channels, n_groups: n_channels - n_gr
         jacobian = torch.autograd.functional.jacobian(out, numbers(C, seed=3))  # (C * H * W, C)
         rank = int((torch.linalg.svdvals(jacobian) > 1e-8).sum())
         errors.append(float(rank - formula(C, n_groups)))
-    return worst(errors)
+    return largest(errors)
 
 
 # The shortcut
@@ -223,7 +226,7 @@ def jacobian_with_shortcut(formula: Formula = lambda S, J: S + J) -> float:
         J = jacobian(lambda x, block=block, t_emb=t_emb: branch(block, x, t_emb))
         whole = jacobian(lambda x, block=block, t_emb=t_emb: block(x, t_emb))
         errors.append(formula(shortcut_matrix(block, x), J) - whole)
-    return worst(errors)
+    return largest(errors)
 
 
 def shortcut_matrix(block: nn.Module, x: Tensor) -> Tensor:
@@ -260,4 +263,4 @@ def weights_counted(formula: Formula = block_parameters) -> float:
         with torch.device("meta"):
             block = ResidualBlock(*sizes)
         errors.append(float(sum(p.numel() for p in block.parameters()) - formula(*sizes)))
-    return worst(errors)
+    return largest(errors)

@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 07. The attention block."""

@@ -17,8 +17,11 @@ from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     map_bytes,
     without_norm,
 )
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.unet import AttentionBlock
+
+BOOK = ProofBook(7)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -60,7 +63,7 @@ def attention_is(formula: Formula = attention) -> float:
         q, k, v = numbers(n, d_k, seed=1), numbers(m, d_k, seed=2), numbers(m, d_v, seed=3)
         answer = formula(q[None], k[None], v[None])[0]
         errors += [answer - by_loops(q, k, v), answer - F.scaled_dot_product_attention(q[None], k[None], v[None])[0]]
-    return worst(errors)
+    return largest(errors)
 
 
 # Why the root
@@ -87,7 +90,7 @@ def scores_grow(formula: Formula = variance_of_scores) -> float:
         gauss = torch.randn(2, 200_000, d_k, generator=generator)
         even = (torch.rand(2, 200_000, d_k, generator=generator) * 2 - 1) * math.sqrt(3)
         errors += [float((q * k).sum(-1).var()) / formula(d_k) - 1 for q, k in (gauss, even)]
-    return worst(errors)
+    return largest(errors)
 
 
 def softmax_jacobian(a: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ def softmax_reacts(formula: Formula = softmax_jacobian) -> float:
         scores = scale * numbers(6)
         jacobian = torch.autograd.functional.jacobian(lambda s: s.softmax(0), scores)
         errors.append(formula(scores.softmax(0)) - jacobian)
-    return worst(errors)
+    return largest(errors)
 
 
 # Heads
@@ -137,7 +140,7 @@ def heads_add_up(formula: Formula = sum_of_heads) -> float:
         tokens = block.norm(x).flatten(2).transpose(1, 2)
         answer, _ = twin(block)(tokens, tokens, tokens)
         errors.append(formula(block, x) - answer.transpose(1, 2).reshape(x.shape))
-    return worst(errors)
+    return largest(errors)
 
 
 @torch.no_grad()
@@ -175,7 +178,7 @@ def scores_explode(formula: Formula = growth_of_scores, norm: Formula = lambda b
     for c in (0.5, 2.0, 5.0, 30.0):
         errors.append((scores(bare, c * x) - formula(c) * scores(bare, x)) / (c**2 * scores(bare, x).abs().max()))
         errors.append((scores(kept, c * x) - scores(kept, x)) / scores(kept, x).abs().max())
-    return worst(errors)
+    return largest(errors)
 
 
 def scores(block: AttentionBlock, x: Tensor) -> Tensor:
@@ -200,7 +203,7 @@ def order_does_not_matter(formula: Formula = AttentionBlock.forward) -> float:
         order = torch.randperm(15, generator=torch.Generator().manual_seed(seed))
         block = lively_block(8, n_heads=2)
         errors.append(formula(block, shuffled(x, order)) - shuffled(formula(block, x), order))
-    return worst(errors)
+    return largest(errors)
 
 
 def shuffled(x: Tensor, order: Tensor) -> Tensor:
@@ -231,7 +234,7 @@ def counted_macs(block: AttentionBlock, x: Tensor) -> int:
 )
 def multiply_adds(formula: Formula = attention_macs) -> float:
     """Against what PyTorch counts while a block runs, for several sizes."""
-    return worst(
+    return largest(
         counted_macs(lively_block(c, h, d_k), numbers(1, c, side, side)) - sum(formula(side, c, h, d_k))
         for side, c, h, d_k in SETTINGS
     )
@@ -250,7 +253,7 @@ def map_memory(formula: Formula = map_bytes) -> float:
         q, k, v = numbers(3, 1, n_heads, side**2, 8).float()
         seen = memory(attention, q, k, v)
         errors.append(seen.largest - formula(side, n_heads))
-    return worst(errors)
+    return largest(errors)
 
 
 def live_parameters(widths: Iterable[int]) -> list[int]:
@@ -263,4 +266,4 @@ def live_parameters(widths: Iterable[int]) -> list[int]:
 def parameters(formula: Formula = attention_parameters) -> float:
     """Against blocks of several widths."""
     widths = (4, 16, 96, 256)
-    return worst(seen - formula(width) for width, seen in zip(widths, live_parameters(widths), strict=True))
+    return largest(seen - formula(width) for width, seen in zip(widths, live_parameters(widths), strict=True))

@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 08. Down, up and middle."""

@@ -19,8 +19,11 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     transposed_size,
     up_channels,
 )
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.unet import UNet, UpBlock
+
+BOOK = ProofBook(8)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -62,7 +65,7 @@ def measured_fields(layers: Sequence[tuple[int, int, int]]) -> tuple[float, floa
 def window_of_a_stack(formula: Formula = receptive_fields) -> float:
     """Against the pixels whose gradient is not zero."""
     pairs = [(formula(layers)[-1], measured_fields(layers)) for layers in STACKS]
-    return worst(a - b for field, seen in pairs for a, b in zip(field, seen, strict=True))
+    return largest(a - b for field, seen in pairs for a, b in zip(field, seen, strict=True))
 
 
 @equation(
@@ -77,7 +80,7 @@ def size_of_convolution(formula: Formula = conv_size) -> float:
     for n, k, s, before, after in product((8, 9, 28), (1, 2, 3, 4, 5, 7), (1, 2, 3), (0, 1, 2), (0, 1, 3)):
         out = F.conv1d(F.pad(torch.zeros(1, 1, n), (before, after)), torch.zeros(1, 1, k), stride=s)
         errors.append(formula(n, k, s, before, after) - out.shape[-1])
-    return worst(errors)
+    return largest(errors)
 
 
 @equation("8.3", r"n_\text{out} = (n - 1)\,s + k - 2p", "PyTorch's transposed convolution", 0)
@@ -87,7 +90,7 @@ def size_of_transposed(formula: Formula = transposed_size) -> float:
     for n, k, s, crop in product((4, 7, 16), (2, 3, 4, 5), (1, 2, 3), (0, 1)):
         out = F.conv_transpose1d(torch.zeros(1, 1, n), torch.zeros(1, 1, k), stride=s, padding=crop)
         errors.append(formula(n, k, s, crop) - out.shape[-1])
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -103,7 +106,7 @@ def overlap(formula: Formula = taps_at) -> float:
         ones = torch.ones(1, 1, 12, dtype=torch.float64)
         reached = F.conv_transpose1d(ones, torch.ones(1, 1, k, dtype=torch.float64), stride=s)[0, 0]
         errors += [formula(y % s, k, s) - reached[y] for y in range(k, 12 * s - s + 1)]
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -120,7 +123,7 @@ def checkerboard_size(formula: Formula = nyquist_gain) -> float:
         y = F.conv_transpose2d(torch.ones(1, 1, 20, 20, dtype=torch.float64), weight[None, None], stride=2)[0, 0]
         inside = y[6:38, 6:38]
         errors.append(formula(weight) - torch.fft.fft2(inside)[16, 16].abs() / inside.numel())
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -136,7 +139,7 @@ def nearest_is_transposed(formula: Formula = nearest_kernel) -> float:
         x, w = random(2, channels_in, 6, 9), random(channels_out, channels_in, 3, 3, seed=1)
         two_steps = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1)
         errors.append(F.conv_transpose2d(x, formula(w), stride=2, padding=1) - two_steps)
-    return worst(errors)
+    return largest(errors)
 
 
 def conv_of_parts(x: Tensor, skip: Tensor, weight: Tensor) -> Tensor:
@@ -158,7 +161,7 @@ def concatenated(formula: Formula = conv_of_parts) -> float:
         x, skip = random(2, below, 5, 6), random(2, across, 5, 6, seed=1)
         weight = random(out, below + across, 3, 3, seed=2)
         errors.append(formula(x, skip, weight) - F.conv2d(torch.cat((x, skip), 1), weight, padding=1))
-    return worst(errors)
+    return largest(errors)
 
 
 NETWORKS = (
@@ -190,4 +193,4 @@ def channels_entering(formula: Formula = up_channels) -> float:
         found, wanted = formula(n_channels, ch_mults, n_blocks), entering(model)
         errors.append(len(found) - len(wanted))
         errors += [a - b for a, b in zip(found, wanted, strict=False)]
-    return worst(errors)
+    return largest(errors)

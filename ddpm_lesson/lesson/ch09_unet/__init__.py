@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 09. The U-Net."""

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.lesson.kit.xray import blank_unet, bridges, layers
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet
+
+BOOK = ProofBook(9)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -70,7 +73,7 @@ def kept_maps(formula: Formula = maps_kept) -> float:
         for blocks in (1, 2, 3):
             unet = blank_unet(n_channels=32, ch_mults=(1,) * levels, is_attn=(False,) * levels, n_blocks=blocks)
             errors += [formula(levels, blocks) - len(bridges(unet)), len(unet.down) + 1 - len(bridges(unet))]
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -122,7 +125,7 @@ WIDTHS = ((8, 8), (8, 24), (64, 32), (128, 256))
 )
 def parameters_of_a_convolution(formula: Formula = conv_parameters) -> float:
     """Against ``torch.nn.Conv2d``."""
-    return worst(formula(i, o, k) - held(nn.Conv2d(i, o, k)) for i, o in WIDTHS for k in (1, 3, 4))
+    return largest(formula(i, o, k) - held(nn.Conv2d(i, o, k)) for i, o in WIDTHS for k in (1, 3, 4))
 
 
 @equation(
@@ -133,13 +136,13 @@ def parameters_of_a_convolution(formula: Formula = conv_parameters) -> float:
 )
 def parameters_of_a_residual_block(formula: Formula = residual_parameters) -> float:
     """Against ``ResidualBlock``."""
-    return worst(formula(i, o, d) - held(ResidualBlock(i, o, d, n_groups=8)) for i, o in WIDTHS for d in (16, 512))
+    return largest(formula(i, o, d) - held(ResidualBlock(i, o, d, n_groups=8)) for i, o in WIDTHS for d in (16, 512))
 
 
 @equation("9.5", r"A(c) = 4c^2 + 6c", "counting on live modules", 0.0)
 def parameters_of_attention(formula: Formula = attention_parameters) -> float:
     """Against ``AttentionBlock``, with one head and with several."""
-    return worst(formula(c) - held(AttentionBlock(c, heads, n_groups=8)) for c in (8, 64, 256) for heads in (1, 4))
+    return largest(formula(c) - held(AttentionBlock(c, heads, n_groups=8)) for c in (8, 64, 256) for heads in (1, 4))
 
 
 def unet_parameters(
@@ -180,7 +183,7 @@ def unet_parameters(
 def parameters_of_the_network(formula: Formula = unet_parameters) -> float:
     """Against the paper's networks, the source document's, and four small ones."""
     networks = [*(PAPER, LSUN, COMPOUNDING), *map(small_groups, SMALL)]
-    return worst(formula(**settings) - held(blank_unet(**settings)) for settings in networks)
+    return largest(formula(**settings) - held(blank_unet(**settings)) for settings in networks)
 
 
 def by_three(first: int, second: int, third: int) -> int:
@@ -200,7 +203,7 @@ def parameters_grow_with_the_square(formula: Formula = by_three) -> float:
     for settings in (PAPER, LSUN, COMPOUNDING):
         counts = [held(blank_unet(**{**settings, "n_channels": 32 * k})) for k in (1, 2, 3, 4)]
         errors.append(formula(*counts[:3]) - counts[3])
-    return worst(errors)
+    return largest(errors)
 
 
 # Multiply-adds
@@ -246,4 +249,4 @@ def multiply_adds(conv: Formula = conv_macs, attention: Formula = attention_macs
         unet = UNet(**settings)
         counted = half_the_flops(unet, torch.zeros(1, settings["image_channels"], 16, 16), torch.zeros(1))
         errors.append(sum(layer.macs for layer in layers(unet, 16)) - counted)
-    return worst(errors)
+    return largest(errors)

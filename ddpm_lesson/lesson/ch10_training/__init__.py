@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 10. Training."""

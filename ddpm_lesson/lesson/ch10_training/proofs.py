@@ -12,11 +12,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
 from ddpm_lesson.train.processes import start_accelerator
+
+BOOK = ProofBook(10)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -57,7 +60,7 @@ def average_is_a_sum(formula: Formula = weights_of_the_past) -> float:
     for decay in (0.5, 0.9, 0.99):
         ema = averages(get_ema_multi_avg_fn(decay), weights)
         errors += [formula(n, decay) @ weights[: n + 1] - ema[n] for n in range(41)]
-    return worst(errors)
+    return largest(errors)
 
 
 def half_life(decay: float) -> float:
@@ -78,7 +81,7 @@ def half_of_the_past(formula: Formula = half_life) -> float:
             middle = (low + high) / 2
             low, high = (middle, high) if left * decay**middle > 0.5 else (low, middle)
         errors.append(formula(decay) / (n + low) - 1)
-    return worst(errors)
+    return largest(errors)
 
 
 def first_share(n: int) -> float:
@@ -97,7 +100,7 @@ def first_weights_are_forgotten(formula: Formula = first_share) -> float:
     weights = torch.zeros(51, 1, dtype=torch.float64)
     weights[0] = 1
     ema = averages(average_with_warmup(0.9999), weights)
-    return worst(formula(n) - ema[n] for n in range(1, 51))
+    return largest(formula(n) - ema[n] for n in range(1, 51))
 
 
 # Adam and its learning rate
@@ -120,7 +123,7 @@ def adam_starts_at_full_speed(formula: Formula = first_adam_step) -> float:
     weight = nn.Parameter(torch.zeros_like(gradient))
     weight.grad = gradient.clone()
     torch.optim.Adam([weight], lr=0.1, eps=1e-8).step()
-    return worst([formula(gradient, 0.1, 1e-8) - weight.detach()])
+    return largest([formula(gradient, 0.1, 1e-8) - weight.detach()])
 
 
 @equation(
@@ -145,7 +148,7 @@ def schedule_of_the_rate(formula: Formula = learning_rate) -> float:
             for optimizer, scheduler in zip((up, down), schedulers, strict=True):
                 optimizer.step()
                 scheduler.step()
-    return worst(errors)
+    return largest(errors)
 
 
 # What a loss is made of
@@ -169,7 +172,7 @@ def best_straight_line(formula: Formula = straight_line_loss) -> float:
         shared = math.sqrt(1 - alpha_bar) * one  # Cov(eps, x_t)
         rest = one - shared @ torch.linalg.solve(alpha_bar * covariance + (1 - alpha_bar) * one, shared)
         errors.append(got[t] - rest.trace() / 5)
-    return worst(errors)
+    return largest(errors)
 
 
 def variance_of_batch(losses: Tensor, batch_size: int) -> tuple[float, float]:
@@ -192,7 +195,7 @@ def where_the_wobble_comes_from(formula: Formula = variance_of_batch) -> float:
     free = [sum(batch) / 3 for batch in product(losses.flatten().tolist(), repeat=3)]
     even = [sum(batch) / 3 for batch in product(*losses.tolist())]
     exact = (float(torch.tensor(means, dtype=torch.float64).var(correction=0)) for means in (free, even))
-    return worst(got - right for got, right in zip(formula(losses, 3), exact, strict=True))
+    return largest(got - right for got, right in zip(formula(losses, 3), exact, strict=True))
 
 
 # Parts of a batch
@@ -234,4 +237,4 @@ def parts_make_the_whole(formula: Formula = gradient_in_parts) -> float:
         alone = diffusion.loss(*batch)
         (whole,) = torch.autograd.grad(alone, diffusion.eps_model.parameters())
         errors.append(got - whole)
-    return worst(errors)
+    return largest(errors)

@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 11. Sampling."""

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.chain import log_normal
-from ddpm_lesson.lesson.kit.proof import equation, root, symbolic, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest, root, symbolic
 from ddpm_lesson.sample import ddim_step, slerp, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(11)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Any]
 
@@ -40,7 +43,7 @@ def two_forms_of_the_mean(formula: Formula = mean_from_eps) -> float:
     t = torch.arange(1000)
     alpha, alpha_bar = diffusion.alpha[:, None], diffusion.alpha_bar[:, None]
     mean, _ = diffusion.q_posterior(diffusion.predict_x0(xt, t, eps), xt, t)
-    return worst([mean - formula(xt, eps, alpha, alpha_bar)])
+    return largest([mean - formula(xt, eps, alpha, alpha_bar)])
 
 
 # The last step
@@ -62,7 +65,7 @@ def nothing_left_to_draw(formula: Formula = last_step) -> float:
         mean = (x0 / tiny + (1 - beta).sqrt() * xt / beta) / precision
         right_mean, right_var = formula(x0, xt, beta)
         errors += [mean - right_mean, 1 / precision - right_var]
-    return worst(errors)
+    return largest(errors)
 
 
 # Fewer steps
@@ -90,7 +93,7 @@ def few_large_steps(formula: Formula = larger_beta) -> float:
             factor, var = (1 - beta) ** 0.5 * factor, (1 - beta) * var + beta
         found = float(formula(schedule.alpha_bar[after], schedule.alpha_bar[before] if before >= 0 else 1.0))
         errors += [found - var, (1 - found) - factor**2]
-    return worst(errors)
+    return largest(errors)
 
 
 def exact_variance(std: Tensor, alpha_bar: Tensor, alpha_bar_prev: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ def variance_of_the_step_back(formula: Formula = exact_variance) -> float:
             p = log_p.softmax(0)
             var = (p * x**2).sum() - (p * x).sum() ** 2
             errors.append(formula(*torch.tensor([std, a, a_prev], dtype=torch.float64)) - var)
-    return worst(errors)
+    return largest(errors)
 
 
 def excess(alpha_bar: Any, alpha_bar_prev: Any) -> Any:
@@ -206,7 +209,7 @@ def full_noise_is_ddpm(formula: Formula = full_noise) -> float:
         t = torch.tensor([i])
         mean, _ = chain.q_posterior(x0, chain.q_sample(x0, t, eps), t)
         errors.append(formula(x0, eps, float(schedule.alpha_bar[i]), float(schedule.alpha_bar[i - 1])) - mean)
-    return worst(errors)
+    return largest(errors)
 
 
 def euler(xt: Any, eps: Any, alpha_bar: Any, alpha_bar_prev: Any) -> Any:
@@ -229,7 +232,7 @@ def ddim_is_euler(formula: Formula = euler) -> float:
     for a, a_prev in torch.tensor([[0.0001, 0.01], [0.3, 0.5], [0.5, 0.99], [0.99, 0.9999]], dtype=torch.float64):
         x0_hat = (xt - (1 - a).sqrt() * eps) / a.sqrt()
         errors.append(formula(xt, eps, a, a_prev) - ddim_step(x0_hat, eps, float(a), float(a_prev)))
-    return worst(errors)
+    return largest(errors)
 
 
 # Between two noises
@@ -259,4 +262,4 @@ def lengths_between(linear: Formula = length_of_the_mean, arc: Formula = length_
     for weight in (0.0, 0.2, 0.5, 0.9):
         errors.append(float(torch.lerp(a, b, weight).square().mean().sqrt()) - linear(weight))
         errors.append(float(slerp(a, b, weight).square().mean().sqrt()) - arc(weight))
-    return worst(errors)
+    return largest(errors)

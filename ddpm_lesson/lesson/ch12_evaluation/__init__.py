@@ -1,1 +1,1 @@
-"""."""
+"""Notebook 12. Evaluation."""

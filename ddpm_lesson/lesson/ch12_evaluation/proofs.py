@@ -12,7 +12,10 @@ from torch import Tensor
 from ddpm_lesson.bound import decoder_log_likelihood
 from ddpm_lesson.evaluate import expected_floor, gaussian_frechet
 from ddpm_lesson.lesson.kit.chain import log_normal
-from ddpm_lesson.lesson.kit.proof import equation, worst
+from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+
+BOOK = ProofBook(12)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 Formula = Callable[..., Tensor]
 F64 = torch.float64
@@ -46,7 +49,7 @@ def mass_of_a_byte(formula: Formula = decoder_log_likelihood) -> float:
         inside = far[:, None] + torch.linspace(-1, 1, 4001, dtype=F64) / 255
         log_mass = torch.trapezoid(log_normal(inside, mean, 0.05**2).exp(), inside).log()
         errors.append(formula(far, torch.tensor(mean, dtype=F64), torch.tensor(0.05, dtype=F64) ** 2) - log_mass)
-    return worst(errors)
+    return largest(errors)
 
 
 def bits_of_density(log_density: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ def density_as_bits(formula: Formula = bits_of_density) -> float:
         inside = x0 + torch.linspace(-1, 1, 201, dtype=F64) / 255
         mass = torch.trapezoid(log_normal(inside, mean, std**2).exp(), inside)
         errors.append(formula(log_normal(x0[:, 0], mean, std**2)) + mass.log2())
-    return worst(errors)
+    return largest(errors)
 
 
 # Distance of Gaussians
@@ -99,7 +102,7 @@ def distance_of_pairs(formula: Formula = squared_distance_of_pairs) -> float:
         a, b = x - mean1, y - mean2
         value = formula(mean1, a.T @ (p * a), mean2, b.T @ (p * b), a.T @ (p * b))
         errors.append(value - (p * (x - y) ** 2).sum())
-    return worst(errors)
+    return largest(errors)
 
 
 def plane_gaussians(n: int) -> list[tuple[Tensor, Tensor]]:
@@ -136,7 +139,7 @@ def frechet_of_gaussians(formula: Formula = gaussian_frechet) -> float:
     for (mean1, cov1), (mean2, cov2) in zip(gaussians[::2], gaussians[1::2], strict=True):
         smallest = ((mean1 - mean2) ** 2).sum() + (cov1 + cov2).trace() - 2 * nearest_coupling(cov1, cov2)
         errors.append(formula(mean1, cov1, mean2, cov2) - smallest)
-    return worst(errors)
+    return largest(errors)
 
 
 def frechet_on_a_line(mean1: float, std1: float, mean2: float, std2: float) -> float:
@@ -157,7 +160,7 @@ def distance_on_a_line(formula: Callable[..., float] = frechet_on_a_line) -> flo
     errors = []
     for mean1, std1, mean2, std2 in ((0.0, 1.0, 0.0, 1.0), (0.3, 2.0, -1.0, 0.5), (1.0, 0.1, 1.5, 0.4)):
         errors.append(formula(mean1, std1, mean2, std2) - ((mean1 + std1 * z - mean2 - std2 * z) ** 2).mean())
-    return worst(errors)
+    return largest(errors)
 
 
 @equation(
@@ -181,4 +184,4 @@ def floor_of_equals(formula: Formula = expected_floor) -> float:
             cross = torch.linalg.eigvals(cov1 @ cov2).real.clamp(min=0).sqrt().sum()
             distances.append(((mean1 - mean2) ** 2).sum() + (cov1 + cov2).trace() - 2 * cross)
         errors.append(float(formula(torch.diag(scale**2), n, m) / torch.stack(distances).mean()) - 1)
-    return worst(errors)
+    return largest(errors)

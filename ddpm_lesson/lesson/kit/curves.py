@@ -1,4 +1,4 @@
-"""."""
+"""Curves that several notebooks draw: losses beside each other, samples on the line."""
 
 from collections.abc import Mapping, Sequence
 

@@ -6,7 +6,7 @@ import html
 import inspect
 import io
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -167,9 +167,20 @@ def source_of(thing: Any, *, docstring: bool = False) -> Source:
     if words:
         lines = code.splitlines()
         code = "\n".join(lines[: words.lineno - 1] + lines[words.end_lineno :])
-    return Source(inspect.getmodule(thing).__name__.replace(".", "/") + ".py", code)
+    return Source(file_of(thing), code)
 
 
 def is_docstring(node: ast.stmt) -> bool:
     """Whether a statement is nothing but a string."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where a function of the package stands, in Markdown: its name, its file and its line."""
+    line = inspect.getsourcelines(function)[1]
+    return f"`{function.__name__}` in `{file_of(function)}`, line {line}"
+
+
+def file_of(thing: Any) -> str:
+    """The file of a function, method or class, such as ``ddpm_lesson/diffusion.py``."""
+    return inspect.getmodule(thing).__name__.replace(".", "/") + ".py"

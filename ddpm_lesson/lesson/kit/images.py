@@ -1,4 +1,4 @@
-"""."""
+"""Images beside each other, and noise as a picture."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""."""
+"""One question for every look at a model: its loss on fixed images, noise and times."""
 
 from typing import NamedTuple
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ddpm_lesson.lesson.kit.figure import place_of
 from ddpm_lesson.pictures import markdown_table
 
 
@@ -17,6 +18,7 @@ class Proof(NamedTuple):
     how: str  # algebra, quadrature, Monte Carlo, ...
     error: float  # the largest difference that was seen
     tolerance: float  # the largest that would be accepted
+    where: str  # the function that proves it, its file and its line
 
     @property
     def holds(self) -> bool:
@@ -24,61 +26,78 @@ class Proof(NamedTuple):
         return self.error <= self.tolerance
 
     def _repr_markdown_(self) -> str:
+        return f"{self.verdict()}\n\n<small>{self.where}</small>"
+
+    def verdict(self) -> str:
+        """Whether the equation holds, and how far it is off, in one line."""
         if self.holds:
             return f"✓ **({self.number}) holds**: {self.how}, largest error within {self.tolerance:.2g}"
         return f"✗ **({self.number}) does not hold**: {self.how}, error {self.error:.2g}, {self.tolerance:.2g} allowed"
 
     def __repr__(self) -> str:
-        """The same without markup: the last digits of an error, which differ between machines, are not in it."""
-        return f"<{self._repr_markdown_().replace('**', '')}>"
+        """The verdict without markup: the last digits of an error, which differ between machines, are not in it."""
+        return f"<{self.verdict().replace('**', '')}>"
 
 
 class Equation(NamedTuple):
     """A numbered equation and the function that tells its largest error."""
 
-    number: str
     statement: str
     how: str
     tolerance: float
     error: Callable[..., float]
 
 
-EQUATIONS: dict[str, Equation] = {}  # number -> equation, in the order of the lesson
-
-
-def equation(number: str, statement: str, how: str, tolerance: float) -> Callable[[Callable], Callable]:
-    """Register a function as the proof of a numbered equation.
-
-    The function takes the formula that it doubts as a keyword with the right formula as its default, computes the same
-    quantity another way, and returns the largest difference.
-    """
-
-    def register(error: Callable[..., float]) -> Callable[..., float]:
-        if number in EQUATIONS:
-            raise ValueError(f"equation numbers must be unique; got {number} twice")
-        EQUATIONS[number] = Equation(number, statement, how, tolerance, error)
-        return error
-
-    return register
-
-
-def prove(number: str, **formula: Any) -> Proof:
-    """Check a numbered equation, or another formula that is put in its place.
+class ProofBook:
+    """The numbered equations of one notebook, each with its proof.
 
     Args:
-        number: such as ``"2.3"``.
-        formula: replacements for what the proof doubts, by name, to see a wrong formula fail.
-
-    Raises:
-        ValueError: if there is no such equation.
+        part: number of the notebook, with which the number of each equation begins.
     """
-    if number not in EQUATIONS:
-        raise ValueError(f"number must be one of {', '.join(EQUATIONS)}; got {number!r}")
-    _, statement, how, tolerance, error = EQUATIONS[number]
-    return Proof(number, statement, how, float(error(**formula)), tolerance)
+
+    def __init__(self, part: int):
+        self.part = part
+        self.equations: dict[str, Equation] = {}  # number -> equation, in the order of the lesson
+
+    def equation(self, number: str, statement: str, how: str, tolerance: float) -> Callable[[Callable], Callable]:
+        """Register a function as the proof of a numbered equation.
+
+        The function takes the formula that it doubts as a keyword with the right formula as its default, computes the
+        same quantity another way, and returns the largest difference.
+
+        Raises:
+            ValueError: if the number is taken, or of another notebook.
+        """
+        if number in self.equations or number.split(".")[0] != str(self.part):
+            raise ValueError(f"number must be new and begin with {self.part}; got {number!r}")
+
+        def register(error: Callable[..., float]) -> Callable[..., float]:
+            self.equations[number] = Equation(statement, how, tolerance, error)
+            return error
+
+        return register
+
+    def prove(self, number: str, **formula: Any) -> Proof:
+        """Check a numbered equation, or another formula that is put in its place.
+
+        Args:
+            number: such as ``"2.3"``.
+            formula: replacements for what the proof doubts, by name, to see a wrong formula fail.
+
+        Raises:
+            ValueError: if there is no such equation.
+        """
+        if number not in self.equations:
+            raise ValueError(f"number must be one of {', '.join(self.equations)}; got {number!r}")
+        statement, how, tolerance, error = self.equations[number]
+        return Proof(number, statement, how, float(error(**formula)), tolerance, place_of(error))
+
+    def ledger(self, *numbers: str) -> "Ledger":
+        """Prove the equations with these numbers, or all of the notebook."""
+        return Ledger(map(self.prove, numbers or self.equations))
 
 
-def worst(errors: Iterable[Tensor | float]) -> float:
+def largest(errors: Iterable[Tensor | float]) -> float:
     """The largest absolute value among numbers and tensors; NaN if there is one, which no tolerance admits."""
     return float(torch.cat([torch.as_tensor(e, dtype=torch.float64).abs().flatten() for e in errors]).max())
 
@@ -91,7 +110,9 @@ def symbolic(*expressions: Any) -> float:
     import sympy
 
     left = [e for e in map(sympy.simplify, expressions) if e != 0]
-    return worst(abs(float(e.subs(values_at(e, k)))) for e in left for k in (2, 5)) or 1.0 if left else 0.0
+    if not left:
+        return 0.0
+    return largest(abs(float(e.subs(values_at(e, k)))) for e in left for k in (2, 5)) or 1.0
 
 
 def values_at(expression: Any, k: int) -> dict[Any, Any]:
@@ -120,19 +141,6 @@ class Ledger(tuple[Proof, ...]):
             for p in self
         ]
         return markdown_table(["equation", "statement", "proved by", "largest error", "allowed", "holds"], rows)
-
-
-def ledger(part: int | str) -> Ledger:
-    """Prove every equation of a part of the lesson; ``ledger(2)`` is that of notebook 02.
-
-    Raises:
-        ValueError: if the part has no numbered equations.
-    """
-    numbers = [number for number in EQUATIONS if number.split(".")[0] == str(part)]
-    if not numbers:
-        parts = sorted({number.split(".")[0] for number in EQUATIONS})
-        raise ValueError(f"part must be one of {', '.join(parts)}; got {part!r}")
-    return Ledger(prove(number) for number in numbers)
 
 
 def root(x: Any) -> Any:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lesson import DenoiseDiffusion, ddim_steps, panels
+from ddpm_lesson import DenoiseDiffusion, ddim_steps
+from ddpm_lesson.lesson.ch00_start_here import panels
 from tests.lesson.shown import shown
 
 

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson import checks
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo import exercises
 from ddpm_lesson.lesson.kit.exercise import as_tensors, call, same
 
-EXERCISES = [checks.check_bits_per_dim, checks.check_elbo, checks.check_gaussian_kl, checks.check_negative_elbo]
+EXERCISES = [
+    exercises.check_bits_per_dim,
+    exercises.check_elbo,
+    exercises.check_gaussian_kl,
+    exercises.check_negative_elbo,
+]
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
 
 
@@ -94,15 +99,15 @@ def bits_with_log2_e(nats, shape):
 @pytest.mark.parametrize(
     ("exercise", "answer"),
     [
-        (checks.check_gaussian_kl, kl_with_variances),
-        (checks.check_gaussian_kl, kl_in_float32),
-        (checks.check_gaussian_kl, kl_in_numpy),
-        (checks.check_elbo, elbo_by_sum),
-        (checks.check_elbo, elbo_as_kl),
-        (checks.check_negative_elbo, negative_elbo_by_loop),
-        (checks.check_negative_elbo, lambda e, z, q, p: (e - z) + q.sum(1) - p.sum(1)),
-        (checks.check_bits_per_dim, bits_in_two_steps),
-        (checks.check_bits_per_dim, bits_with_log2_e),
+        (exercises.check_gaussian_kl, kl_with_variances),
+        (exercises.check_gaussian_kl, kl_in_float32),
+        (exercises.check_gaussian_kl, kl_in_numpy),
+        (exercises.check_elbo, elbo_by_sum),
+        (exercises.check_elbo, elbo_as_kl),
+        (exercises.check_negative_elbo, negative_elbo_by_loop),
+        (exercises.check_negative_elbo, lambda e, z, q, p: (e - z) + q.sum(1) - p.sum(1)),
+        (exercises.check_bits_per_dim, bits_in_two_steps),
+        (exercises.check_bits_per_dim, bits_with_log2_e),
     ],
 )
 def test_right_answers_in_other_forms_pass(exercise, answer):
@@ -110,7 +115,7 @@ def test_right_answers_in_other_forms_pass(exercise, answer):
 
 
 def test_solution_of_the_kl_is_that_of_torch():
-    mean1, std1, mean2, std2 = checks.check_gaussian_kl.cases[0]
+    mean1, std1, mean2, std2 = exercises.check_gaussian_kl.cases[0]
     normal = torch.distributions.Normal
     oracle = torch.distributions.kl_divergence(normal(mean1, std1), normal(mean2, std2))
-    torch.testing.assert_close(checks.check_gaussian_kl.solution(mean1, std1, mean2, std2), oracle)
+    torch.testing.assert_close(exercises.check_gaussian_kl.solution(mean1, std1, mean2, std2), oracle)

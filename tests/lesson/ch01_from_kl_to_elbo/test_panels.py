@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ddpm_lesson import panels
+from ddpm_lesson.lesson.ch01_from_kl_to_elbo import panels
 from tests.lesson.shown import shown
 
 PANELS = {"kl": panels.show_kl, "elbo_gap": panels.show_elbo_gap}

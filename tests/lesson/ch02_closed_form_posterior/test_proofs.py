@@ -12,19 +12,20 @@ from ddpm_lesson.lesson.ch02_closed_form_posterior.proofs import (
     STEPS,
     average_gap,
     gaussian_entropies,
+    ledger,
     posterior_coefficients,
+    prove,
     step_entropy,
     teachers_average,
 )
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
-from ddpm_lesson.lesson.kit.proof import ledger, prove
 from ddpm_lesson.schedule import NoiseSchedule
 
 NUMBERS = [f"2.{k}" for k in range(1, 18)]
 
 
 def test_ledger_of_part_2_is_complete_and_holds():
-    proofs = ledger(2)
+    proofs = ledger()
     assert [proof.number for proof in proofs] == NUMBERS
     assert all(proof.holds for proof in proofs)
 

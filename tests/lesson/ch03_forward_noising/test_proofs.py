@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from ddpm_lesson.lesson.ch03_forward_noising.proofs import end_bits, short_diffusion
-from ddpm_lesson.lesson.kit.proof import prove
+from ddpm_lesson.lesson.ch03_forward_noising.proofs import end_bits, prove, short_diffusion
 
 ALPHA, ALPHA_BAR = short_diffusion().alpha, short_diffusion().alpha_bar
 PLANTED = {

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import loss_weights
+from ddpm_lesson.lesson.ch04_noise_prediction import panels
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from tests.lesson.shown import shown
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
+from ddpm_lesson.lesson.ch05_time_embedding import panels
 from tests.lesson.shown import shown
 
 

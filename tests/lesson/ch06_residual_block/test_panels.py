@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddpm_lesson import DenoiseDiffusion, panels
+from ddpm_lesson import DenoiseDiffusion
+from ddpm_lesson.lesson.ch06_residual_block import panels
 from ddpm_lesson.lesson.ch06_residual_block.experiments import look_inside, residual_blocks, shifts
 from ddpm_lesson.lesson.ch06_residual_block.plots import flow_picture, residual_picture, swish_picture
 from ddpm_lesson.lesson.kit.curves import losses_picture

@@ -7,8 +7,14 @@ import sympy
 import torch
 
 from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
-from ddpm_lesson.lesson.ch06_residual_block.proofs import normalised_after_shift, sigmoid, swish, swish_minimum
-from ddpm_lesson.lesson.kit.proof import ledger, prove
+from ddpm_lesson.lesson.ch06_residual_block.proofs import (
+    ledger,
+    normalised_after_shift,
+    prove,
+    sigmoid,
+    swish,
+    swish_minimum,
+)
 
 
 def over(x, n_groups, unbiased=False):
@@ -83,7 +89,7 @@ def test_wrong_formula_is_caught(number, formula):
 
 
 def test_all_equations_hold():
-    proofs = ledger(6)
+    proofs = ledger()
     assert [p.number for p in proofs] == [f"6.{i}" for i in range(1, 9)]
     assert all(p.holds for p in proofs)
 

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson import DenoiseDiffusion, UNet, panels
+from ddpm_lesson import DenoiseDiffusion, UNet
+from ddpm_lesson.lesson.ch07_attention_block import panels
 from ddpm_lesson.lesson.ch07_attention_block.experiments import attention_maps
 from tests.lesson.shown import shown
 

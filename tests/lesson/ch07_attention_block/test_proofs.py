@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from ddpm_lesson.lesson.ch07_attention_block.experiments import without_norm
-from ddpm_lesson.lesson.ch07_attention_block.proofs import sum_of_heads
-from ddpm_lesson.lesson.kit.proof import ledger, prove
+from ddpm_lesson.lesson.ch07_attention_block.proofs import ledger, prove, sum_of_heads
 from ddpm_lesson.unet import AttentionBlock
 
 
 def test_all_equations_of_the_notebook_hold():
-    proofs = ledger(7)
+    proofs = ledger()
     assert [p.number for p in proofs] == [f"7.{i}" for i in range(1, 10)]
     assert all(p.holds for p in proofs)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_lesson import checkpoint, load_images, panels
+from ddpm_lesson import checkpoint, load_images
+from ddpm_lesson.lesson.ch08_down_up_middle import panels
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import guess_without, up_blocks
 from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
     blocks_picture,

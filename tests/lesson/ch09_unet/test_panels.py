@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson import DenoiseDiffusion, UNet, panels
+from ddpm_lesson import DenoiseDiffusion, UNet
+from ddpm_lesson.lesson.ch09_unet import panels
 from ddpm_lesson.lesson.ch09_unet.experiments import randomised
 from ddpm_lesson.lesson.ch09_unet.panels import ATTENTION, MULTIPLIERS, SIZES, workable
 from tests.lesson.shown import shown

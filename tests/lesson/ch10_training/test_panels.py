@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddpm_lesson import panels
-from ddpm_lesson.lesson.ch10_training import panels as module
+from ddpm_lesson.lesson.ch10_training import panels
 from ddpm_lesson.lesson.ch10_training.measure import spread
 from ddpm_lesson.lesson.ch10_training.memory import measured_memory
 from ddpm_lesson.lesson.ch10_training.record import CURVES, RECORDS, load_curve, load_record
@@ -93,7 +92,7 @@ def test_time_machine_shows_every_step_and_leaves_all_of_them_behind():
 
 @pytest.fixture
 def quick_clock(monkeypatch):
-    monkeypatch.setattr(module, "step_seconds", lambda preset, device: 0.2 if preset == "digits" else 60.0)
+    monkeypatch.setattr(panels, "step_seconds", lambda preset, device: 0.2 if preset == "digits" else 60.0)
 
 
 def test_expected_time_follows_data_and_budget(quick_clock):
@@ -141,10 +140,10 @@ def test_run_that_is_there_already_is_told(quick_clock, tmp_path, monkeypatch):
 
 
 def test_steps_are_timed_as_they_are_trained():
-    module.step_seconds.cache_clear()
-    seconds = module.step_seconds("digits", "cpu")
+    panels.step_seconds.cache_clear()
+    seconds = panels.step_seconds("digits", "cpu")
     assert 0 < seconds < float("inf")
-    assert module.step_seconds("digits", "cpu") == seconds
+    assert panels.step_seconds("digits", "cpu") == seconds
 
 
 def test_without_a_kernel_choice_and_dashboard_are_still_seen(quick_clock, tmp_path):
@@ -243,9 +242,9 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
 
 
 def test_reference_is_the_run_that_comes_with_the_lesson():
-    assert module.reference_curve("digits") == tuple(map(list, zip(*load_record("digits").losses, strict=True)))
-    assert module.reference_curve("mnist") == load_curve("mnist")
-    assert module.reference_curve("fashion") == ([], [])
+    assert panels.reference_curve("digits") == tuple(map(list, zip(*load_record("digits").losses, strict=True)))
+    assert panels.reference_curve("mnist") == load_curve("mnist")
+    assert panels.reference_curve("fashion") == ([], [])
 
 
 def test_every_record_of_the_lesson_is_named():

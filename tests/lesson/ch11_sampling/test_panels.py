@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, panels
+from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
+from ddpm_lesson.lesson.ch11_sampling import panels
 from ddpm_lesson.lesson.ch11_sampling.panels import halves
 from ddpm_lesson.lesson.ch11_sampling.plots import completions_picture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, inpaint_steps, last, spaced_times

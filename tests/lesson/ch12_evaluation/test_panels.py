@@ -8,9 +8,10 @@ import scipy.stats
 import torch
 from torch import nn
 
-from ddpm_lesson import DenoiseDiffusion, load_images, panels
+from ddpm_lesson import DenoiseDiffusion, load_images
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.evaluate import distance_of_features, extractor, features_of
+from ddpm_lesson.lesson.ch12_evaluation import panels
 from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded
 from tests.lesson.shown import shown
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from ddpm_lesson.panels import device
+from ddpm_lesson.lesson.kit import panel
 
 
 def test_devices_that_are_not_there_are_greyed_with_the_reason(monkeypatch):
-    monkeypatch.setattr(device, "why_not", lambda name: None if name == "cpu" else f"no {name} today")
-    choice = device.choose_device("cpu")
+    monkeypatch.setattr(panel, "why_not", lambda name: None if name == "cpu" else f"no {name} today")
+    choice = panel.choose_device("cpu")
     disabled = {name: button.disabled for name, button in choice.buttons.items()}
     assert disabled == {"cpu": False, "cuda": True, "mps": True}
     assert choice.buttons["cuda"].tooltip == "no cuda today"
@@ -15,9 +15,9 @@ def test_devices_that_are_not_there_are_greyed_with_the_reason(monkeypatch):
 
 
 def test_a_click_chooses_the_device(monkeypatch):
-    monkeypatch.setattr(device, "why_not", lambda name: None)
-    monkeypatch.setattr(device, "get_device", lambda name: torch.device("cpu" if name == "auto" else name))
-    choice = device.choose_device()
+    monkeypatch.setattr(panel, "why_not", lambda name: None)
+    monkeypatch.setattr(panel, "get_device", lambda name: torch.device("cpu" if name == "auto" else name))
+    choice = panel.choose_device()
     assert choice.device.type == "cpu"
     choice.buttons["cuda"].click()
     assert choice.device.type == "cuda"

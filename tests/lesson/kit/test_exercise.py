@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 
-from ddpm_lesson import checks
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, as_tensors, call, same
-from tests.lesson.kit.test_proof import NOTEBOOKS
+from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
-EXERCISES = {name: value for name, value in vars(checks).items() if isinstance(value, Exercise)}
+EXERCISES = exercises()
 BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
 
 
@@ -34,14 +32,9 @@ FORMS = {
 }
 
 
-def test_there_are_exercises():
-    assert len(EXERCISES) >= 4
-
-
 @pytest.mark.parametrize("name", EXERCISES)
 def test_is_named_after_the_learners_function(name):
     assert name == f"check_{EXERCISES[name].function}"
-    assert name in checks.__all__
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -125,7 +118,9 @@ def nothing(*_):
 
 
 def test_an_operation_that_pytorch_refuses_is_no_stub():
-    result = checks.check_q_sample(lambda x0, t, eps, alpha_bar: torch.randn_like(torch.zeros(3, dtype=torch.uint8)))
+    result = EXERCISES["check_q_sample"](
+        lambda x0, t, eps, alpha_bar: torch.randn_like(torch.zeros(3, dtype=torch.uint8))
+    )
     assert "stopped with NotImplementedError" in result.message
 
 
@@ -207,7 +202,7 @@ def test_a_list_or_tensor_may_stand_for_a_tuple(form):
 
 
 def test_one_number_where_there_should_be_two_is_counted():
-    message = checks.check_nearest(lambda *_: torch.tensor(0)).message
+    message = EXERCISES["check_nearest"](lambda *_: torch.tensor(0)).message
     assert "must return 2 value(s); got 1" in message
 
 
@@ -239,15 +234,11 @@ def test_keyboard_interrupt_is_not_swallowed():
         EXAMPLE(raises(KeyboardInterrupt()))
 
 
-def code_of(path):
-    return "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
 def test_notebook_has_at_least_three_exercises(path):
-    assert sum(f"{name}({EXERCISES[name].function})" in code_of(path) for name in EXERCISES) >= 3
+    assert sum(f"{name}({EXERCISES[name].function})" in cells(path, "code") for name in EXERCISES) >= 3
 
 
 def test_every_check_is_used_in_a_notebook():
-    code = "\n".join(map(code_of, NOTEBOOKS))
+    code = "\n".join(cells(path, "code") for path in NOTEBOOKS)
     assert [name for name in EXERCISES if f"{name}(" not in code] == []

@@ -1,0 +1,41 @@
+"""The chapters of the lesson, found by themselves: their notebooks, rooms, exercises and proofs."""
+
+import ast
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+
+from ddpm_lesson.lesson.kit.exercise import Exercise
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = {path.name: path for path in sorted((ROOT / "ddpm_lesson" / "lesson").glob("ch*"))}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def rooms(kind: str) -> dict[str, ModuleType]:
+    """The module called ``kind`` of every chapter that has one, by the number of the chapter."""
+    names = [name for name, path in CHAPTERS.items() if (path / f"{kind}.py").exists() or (path / kind).is_dir()]
+    return {name[2:4]: importlib.import_module(f"ddpm_lesson.lesson.{name}.{kind}") for name in names}
+
+
+def exercises() -> dict[str, Exercise]:
+    """Every exercise of the lesson by the name of its check."""
+    found = (vars(module).items() for module in rooms("exercises").values())
+    return {name: value for items in found for name, value in items if isinstance(value, Exercise)}
+
+
+def panels() -> dict[str, ModuleType]:
+    """The module of every panel ``show_...`` by its name."""
+    return {
+        node.name: module
+        for module in rooms("panels").values()
+        for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("show_")
+    }
+
+
+def cells(path: Path, kind: str) -> str:
+    """All cells of one kind, ``code`` or ``markdown``, of a notebook."""
+    return "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind)
