@@ -20,7 +20,7 @@ from ddpm_lesson.lesson.kit.figure import picture
 from ddpm_lesson.lesson.kit.panel import Panel
 from tools import colab, drive_panels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TARGET = ["--repo=someone/ddpm_lesson", "--tag=v1.0"]
 
 

@@ -8,7 +8,7 @@ from statistics import median
 import nbformat
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LAST = "14_beyond_ddpm"  # of the series: nothing comes next
 TAG = re.compile(r"\\tag\{(.*?)\}")

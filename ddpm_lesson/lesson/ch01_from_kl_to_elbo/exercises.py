@@ -38,115 +38,92 @@ check_gaussian_kl = Exercise(
         Mistake(
             "variance for standard deviation",
             lambda m1, s1, m2, s2: 0.5 * torch.log(s2 / s1) + (s1 + (m1 - m2) ** 2) / (2 * s2) - 0.5,
-            "This looks like the formula for variances, fed with standard deviations.",
-            "What do the arguments `std1` and `std2` hold, and what does (1.3) square?",
-            "Square the standard deviations in the fraction, and leave $\\log(s_2 / s_1)$ without a factor.",
-        ),
+        ).says(r"""
+            This looks like the formula for variances, fed with standard deviations.
+            What do the arguments `std1` and `std2` hold, and what does (1.3) square?
+            Square the standard deviations in the fraction, and leave $\log(s_2 / s_1)$ without a factor."""),
+        Mistake("arguments swapped", lambda m1, s1, m2, s2: gaussian_kl(m2, s2, m1, s1)).says(r"""
+            This looks like KL in the other direction, with the two Gaussians swapped.
+            KL(1 || 2) averages over the first distribution. Whose standard deviation stands in the denominator?
+            The denominator holds `std2`; the logarithm is $\log(s_2 / s_1)$."""),
         Mistake(
-            "arguments swapped",
-            lambda m1, s1, m2, s2: gaussian_kl(m2, s2, m1, s1),
-            "This looks like KL in the other direction, with the two Gaussians swapped.",
-            "KL(1 || 2) averages over the first distribution. Whose standard deviation stands in the denominator?",
-            "The denominator holds `std2`; the logarithm is $\\log(s_2 / s_1)$.",
-        ),
-        Mistake(
-            "logarithm upside down",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) - 2 * torch.log(s2 / s1),
-            "This looks like $\\log(s_1 / s_2)$ where $\\log(s_2 / s_1)$ belongs.",
-            "Try a very wide second Gaussian: it gives every value little density, so the divergence must be large.",
-            "The logarithm comes from $\\log p - \\log q = \\dots - \\log s_1 + \\log s_2$.",
-        ),
-        Mistake(
-            "twice too large",
-            lambda m1, s1, m2, s2: 2 * gaussian_kl(m1, s1, m2, s2),
-            "This looks exactly twice too large: a factor 1/2 is missing in front of everything.",
-            "Where does the exponent of a Gaussian have its 1/2?",
-            "With variances inside one bracket, the whole bracket is halved.",
-        ),
+            "logarithm upside down", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) - 2 * torch.log(s2 / s1)
+        ).says(r"""
+            This looks like $\log(s_1 / s_2)$ where $\log(s_2 / s_1)$ belongs.
+            Try a very wide second Gaussian: it gives every value little density, so the divergence must be large.
+            The logarithm comes from $\log p - \log q = \dots - \log s_1 + \log s_2$."""),
+        Mistake("twice too large", lambda m1, s1, m2, s2: 2 * gaussian_kl(m1, s1, m2, s2)).says("""
+            This looks exactly twice too large: a factor 1/2 is missing in front of everything.
+            Where does the exponent of a Gaussian have its 1/2?
+            With variances inside one bracket, the whole bracket is halved."""),
         Mistake(
             "half of the fraction forgotten",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / s2**2 - 0.5,
-            "This looks like a fraction over $s_2^2$ where $2 s_2^2$ belongs.",
-            "Two equal Gaussians must give 0. Does yours?",
-            "For equal Gaussians the fraction must be 1/2, so that it cancels the -1/2.",
-        ),
-        Mistake(
-            "minus one half forgotten",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 0.5,
-            "This looks 1/2 too large everywhere.",
-            "Two equal Gaussians must give 0. Does yours?",
-            "The average of $(x - m_1)^2 / 2 s_1^2$ over the first Gaussian is 1/2, with a minus in front.",
-        ),
+        ).says("""
+            This looks like a fraction over $s_2^2$ where $2 s_2^2$ belongs.
+            Two equal Gaussians must give 0. Does yours?
+            For equal Gaussians the fraction must be 1/2, so that it cancels the -1/2."""),
+        Mistake("minus one half forgotten", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 0.5).says("""
+            This looks 1/2 too large everywhere.
+            Two equal Gaussians must give 0. Does yours?
+            The average of $(x - m_1)^2 / 2 s_1^2$ over the first Gaussian is 1/2, with a minus in front."""),
         Mistake(
             "difference not squared",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2)) / (2 * s2**2) - 0.5,
-            "This looks like the difference of the means without its square.",
-            "May the divergence depend on which mean is larger?",
-            "Write `(mean1 - mean2) ** 2`.",
-        ),
+        ).says("""
+            This looks like the difference of the means without its square.
+            May the divergence depend on which mean is larger?
+            Write `(mean1 - mean2) ** 2`."""),
         Mistake(
             "variance of the first forgotten",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
-            "This looks like the fraction without $s_1^2$.",
-            "What is the average of $(x - m_2)^2$ over the first Gaussian? Not only the distance of the means.",
-            "$\\mathbb{E}[(x - m_2)^2] = s_1^2 + (m_1 - m_2)^2$.",
-        ),
-        Mistake(
-            "bits",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) / math.log(2),
-            "This looks right, but in bits.",
-            "Nats come from the natural logarithm.",
-            "Drop the division by `log(2)`, or the `log2`.",
-        ),
+        ).says(r"""
+            This looks like the fraction without $s_1^2$.
+            What is the average of $(x - m_2)^2$ over the first Gaussian? Not only the distance of the means.
+            $\mathbb{E}[(x - m_2)^2] = s_1^2 + (m_1 - m_2)^2$."""),
+        Mistake("bits", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) / math.log(2)).says("""
+            This looks right, but in bits.
+            Nats come from the natural logarithm.
+            Drop the division by `log(2)`, or the `log2`."""),
         Mistake(
             "multiplied by the variance of the second",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / 2 * s2**2 - 0.5,
-            "This looks like `/ 2 * std2**2`: Python divides by 2 and then *multiplies* by `std2**2`.",
-            "Python works through `/` and `*` from left to right. Where does the denominator end?",
-            "Put the denominator in brackets: `/ (2 * std2**2)`.",
-        ),
+        ).says("""
+            This looks like `/ 2 * std2**2`: Python divides by 2 and then *multiplies* by `std2**2`.
+            Python works through `/` and `*` from left to right. Where does the denominator end?
+            Put the denominator in brackets: `/ (2 * std2**2)`."""),
         Mistake(
             "only the squared difference divided",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + s1**2 + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
-            "This looks like a fraction that holds the squared difference alone, with $s_1^2$ beside it.",
-            "Two equal Gaussians must give 0. Does yours, whatever their standard deviation?",
-            "Put the numerator in brackets: `(std1**2 + (mean1 - mean2) ** 2) / (2 * std2**2)`.",
-        ),
+        ).says("""
+            This looks like a fraction that holds the squared difference alone, with $s_1^2$ beside it.
+            Two equal Gaussians must give 0. Does yours, whatever their standard deviation?
+            Put the numerator in brackets: `(std1**2 + (mean1 - mean2) ** 2) / (2 * std2**2)`."""),
         Mistake(
-            "logarithm of variances",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + torch.log(s2 / s1),
-            "This looks like $\\log(s_2^2 / s_1^2)$ where $\\log(s_2 / s_1)$ belongs.",
-            "A square inside the logarithm is a factor 2 in front. Does (1.3) have it?",
-            "Write `torch.log(std2 / std1)`, or half of the logarithm of the variances.",
-        ),
+            "logarithm of variances", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + torch.log(s2 / s1)
+        ).says(r"""
+            This looks like $\log(s_2^2 / s_1^2)$ where $\log(s_2 / s_1)$ belongs.
+            A square inside the logarithm is a factor 2 in front. Does (1.3) have it?
+            Write `torch.log(std2 / std1)`, or half of the logarithm of the variances."""),
         Mistake(
             "first standard deviation in the denominator",
             lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s1**2) - 0.5,
-            "This looks like $2 s_1^2$ in the denominator.",
-            "A difference of the means matters little to a wide second Gaussian. Which width must stand below?",
-            "The denominator is `2 * std2**2`: it comes from the exponent of the second Gaussian.",
-        ),
-        Mistake(
-            "plus one half",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 1,
-            "This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.",
-            "Two equal Gaussians must give 0. Does yours?",
-            "For equal Gaussians the fraction is 1/2, and the last term has to cancel it.",
-        ),
-        Mistake(
-            "logarithm forgotten",
-            lambda m1, s1, m2, s2: (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5,
-            "This looks like the formula without its logarithm.",
-            "A divergence is never negative. What does yours give for equal means and a very wide second Gaussian?",
-            "Add `torch.log(std2 / std1)`.",
-        ),
-        Mistake(
-            "sum over the values",
-            lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2).sum(),
-            "This looks like one sum over all the values.",
-            "Every value is a pair of Gaussians of its own. Which shape does the exercise ask for?",
-            "Drop the `.sum()`: the result has the shape of the arguments.",
-        ),
+        ).says("""
+            This looks like $2 s_1^2$ in the denominator.
+            A difference of the means matters little to a wide second Gaussian. Which width must stand below?
+            The denominator is `2 * std2**2`: it comes from the exponent of the second Gaussian."""),
+        Mistake("plus one half", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 1).says("""
+            This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.
+            Two equal Gaussians must give 0. Does yours?
+            For equal Gaussians the fraction is 1/2, and the last term has to cancel it."""),
+        Mistake("logarithm forgotten", lambda m1, s1, m2, s2: (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5).says("""
+            This looks like the formula without its logarithm.
+            A divergence is never negative. What does yours give for equal means and a very wide second Gaussian?
+            Add `torch.log(std2 / std1)`."""),
+        Mistake("sum over the values", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2).sum()).says("""
+            This looks like one sum over all the values.
+            Every value is a pair of Gaussians of its own. Which shape does the exercise ask for?
+            Drop the `.sum()`: the result has the shape of the arguments."""),
     ),
     consequence=(
         "Look at the fraction: with both standard deviations fixed, all that is left to learn is a squared distance of "
@@ -174,98 +151,59 @@ check_elbo = Exercise(
     solution=elbo,
     cases=(elbo_case(3, 5, 0), elbo_case(1, 8, 2), elbo_case(4, 4, 4)),
     mistakes=(
-        Mistake(
-            "logarithm of the mean",
-            lambda p, x, q: (p + x - q).exp().mean(1).log(),
-            "This looks like the logarithm of the mean weight, where the mean of the logarithm belongs.",
-            "On which side of Jensen's inequality does the ELBO stand?",
-            "Take no `exp`: average the log-weights themselves. (Yours is a bound as well, the tighter one of "
-            "importance-weighted autoencoders.)",
-        ),
-        Mistake(
-            "q left out",
-            lambda p, x, q: (p + x).mean(1),
-            "This looks like the average of log p(x, z), without q.",
-            "The weight inside the logarithm is a ratio. What stands below?",
-            "Subtract `log_q`.",
-        ),
-        Mistake(
-            "q added",
-            lambda p, x, q: (p + x + q).mean(1),
-            "This looks like + log q where - log q belongs.",
-            "The weight inside the logarithm is p(x, z) / q(z | x).",
-            "The logarithm of a ratio is a difference: subtract `log_q`.",
-        ),
-        Mistake(
-            "prior left out",
-            lambda p, x, q: (x - q).mean(1),
-            "This looks like the average without log p(z).",
-            "p(x, z) is a product of two factors.",
-            "$\\log p(x, z) = \\log p(z) + \\log p(x \\mid z)$.",
-        ),
-        Mistake(
-            "likelihood left out",
-            lambda p, x, q: (p - q).mean(1),
-            "This looks like the average without log p(x | z): x never enters.",
-            "p(x, z) is a product of two factors.",
-            "$\\log p(x, z) = \\log p(z) + \\log p(x \\mid z)$.",
-        ),
-        Mistake(
-            "negative",
-            lambda p, x, q: (q - p - x).mean(1),
-            "This looks like the negative ELBO: the loss and not the bound.",
-            "Which of the two lies below log p(x)?",
-            "Turn the sign round.",
-        ),
-        Mistake(
-            "sum over the draws",
-            lambda p, x, q: (p + x - q).sum(1),
-            "This looks like a sum over the draws where their mean belongs.",
-            "With twice as many draws, should the estimate double?",
-            "Use `.mean(dim=1)`.",
-        ),
-        Mistake(
-            "mean over the batch too",
-            lambda p, x, q: (p + x - q).mean(),
-            "This looks like one mean over everything.",
-            "Every row belongs to another x, and each x has its own bound.",
-            "Use `.mean(dim=1)`: the result has shape (B,).",
-        ),
-        Mistake(
-            "mean over the wrong dimension",
-            lambda p, x, q: (p + x - q).mean(0),
-            "This looks like a mean over the batch where one over the draws belongs.",
-            "The arguments are (B, n): which dimension holds the draws?",
-            "Use `.mean(dim=1)`.",
-        ),
-        Mistake(
-            "weighted by q again",
-            lambda p, x, q: (q.exp() * (p + x - q)).mean(1),
-            "This looks like an average with the weight q.",
-            "The draws come from q already. Where does q show up a second time?",
-            "A plain mean over draws of q *is* the expectation under q.",
-        ),
-        Mistake(
-            "sum inside the logarithm",
-            lambda p, x, q: (p + x - q).logsumexp(1),
-            "This looks like `logsumexp`: the logarithm of the sum of the weights.",
-            "On which side of Jensen's inequality does the ELBO stand? And should more draws give a larger value?",
-            "Take no `exp` and no `log`: the arguments are logarithms already. Average them with `.mean(dim=1)`.",
-        ),
-        Mistake(
-            "weights not logged",
-            lambda p, x, q: (p + x - q).exp().mean(1),
-            "This looks like the mean of the weights themselves: an estimate of p(x), not of a bound on its logarithm.",
-            "What does (1.8) average, a ratio of densities or its logarithm?",
-            "Leave out the `exp`: average `log_prior + log_likelihood - log_q`.",
-        ),
-        Mistake(
-            "no mean",
-            lambda p, x, q: p + x - q,
-            "This looks like the log-weight of every single draw, not yet averaged.",
-            "The bound is an expectation. How does one estimate it from draws?",
-            "Add `.mean(dim=1)`: the result has shape (B,).",
-        ),
+        Mistake("logarithm of the mean", lambda p, x, q: (p + x - q).exp().mean(1).log()).says("""
+            This looks like the logarithm of the mean weight, where the mean of the logarithm belongs.
+            On which side of Jensen's inequality does the ELBO stand?
+            Take no `exp`: average the log-weights themselves. (Yours is a bound as well, the tighter one of
+                importance-weighted autoencoders.)"""),
+        Mistake("q left out", lambda p, x, q: (p + x).mean(1)).says("""
+            This looks like the average of log p(x, z), without q.
+            The weight inside the logarithm is a ratio. What stands below?
+            Subtract `log_q`."""),
+        Mistake("q added", lambda p, x, q: (p + x + q).mean(1)).says("""
+            This looks like + log q where - log q belongs.
+            The weight inside the logarithm is p(x, z) / q(z | x).
+            The logarithm of a ratio is a difference: subtract `log_q`."""),
+        Mistake("prior left out", lambda p, x, q: (x - q).mean(1)).says(r"""
+            This looks like the average without log p(z).
+            p(x, z) is a product of two factors.
+            $\log p(x, z) = \log p(z) + \log p(x \mid z)$."""),
+        Mistake("likelihood left out", lambda p, x, q: (p - q).mean(1)).says(r"""
+            This looks like the average without log p(x | z): x never enters.
+            p(x, z) is a product of two factors.
+            $\log p(x, z) = \log p(z) + \log p(x \mid z)$."""),
+        Mistake("negative", lambda p, x, q: (q - p - x).mean(1)).says("""
+            This looks like the negative ELBO: the loss and not the bound.
+            Which of the two lies below log p(x)?
+            Turn the sign round."""),
+        Mistake("sum over the draws", lambda p, x, q: (p + x - q).sum(1)).says("""
+            This looks like a sum over the draws where their mean belongs.
+            With twice as many draws, should the estimate double?
+            Use `.mean(dim=1)`."""),
+        Mistake("mean over the batch too", lambda p, x, q: (p + x - q).mean()).says("""
+            This looks like one mean over everything.
+            Every row belongs to another x, and each x has its own bound.
+            Use `.mean(dim=1)`: the result has shape (B,)."""),
+        Mistake("mean over the wrong dimension", lambda p, x, q: (p + x - q).mean(0)).says("""
+            This looks like a mean over the batch where one over the draws belongs.
+            The arguments are (B, n): which dimension holds the draws?
+            Use `.mean(dim=1)`."""),
+        Mistake("weighted by q again", lambda p, x, q: (q.exp() * (p + x - q)).mean(1)).says("""
+            This looks like an average with the weight q.
+            The draws come from q already. Where does q show up a second time?
+            A plain mean over draws of q *is* the expectation under q."""),
+        Mistake("sum inside the logarithm", lambda p, x, q: (p + x - q).logsumexp(1)).says("""
+            This looks like `logsumexp`: the logarithm of the sum of the weights.
+            On which side of Jensen's inequality does the ELBO stand? And should more draws give a larger value?
+            Take no `exp` and no `log`: the arguments are logarithms already. Average them with `.mean(dim=1)`."""),
+        Mistake("weights not logged", lambda p, x, q: (p + x - q).exp().mean(1)).says("""
+            This looks like the mean of the weights themselves: an estimate of p(x), not of a bound on its logarithm.
+            What does (1.8) average, a ratio of densities or its logarithm?
+            Leave out the `exp`: average `log_prior + log_likelihood - log_q`."""),
+        Mistake("no mean", lambda p, x, q: p + x - q).says("""
+            This looks like the log-weight of every single draw, not yet averaged.
+            The bound is an expectation. How does one estimate it from draws?
+            Add `.mean(dim=1)`: the result has shape (B,)."""),
     ),
     consequence=(
         "Every term is something you can compute, for any decoder. A variational autoencoder is trained with exactly "
@@ -296,90 +234,67 @@ check_negative_elbo = Exercise(
     solution=negative_elbo,
     cases=(chain_case(3, 4, 10), chain_case(2, 2, 11), chain_case(5, 5, 12)),
     mistakes=(
-        Mistake(
-            "only the sum over t = 2..T",
-            lambda end, prior, post, p: (post - p[:, 1:]).sum(1),
-            "This looks like the sum over t = 2..T alone: an easy slip.",
-            "Which two factors were left over after the ratios had cancelled?",
-            "Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`.",
-        ),
-        Mistake(
-            "L_T forgotten",
-            lambda end, prior, post, p: (post - p[:, 1:]).sum(1) - p[:, 0],
-            "This looks like the bound without $L_T$.",
-            "Where does the model's own start p(x_T) enter?",
-            "Add `log_q_end - log_prior`.",
-        ),
-        Mistake(
-            "L_0 forgotten",
-            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1),
-            "This looks like the bound without $L_0$.",
-            "`log_p` has T columns and `log_posterior` only T-1. Which column has no partner?",
-            "Subtract `log_p[:, 0]`, the last step back, to the data.",
-        ),
+        Mistake("only the sum over t = 2..T", lambda end, prior, post, p: (post - p[:, 1:]).sum(1)).says("""
+            This looks like the sum over t = 2..T alone: an easy slip.
+            Which two factors were left over after the ratios had cancelled?
+            Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`."""),
+        Mistake("L_T forgotten", lambda end, prior, post, p: (post - p[:, 1:]).sum(1) - p[:, 0]).says("""
+            This looks like the bound without $L_T$.
+            Where does the model's own start p(x_T) enter?
+            Add `log_q_end - log_prior`."""),
+        Mistake("L_0 forgotten", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1)).says("""
+            This looks like the bound without $L_0$.
+            `log_p` has T columns and `log_posterior` only T-1. Which column has no partner?
+            Subtract `log_p[:, 0]`, the last step back, to the data."""),
         Mistake(
             "end of the forward process forgotten",
             lambda end, prior, post, p: -prior + (post - p[:, 1:]).sum(1) - p[:, 0],
-            "This looks like the bound without log q(x_T | x_0).",
-            "The ratios in (1.15) cancel, all but one factor.",
-            "$L_T$ compares `log_q_end` with `log_prior`: take their difference.",
-        ),
+        ).says("""
+            This looks like the bound without log q(x_T | x_0).
+            The ratios in (1.15) cancel, all but one factor.
+            $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
         Mistake(
-            "L_T upside down",
-            lambda end, prior, post, p: prior - end + (post - p[:, 1:]).sum(1) - p[:, 0],
-            "This looks like $L_T$ with its sign turned round.",
-            "Every KL term has q above and p below.",
-            "Write `log_q_end - log_prior`.",
-        ),
+            "L_T upside down", lambda end, prior, post, p: prior - end + (post - p[:, 1:]).sum(1) - p[:, 0]
+        ).says("""
+            This looks like $L_T$ with its sign turned round.
+            Every KL term has q above and p below.
+            Write `log_q_end - log_prior`."""),
         Mistake(
-            "L_0 with the wrong sign",
-            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1) + p[:, 0],
-            "This looks like + log p(x_0 | x_1) where a minus belongs.",
-            "A model that gives the data more density should have a smaller loss.",
-            "$L_0 = -\\log p_\\theta(x_0 \\mid x_1)$.",
-        ),
+            "L_0 with the wrong sign", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1) + p[:, 0]
+        ).says(r"""
+            This looks like + log p(x_0 | x_1) where a minus belongs.
+            A model that gives the data more density should have a smaller loss.
+            $L_0 = -\log p_\theta(x_0 \mid x_1)$."""),
+        Mistake("off by one", lambda end, prior, post, p: end - prior + (post - p[:, :-1]).sum(1) - p[:, 0]).says("""
+            This looks off by one: the first step back is counted twice and the last one never.
+            `log_posterior[:, 0]` is about $x_1$ given $x_2$. Which column of `log_p` is about the same?
+            Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$."""),
+        Mistake("sign of everything", lambda end, prior, post, p: -negative_elbo(end, prior, post, p)).says(r"""
+            This looks like the ELBO: right, but with the sign of a thing to maximise.
+            The loss is an upper bound of $-\log p_\theta(x_0)$.
+            Turn the sign round."""),
         Mistake(
-            "off by one",
-            lambda end, prior, post, p: end - prior + (post - p[:, :-1]).sum(1) - p[:, 0],
-            "This looks off by one: the first step back is counted twice and the last one never.",
-            "`log_posterior[:, 0]` is about $x_1$ given $x_2$. Which column of `log_p` is about the same?",
-            "Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$.",
-        ),
+            "mean over the steps", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).mean(1) - p[:, 0]
+        ).says("""
+            This looks like the mean over the steps where their sum belongs.
+            The logarithm of a product of T factors has T summands.
+            Use `.sum(dim=1)`."""),
         Mistake(
-            "sign of everything",
-            lambda end, prior, post, p: -negative_elbo(end, prior, post, p),
-            "This looks like the ELBO: right, but with the sign of a thing to maximise.",
-            "The loss is an upper bound of $-\\log p_\\theta(x_0)$.",
-            "Turn the sign round.",
-        ),
+            "one number for the batch", lambda end, prior, post, p: negative_elbo(end, prior, post, p).mean()
+        ).says("""
+            This looks like a mean over the batch.
+            Every row is the path of another x_0.
+            Sum over `dim=1` only; the result has shape (B,)."""),
         Mistake(
-            "mean over the steps",
-            lambda end, prior, post, p: end - prior + (post - p[:, 1:]).mean(1) - p[:, 0],
-            "This looks like the mean over the steps where their sum belongs.",
-            "The logarithm of a product of T factors has T summands.",
-            "Use `.sum(dim=1)`.",
-        ),
-        Mistake(
-            "one number for the batch",
-            lambda end, prior, post, p: negative_elbo(end, prior, post, p).mean(),
-            "This looks like a mean over the batch.",
-            "Every row is the path of another x_0.",
-            "Sum over `dim=1` only; the result has shape (B,).",
-        ),
-        Mistake(
-            "steps upside down",
-            lambda end, prior, post, p: end - prior + (p[:, 1:] - post).sum(1) - p[:, 0],
-            "This looks like the terms for t = 2..T with their sign turned round.",
-            "Every KL has q above and $p_\\theta$ below.",
-            "Write `log_posterior - log_p[:, 1:]`.",
-        ),
-        Mistake(
-            "prior left out",
-            lambda end, prior, post, p: end + (post - p[:, 1:]).sum(1) - p[:, 0],
-            "This looks like the bound without log p(x_T).",
-            "The model's chain starts somewhere. Which density in (1.11) says where?",
-            "$L_T$ compares `log_q_end` with `log_prior`: take their difference.",
-        ),
+            "steps upside down", lambda end, prior, post, p: end - prior + (p[:, 1:] - post).sum(1) - p[:, 0]
+        ).says(r"""
+            This looks like the terms for t = 2..T with their sign turned round.
+            Every KL has q above and $p_\theta$ below.
+            Write `log_posterior - log_p[:, 1:]`."""),
+        Mistake("prior left out", lambda end, prior, post, p: end + (post - p[:, 1:]).sum(1) - p[:, 0]).says("""
+            This looks like the bound without log p(x_T).
+            The model's chain starts somewhere. Which density in (1.11) says where?
+            $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
     ),
     consequence=(
         "Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ only, and "
@@ -407,69 +322,44 @@ check_bits_per_dim = Exercise(
         (numbers(100.0), (1, 3, 4, 8)),
     ),
     mistakes=(
+        Mistake("still nats", lambda nats, shape: nats / math.prod(shape[1:])).says(r"""
+            This looks like nats per dimension.
+            How many nats is one bit, the answer to one fair yes-or-no question?
+            Divide by $\log 2 = 0.693$ as well."""),
+        Mistake("multiplied by log 2", lambda nats, shape: nats / math.prod(shape[1:]) * math.log(2)).says(r"""
+            This looks multiplied by log 2.
+            A bit is smaller than a nat, so there must be more of them.
+            Divide by $\log 2$."""),
+        Mistake("decimal digits", lambda nats, shape: nats / (math.prod(shape[1:]) * math.log(10))).says("""
+            This looks like decimal digits per dimension.
+            Bits count in twos.
+            Divide by `math.log(2)`, and not by `math.log(10)`."""),
+        Mistake("batch counted as a dimension", lambda nats, shape: nats / (math.prod(shape) * math.log(2))).says("""
+            This looks divided by the size of the batch as well.
+            `nats` holds one number an image. How many values has one image?
+            Use `shape[1:]`."""),
+        Mistake("channels forgotten", lambda nats, shape: nats / (math.prod(shape[2:]) * math.log(2))).says("""
+            This looks like bits per pixel: the channels are not counted.
+            A dimension is one value of one pixel. How many has a colour pixel?
+            Use `shape[1:]`: channels, height and width."""),
+        Mistake("not divided by the dimensions", lambda nats, shape: nats / math.log(2)).says("""
+            This looks like bits for the whole image.
+            A larger image must not look worse only because it has more values.
+            Divide by the number of values of one image as well."""),
+        Mistake("base 2 logarithm of the nats", lambda nats, shape: torch.log2(nats) / math.prod(shape[1:])).says(r"""
+            This looks like log2 of the nats.
+            Nats are a logarithm already; only its base changes.
+            $\log_2 y = \log y / \log 2$: divide by $\log 2$."""),
+        Mistake("multiplied by the dimensions", lambda nats, shape: nats * math.prod(shape[1:]) / math.log(2)).says("""
+            This looks multiplied by the number of dimensions.
+            Bits *per* dimension: should a larger image with the same nats get more or fewer?
+            Divide by `math.prod(shape[1:])`."""),
         Mistake(
-            "still nats",
-            lambda nats, shape: nats / math.prod(shape[1:]),
-            "This looks like nats per dimension.",
-            "How many nats is one bit, the answer to one fair yes-or-no question?",
-            "Divide by $\\log 2 = 0.693$ as well.",
-        ),
-        Mistake(
-            "multiplied by log 2",
-            lambda nats, shape: nats / math.prod(shape[1:]) * math.log(2),
-            "This looks multiplied by log 2.",
-            "A bit is smaller than a nat, so there must be more of them.",
-            "Divide by $\\log 2$.",
-        ),
-        Mistake(
-            "decimal digits",
-            lambda nats, shape: nats / (math.prod(shape[1:]) * math.log(10)),
-            "This looks like decimal digits per dimension.",
-            "Bits count in twos.",
-            "Divide by `math.log(2)`, and not by `math.log(10)`.",
-        ),
-        Mistake(
-            "batch counted as a dimension",
-            lambda nats, shape: nats / (math.prod(shape) * math.log(2)),
-            "This looks divided by the size of the batch as well.",
-            "`nats` holds one number an image. How many values has one image?",
-            "Use `shape[1:]`.",
-        ),
-        Mistake(
-            "channels forgotten",
-            lambda nats, shape: nats / (math.prod(shape[2:]) * math.log(2)),
-            "This looks like bits per pixel: the channels are not counted.",
-            "A dimension is one value of one pixel. How many has a colour pixel?",
-            "Use `shape[1:]`: channels, height and width.",
-        ),
-        Mistake(
-            "not divided by the dimensions",
-            lambda nats, shape: nats / math.log(2),
-            "This looks like bits for the whole image.",
-            "A larger image must not look worse only because it has more values.",
-            "Divide by the number of values of one image as well.",
-        ),
-        Mistake(
-            "base 2 logarithm of the nats",
-            lambda nats, shape: torch.log2(nats) / math.prod(shape[1:]),
-            "This looks like log2 of the nats.",
-            "Nats are a logarithm already; only its base changes.",
-            "$\\log_2 y = \\log y / \\log 2$: divide by $\\log 2$.",
-        ),
-        Mistake(
-            "multiplied by the dimensions",
-            lambda nats, shape: nats * math.prod(shape[1:]) / math.log(2),
-            "This looks multiplied by the number of dimensions.",
-            "Bits *per* dimension: should a larger image with the same nats get more or fewer?",
-            "Divide by `math.prod(shape[1:])`.",
-        ),
-        Mistake(
-            "base 2 logarithm of the nats per dimension",
-            lambda nats, shape: torch.log2(nats / math.prod(shape[1:])),
-            "This looks like log2 of the nats per dimension.",
-            "Nats are a logarithm already; only its base changes.",
-            "$\\log_2 y = \\log y / \\log 2$: divide by $\\log 2$.",
-        ),
+            "base 2 logarithm of the nats per dimension", lambda nats, shape: torch.log2(nats / math.prod(shape[1:]))
+        ).says(r"""
+            This looks like log2 of the nats per dimension.
+            Nats are a logarithm already; only its base changes.
+            $\log_2 y = \log y / \log 2$: divide by $\log 2$."""),
     ),
     consequence=(
         "Now you can read tables: 8 bits/dim is a raw byte. On CIFAR-10 the DDPM of 2020 needs at most 3.75 with "

@@ -40,48 +40,39 @@ check_widths = Exercise(
     solution=lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in ch_mults]),
     cases=[(64, (1, 2, 2, 4)), (128, (1, 2, 2, 2)), (24, (1, 2, 4)), (32, (3, 2))],
     mistakes=(
-        Mistake(
-            "compounding",
-            lambda n_channels, ch_mults: torch.tensor(compounding(n_channels, ch_mults)),
-            "This looks like multipliers that compound: each level multiplies the width of the level above.",
-            "What is a multiplier a multiple of: the base width, or whatever came before?",
-            "Every level starts again from the base: `n_channels * m`. Nothing is carried from one level to the next.",
-        ),
-        Mistake(
-            "multipliers alone",
-            lambda n_channels, ch_mults: torch.tensor(ch_mults),
-            "This looks like the multipliers themselves.",
-            "They say how many times as wide as something. As what?",
-            "Multiply each by `n_channels`.",
-        ),
+        Mistake("compounding", lambda n_channels, ch_mults: torch.tensor(compounding(n_channels, ch_mults))).says("""
+            This looks like multipliers that compound: each level multiplies the width of the level above.
+            What is a multiplier a multiple of: the base width, or whatever came before?
+            Every level starts again from the base: `n_channels * m`.
+                Nothing is carried from one level to the next."""),
+        Mistake("multipliers alone", lambda n_channels, ch_mults: torch.tensor(ch_mults)).says("""
+            This looks like the multipliers themselves.
+            They say how many times as wide as something. As what?
+            Multiply each by `n_channels`."""),
         Mistake(
             "base in front",
             lambda n_channels, ch_mults: torch.tensor([n_channels, *(n_channels * m for m in ch_mults)]),
-            "This looks like the right widths with the base width in front.",
-            "The projection makes a map of the base width, but it is no level of its own.",
-            "One number a level: as many as there are multipliers.",
-        ),
+        ).says("""
+            This looks like the right widths with the base width in front.
+            The projection makes a map of the base width, but it is no level of its own.
+            One number a level: as many as there are multipliers."""),
         Mistake(
             "lowest level first",
             lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in reversed(ch_mults)]),
-            "This looks like the right widths, from the lowest level to the highest.",
-            "Level 0 is the one with the full image.",
-            "Keep the order of `ch_mults`.",
-        ),
+        ).says("""
+            This looks like the right widths, from the lowest level to the highest.
+            Level 0 is the one with the full image.
+            Keep the order of `ch_mults`."""),
         Mistake(
-            "doubling",
-            lambda n_channels, ch_mults: torch.tensor([n_channels * 2**i for i in range(len(ch_mults))]),
-            "This looks like a width that doubles from level to level, whatever the multipliers say.",
-            "Doubling is a common choice of multipliers, (1, 2, 4, 8), but not the only one.",
-            "Use the numbers in `ch_mults`.",
-        ),
-        Mistake(
-            "added",
-            lambda n_channels, ch_mults: torch.tensor([n_channels + m for m in ch_mults]),
-            "This looks like multipliers that were added to the base width.",
-            "A multiplier multiplies.",
-            "`n_channels * m` for each `m`.",
-        ),
+            "doubling", lambda n_channels, ch_mults: torch.tensor([n_channels * 2**i for i in range(len(ch_mults))])
+        ).says("""
+            This looks like a width that doubles from level to level, whatever the multipliers say.
+            Doubling is a common choice of multipliers, (1, 2, 4, 8), but not the only one.
+            Use the numbers in `ch_mults`."""),
+        Mistake("added", lambda n_channels, ch_mults: torch.tensor([n_channels + m for m in ch_mults])).says("""
+            This looks like multipliers that were added to the base width.
+            A multiplier multiplies.
+            `n_channels * m` for each `m`."""),
     ),
     consequence="With compounding multipliers, (1, 2, 2, 4) on 64 would end at 1024 channels instead of 256. Section 7 "
     "shows what that costs.",
@@ -99,14 +90,14 @@ def maps_and_divisor(maps: Callable[[int, int], int], divisor: Callable[[int], i
 class PairExercise(Exercise):
     """An exercise with two numbers as an answer: each is held against the mistakes by itself."""
 
-    def __call__(self, function: Callable[..., Any]) -> CheckResult:
+    def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function; if both numbers are wrong, each in its own way, name the first mistake."""
         result = check(self, function)
         if result.passed or result.misconception:
             return result
         with contextlib.suppress(*FAILURES):
             answers, right = self.columns(function), self.columns(self.solution)
-            for mistake in self.mistakes:
+            for mistake in self.known:
                 for own, other, wanted in zip(answers, self.columns(mistake.function), right, strict=True):
                     if own == other != wanted:
                         return recognised(mistake)
@@ -123,76 +114,50 @@ check_kept_maps = PairExercise(
     solution=maps_and_divisor(lambda n, b: n * (b + 1)),
     cases=[(4, 2), (3, 1), (1, 3), (6, 2)],
     mistakes=(
+        Mistake("projection forgotten", maps_and_divisor(lambda n, b: n * (b + 1) - 1)).says("""
+            This looks like one map too few: that of the projection.
+            What stands on the stack before the first block has run?
+            The projection's map is kept as well: one more."""),
+        Mistake("downsampled maps forgotten", maps_and_divisor(lambda n, b: n * b + 1)).says("""
+            This looks like the maps of the blocks and the projection, without those of the `Downsample` layers.
+            The loop keeps what *every* module of the way down makes.
+            There are `n_levels - 1` `Downsample` layers. Add their maps."""),
+        Mistake("blocks only", maps_and_divisor(lambda n, b: n * b)).says("""
+            This looks like the maps of the blocks alone.
+            Two more kinds of modules make a map that is kept.
+            Add one for the projection and `n_levels - 1` for the `Downsample` layers."""),
+        Mistake("a downsample on every level", maps_and_divisor(lambda n, b: n * (b + 1) + 1)).says("""
+            This looks like one `Downsample` too many.
+            What would the lowest level be halved for?
+            Between `n_levels` levels there are `n_levels - 1` steps down."""),
+        Mistake("halved on every level", maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2**n)).says("""
+            This looks like an image that is halved once more than it is.
+            How many steps down are there between `n_levels` levels?
+            `n_levels - 1` halvings: the sides must be divisible by `2 ** (n_levels - 1)`."""),
+        Mistake("halvings added", maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2 * (n - 1))).says("""
+            This looks like 2 for every step down, added instead of multiplied.
+            Half of a half is a quarter.
+            Each step divides by 2 what the last one left: `2 ** (n_levels - 1)`."""),
         Mistake(
-            "projection forgotten",
-            maps_and_divisor(lambda n, b: n * (b + 1) - 1),
-            "This looks like one map too few: that of the projection.",
-            "What stands on the stack before the first block has run?",
-            "The projection's map is kept as well: one more.",
-        ),
+            "halved after every block", lambda n_levels, n_blocks: (n_levels * (n_blocks + 1), 2**n_blocks)
+        ).says("""
+            This looks like an image that is halved once for every block of a level.
+            Blocks keep the sides. Which module halves them, and how often does it stand on the way down?
+            One halving between two levels: `2 ** (n_levels - 1)`."""),
         Mistake(
-            "downsampled maps forgotten",
-            maps_and_divisor(lambda n, b: n * b + 1),
-            "This looks like the maps of the blocks and the projection, without those of the `Downsample` layers.",
-            "The loop keeps what *every* module of the way down makes.",
-            "There are `n_levels - 1` `Downsample` layers. Add their maps.",
-        ),
-        Mistake(
-            "blocks only",
-            maps_and_divisor(lambda n, b: n * b),
-            "This looks like the maps of the blocks alone.",
-            "Two more kinds of modules make a map that is kept.",
-            "Add one for the projection and `n_levels - 1` for the `Downsample` layers.",
-        ),
-        Mistake(
-            "a downsample on every level",
-            maps_and_divisor(lambda n, b: n * (b + 1) + 1),
-            "This looks like one `Downsample` too many.",
-            "What would the lowest level be halved for?",
-            "Between `n_levels` levels there are `n_levels - 1` steps down.",
-        ),
-        Mistake(
-            "halved on every level",
-            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2**n),
-            "This looks like an image that is halved once more than it is.",
-            "How many steps down are there between `n_levels` levels?",
-            "`n_levels - 1` halvings: the sides must be divisible by `2 ** (n_levels - 1)`.",
-        ),
-        Mistake(
-            "halvings added",
-            maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2 * (n - 1)),
-            "This looks like 2 for every step down, added instead of multiplied.",
-            "Half of a half is a quarter.",
-            "Each step divides by 2 what the last one left: `2 ** (n_levels - 1)`.",
-        ),
-        Mistake(
-            "halved after every block",
-            lambda n_levels, n_blocks: (n_levels * (n_blocks + 1), 2**n_blocks),
-            "This looks like an image that is halved once for every block of a level.",
-            "Blocks keep the sides. Which module halves them, and how often does it stand on the way down?",
-            "One halving between two levels: `2 ** (n_levels - 1)`.",
-        ),
-        Mistake(
-            "the two exchanged",
-            lambda n_levels, n_blocks: (2 ** (n_levels - 1), n_levels * (n_blocks + 1)),
-            "This looks like the two right numbers in the wrong order.",
-            "Which one does the cell ask for first?",
-            "`return maps, divisor`.",
-        ),
-        Mistake(
-            "both ways counted",
-            maps_and_divisor(lambda n, b: 2 * n * (b + 1)),
-            "This looks like the maps of both ways.",
-            "The way up makes maps too, but does anybody keep them?",
-            "Only the way down keeps maps.",
-        ),
-        Mistake(
-            "projection counted on every level",
-            maps_and_divisor(lambda n, b: n * (b + 2) - 1),
-            "This looks like a projection on every level.",
-            "The projection turns the image into a map of the base width. How often does the image come in?",
-            "One projection in all: `1 + n_levels * n_blocks + (n_levels - 1)`.",
-        ),
+            "the two exchanged", lambda n_levels, n_blocks: (2 ** (n_levels - 1), n_levels * (n_blocks + 1))
+        ).says("""
+            This looks like the two right numbers in the wrong order.
+            Which one does the cell ask for first?
+            `return maps, divisor`."""),
+        Mistake("both ways counted", maps_and_divisor(lambda n, b: 2 * n * (b + 1))).says("""
+            This looks like the maps of both ways.
+            The way up makes maps too, but does anybody keep them?
+            Only the way down keeps maps."""),
+        Mistake("projection counted on every level", maps_and_divisor(lambda n, b: n * (b + 2) - 1)).says("""
+            This looks like a projection on every level.
+            The projection turns the image into a map of the base width. How often does the image come in?
+            One projection in all: `1 + n_levels * n_blocks + (n_levels - 1)`."""),
     ),
     consequence="`n_levels * (n_blocks + 1)` maps, and the way up has `n_blocks + 1` blocks a level: one map for each. "
     "That is why it has one block more than the way down.",
@@ -243,122 +208,80 @@ check_residual_parameters = Exercise(
                 time=lambda i, o, d: d * o,
                 shortcut=lambda i, o, d: i * o if i != o else 0,
             ),
-            "This looks like weights without biases.",
-            "A convolution and a linear layer add a number to every channel of their output.",
-            "Add `c_out` for each convolution and for the linear layer.",
-        ),
+        ).says("""
+            This looks like weights without biases.
+            A convolution and a linear layer add a number to every channel of their output.
+            Add `c_out` for each convolution and for the linear layer."""),
         Mistake(
-            "convolutions without biases",
-            sized(conv1=lambda i, o, d: 9 * i * o, conv2=lambda i, o, d: 9 * o * o),
-            "This looks like two 3x3 convolutions without biases.",
-            "A convolution adds a number to every channel of its output.",
-            "Add `c_out` for each of the two.",
-        ),
+            "convolutions without biases", sized(conv1=lambda i, o, d: 9 * i * o, conv2=lambda i, o, d: 9 * o * o)
+        ).says("""
+            This looks like two 3x3 convolutions without biases.
+            A convolution adds a number to every channel of its output.
+            Add `c_out` for each of the two."""),
+        Mistake("time without bias", sized(time=lambda i, o, d: d * o)).says("""
+            This looks like a linear layer for the time without its bias.
+            What shift does a channel get when the embedding is all zeros?
+            `d * c_out + c_out`."""),
+        Mistake("shortcut without bias", sized(shortcut=lambda i, o, d: i * o if i != o else 0)).says("""
+            This looks like a convolution on the shortcut without its bias.
+            The shortcut is a convolution like the others, only 1x1.
+            `c_in * c_out + c_out` where the widths differ."""),
+        Mistake("scale and shift", sized(time=lambda i, o, d: 2 * (d * o + o))).says("""
+            This looks like a time embedding that gives every channel two numbers, a scale and a shift.
+            Later networks do that. What does this block do with the time?
+            One shift for each channel: `d * c_out + c_out`."""),
+        Mistake("no normalisations", sized(norm1=lambda i, o, d: 0, norm2=lambda i, o, d: 0)).says("""
+            This looks like a block whose normalisations have no parameters.
+            Group normalisation learns two numbers a channel. Which?
+            A gain and a shift: `2 * c_in` for the first, `2 * c_out` for the second."""),
+        Mistake("gain without shift", sized(norm1=lambda i, o, d: i, norm2=lambda i, o, d: o)).says("""
+            This looks like one number a channel for each normalisation.
+            Beside the gain there is something that is added.
+            Gain and shift: twice the channels."""),
+        Mistake("time forgotten", sized(time=lambda i, o, d: 0)).says("""
+            This looks like a block that is not told the time.
+            What turns the time embedding into a shift of every channel?
+            A linear layer from `d` to `c_out` numbers: `d * c_out + c_out`."""),
+        Mistake("time on the way in", sized(time=lambda i, o, d: d * i + i)).says("""
+            This looks like a time embedding that is added to the map that comes in.
+            The shift is added after the first convolution. How many channels are there then?
+            `d * c_out + c_out`."""),
+        Mistake("shortcut never", sized(shortcut=lambda i, o, d: 0)).says("""
+            This looks like a shortcut without a convolution, even where the widths differ.
+            Can 64 channels be added to 128?
+            If `c_in != c_out`, a 1x1 convolution stands on the shortcut: `c_in * c_out + c_out`."""),
+        Mistake("shortcut always", sized(shortcut=lambda i, o, d: i * o + o)).says("""
+            This looks like a convolution on the shortcut even where the widths are the same.
+            What is the shortcut of a block whose input and output have the same channels?
+            If `c_in == c_out`, it is the identity and has no parameters."""),
+        Mistake("shortcut of 3x3", sized(shortcut=lambda i, o, d: 9 * i * o + o if i != o else 0)).says("""
+            This looks like a 3x3 convolution on the shortcut.
+            The shortcut only has to change the number of channels.
+            It is 1x1: `c_in * c_out + c_out`."""),
+        Mistake("second convolution from c_in", sized(conv2=lambda i, o, d: 9 * i * o + o)).says("""
+            This looks like two equal convolutions, both from `c_in` to `c_out`.
+            What comes into the second one?
+            The first has already changed the width: the second goes from `c_out` to `c_out`."""),
         Mistake(
-            "time without bias",
-            sized(time=lambda i, o, d: d * o),
-            "This looks like a linear layer for the time without its bias.",
-            "What shift does a channel get when the embedding is all zeros?",
-            "`d * c_out + c_out`.",
-        ),
+            "first convolution to c_in", sized(conv1=lambda i, o, d: 9 * i * i + i, conv2=lambda i, o, d: 9 * i * o + o)
+        ).says("""
+            This looks like a width that changes in the second convolution instead of the first.
+            Which of the two convolutions sees `c_in` channels?
+            The first goes from `c_in` to `c_out`, the second from `c_out` to `c_out`."""),
+        Mistake("second normalisation on c_in", sized(norm2=lambda i, o, d: 2 * i)).says("""
+            This looks like two normalisations of `c_in` channels.
+            The second one comes after the first convolution.
+            `2 * c_out` for the second."""),
         Mistake(
-            "shortcut without bias",
-            sized(shortcut=lambda i, o, d: i * o if i != o else 0),
-            "This looks like a convolution on the shortcut without its bias.",
-            "The shortcut is a convolution like the others, only 1x1.",
-            "`c_in * c_out + c_out` where the widths differ.",
-        ),
-        Mistake(
-            "scale and shift",
-            sized(time=lambda i, o, d: 2 * (d * o + o)),
-            "This looks like a time embedding that gives every channel two numbers, a scale and a shift.",
-            "Later networks do that. What does this block do with the time?",
-            "One shift for each channel: `d * c_out + c_out`.",
-        ),
-        Mistake(
-            "no normalisations",
-            sized(norm1=lambda i, o, d: 0, norm2=lambda i, o, d: 0),
-            "This looks like a block whose normalisations have no parameters.",
-            "Group normalisation learns two numbers a channel. Which?",
-            "A gain and a shift: `2 * c_in` for the first, `2 * c_out` for the second.",
-        ),
-        Mistake(
-            "gain without shift",
-            sized(norm1=lambda i, o, d: i, norm2=lambda i, o, d: o),
-            "This looks like one number a channel for each normalisation.",
-            "Beside the gain there is something that is added.",
-            "Gain and shift: twice the channels.",
-        ),
-        Mistake(
-            "time forgotten",
-            sized(time=lambda i, o, d: 0),
-            "This looks like a block that is not told the time.",
-            "What turns the time embedding into a shift of every channel?",
-            "A linear layer from `d` to `c_out` numbers: `d * c_out + c_out`.",
-        ),
-        Mistake(
-            "time on the way in",
-            sized(time=lambda i, o, d: d * i + i),
-            "This looks like a time embedding that is added to the map that comes in.",
-            "The shift is added after the first convolution. How many channels are there then?",
-            "`d * c_out + c_out`.",
-        ),
-        Mistake(
-            "shortcut never",
-            sized(shortcut=lambda i, o, d: 0),
-            "This looks like a shortcut without a convolution, even where the widths differ.",
-            "Can 64 channels be added to 128?",
-            "If `c_in != c_out`, a 1x1 convolution stands on the shortcut: `c_in * c_out + c_out`.",
-        ),
-        Mistake(
-            "shortcut always",
-            sized(shortcut=lambda i, o, d: i * o + o),
-            "This looks like a convolution on the shortcut even where the widths are the same.",
-            "What is the shortcut of a block whose input and output have the same channels?",
-            "If `c_in == c_out`, it is the identity and has no parameters.",
-        ),
-        Mistake(
-            "shortcut of 3x3",
-            sized(shortcut=lambda i, o, d: 9 * i * o + o if i != o else 0),
-            "This looks like a 3x3 convolution on the shortcut.",
-            "The shortcut only has to change the number of channels.",
-            "It is 1x1: `c_in * c_out + c_out`.",
-        ),
-        Mistake(
-            "second convolution from c_in",
-            sized(conv2=lambda i, o, d: 9 * i * o + o),
-            "This looks like two equal convolutions, both from `c_in` to `c_out`.",
-            "What comes into the second one?",
-            "The first has already changed the width: the second goes from `c_out` to `c_out`.",
-        ),
-        Mistake(
-            "first convolution to c_in",
-            sized(conv1=lambda i, o, d: 9 * i * i + i, conv2=lambda i, o, d: 9 * i * o + o),
-            "This looks like a width that changes in the second convolution instead of the first.",
-            "Which of the two convolutions sees `c_in` channels?",
-            "The first goes from `c_in` to `c_out`, the second from `c_out` to `c_out`.",
-        ),
-        Mistake(
-            "second normalisation on c_in",
-            sized(norm2=lambda i, o, d: 2 * i),
-            "This looks like two normalisations of `c_in` channels.",
-            "The second one comes after the first convolution.",
-            "`2 * c_out` for the second.",
-        ),
-        Mistake(
-            "3 instead of 9",
-            sized(conv1=lambda i, o, d: 3 * i * o + o, conv2=lambda i, o, d: 3 * o * o + o),
-            "This looks like 3 weights for each pair of channels.",
-            "How many pixels does a 3x3 window cover?",
-            "9 for each pair of an input and an output channel.",
-        ),
-        Mistake(
-            "one convolution",
-            sized(conv2=lambda i, o, d: 0, norm2=lambda i, o, d: 0),
-            "This looks like the first half of the block.",
-            "After the time is added there is another normalisation and another convolution.",
-            "Add `2 * c_out + 9 * c_out * c_out + c_out`.",
-        ),
+            "3 instead of 9", sized(conv1=lambda i, o, d: 3 * i * o + o, conv2=lambda i, o, d: 3 * o * o + o)
+        ).says("""
+            This looks like 3 weights for each pair of channels.
+            How many pixels does a 3x3 window cover?
+            9 for each pair of an input and an output channel."""),
+        Mistake("one convolution", sized(conv2=lambda i, o, d: 0, norm2=lambda i, o, d: 0)).says("""
+            This looks like the first half of the block.
+            After the time is added there is another normalisation and another convolution.
+            Add `2 * c_out + 9 * c_out * c_out + c_out`."""),
     ),
     consequence="Both convolutions grow with the product of two widths: twice as wide means about four times as many.",
     tolerance=1e-9,
@@ -417,14 +340,14 @@ class Watched:
 class LoopExercise(Exercise):
     """An exercise in which a mistake is known by the calls that the learner's loop makes."""
 
-    def __call__(self, function: Callable[..., Any]) -> CheckResult:
+    def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
         result = check(Exercise(self.function, self.solution, self.cases, (), self.consequence), function)
         if result.passed or not callable(function):
             return result
         loop = function.loop if isinstance(function, Watched) else function
         calls = [calls_of(loop, case) for case in self.cases]
-        for mistake in self.mistakes:
+        for mistake in self.known:
             if calls == mistake.function.calls:
                 return recognised(mistake)
         return self.astray(loop, calls, result)
@@ -654,141 +577,84 @@ check_through_the_u = LoopExercise(
     solution=right_loop,
     cases=U_CASES,
     mistakes=(
-        Mistake(
-            "oldest first",
-            Watched(oldest_first),
-            "This looks like `pop(0)`: the map that was kept first is taken first.",
-            "At the bottom of the U the network needs a map of *that* resolution. Which one was kept last?",
-            "Last in, first out: `kept.pop()` without an argument.",
-        ),
-        Mistake(
-            "always the last",
-            Watched(always_the_last),
-            "This looks like `kept[-1]`: the same map for every block.",
-            "When a map has been used, the next block wants the one before it.",
-            "`kept.pop()` gives the last map *and* takes it away.",
-        ),
-        Mistake(
-            "projection not kept",
-            Watched(without_projection),
-            "This looks like a list that starts empty: the last block of the way up finds nothing.",
-            "Which map was there before the first module of the way down ran?",
-            "Start with `kept = [x]`.",
-        ),
-        Mistake(
-            "kept before the module",
-            Watched(kept_before),
-            "This looks like a list without its last map: either `kept.append(x)` stands above the call, so that you "
-            "keep what goes in, or `middle(kept.pop(), t_emb)` takes the map away.",
-            "The first block of the way up wants what the last block of the way down made. It must still be there.",
-            "Start with `kept = [x]`, append after `x = module(...)`, and hand the middle `x`.",
-        ),
-        Mistake(
-            "first map twice",
-            Watched(kept_before_twice),
-            "This looks like `kept = [x]` and then `kept.append(x)` above the call: the first map is kept twice, "
-            "the last one never.",
-            "Write down the list after two modules. Is the second module's map in it?",
-            "Move `kept.append(x)` below the line that calls the module.",
-        ),
-        Mistake(
-            "downsampled maps not kept",
-            Watched(without_downsampled),
-            "This looks like keeping the maps of the blocks only.",
-            "How many maps do you have, and how many blocks has the way up?",
-            "Keep what *every* module of the way down makes, `Downsample` too.",
-        ),
-        Mistake(
-            "popped at Upsample",
-            Watched(popped_at_upsample),
-            "This looks like a map that is taken from the list at `Upsample` too, and thrown away.",
-            "`Upsample` makes a map larger. It takes nothing in from the other side.",
-            "Call `kept.pop()` in the branch of the blocks only.",
-        ),
-        Mistake(
-            "Upsample like a block",
-            Watched(upsample_as_block),
-            "This looks like a loop that hands `Upsample` a kept map and the time.",
-            "What does `Upsample.forward` take?",
-            "`module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`.",
-        ),
-        Mistake(
-            "Downsample like a block",
-            Watched(downsample_as_block),
-            "This looks like a loop that hands `Downsample` the time.",
-            "What does `Downsample.forward` take?",
-            "`module(x) if isinstance(module, Downsample) else module(x, t_emb)`.",
-        ),
-        Mistake(
-            "no time on the way down",
-            Watched(no_time_down),
-            "This looks like blocks on the way down that are not told the time.",
-            "Every residual block adds a shift that depends on t. Or are the two branches exchanged?",
-            "`module(x) if isinstance(module, Downsample) else module(x, t_emb)`.",
-        ),
-        Mistake(
-            "no time in the middle",
-            Watched(no_time_middle),
-            "This looks like a middle that is not told the time.",
-            "The middle holds two residual blocks.",
-            "`middle(x, t_emb)`.",
-        ),
-        Mistake(
-            "no time on the way up",
-            Watched(no_time_up),
-            "This looks like blocks on the way up that are not told the time.",
-            "An `UpBlock` takes three things.",
-            "`module(x, kept.pop(), t_emb)`.",
-        ),
-        Mistake(
-            "nothing but x on the way up",
-            Watched(x_alone),
-            "This looks like blocks on the way up that get `x` and nothing else.",
-            "An `UpBlock` takes three things, an `Upsample` one. Or are the two branches exchanged?",
-            "`module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`.",
-        ),
-        Mistake(
-            "no kept maps",
-            Watched(no_skips),
-            "This looks like a way up without the maps of the way down.",
-            "What tells an `UpBlock` from a `DownBlock`?",
-            "`module(x, kept.pop(), t_emb)` for every `UpBlock`.",
-        ),
-        Mistake(
-            "no middle",
-            Watched(no_middle),
-            "This looks like a U without its bottom: the middle never runs.",
-            "What stands between the two loops?",
-            "`x = middle(x, t_emb)`.",
-        ),
-        Mistake(
-            "middle kept",
-            Watched(middle_kept),
-            "This looks like a list that also holds what the middle made.",
-            "The first block of the way up gets the middle's map as `x`. Which map should it get beside it?",
-            "Append in the first loop only.",
-        ),
-        Mistake(
-            "the other side",
-            Watched(other_side),
-            "This looks like the two maps swapped: the kept one where the one from below belongs.",
-            "`UpBlock.forward(x, skip, t_emb)` puts `x` first and the kept map behind it; its weights rely on that.",
-            "`module(x, kept.pop(), t_emb)`.",
-        ),
-        Mistake(
-            "way up reversed",
-            Watched(up_reversed),
-            "This looks like a way up that is run from its end.",
-            "`up` is already in the order of the forward pass, from the lowest level to the highest.",
-            "`for module in up:`.",
-        ),
-        Mistake(
-            "no way up",
-            Watched(only_down),
-            "This looks like a network that ends in its middle.",
-            "What brings the map back to the size of the image?",
-            "Write a second loop, over `up`.",
-        ),
+        Mistake("oldest first", Watched(oldest_first)).says("""
+            This looks like `pop(0)`: the map that was kept first is taken first.
+            At the bottom of the U the network needs a map of *that* resolution. Which one was kept last?
+            Last in, first out: `kept.pop()` without an argument."""),
+        Mistake("always the last", Watched(always_the_last)).says("""
+            This looks like `kept[-1]`: the same map for every block.
+            When a map has been used, the next block wants the one before it.
+            `kept.pop()` gives the last map *and* takes it away."""),
+        Mistake("projection not kept", Watched(without_projection)).says("""
+            This looks like a list that starts empty: the last block of the way up finds nothing.
+            Which map was there before the first module of the way down ran?
+            Start with `kept = [x]`."""),
+        Mistake("kept before the module", Watched(kept_before)).says("""
+            This looks like a list without its last map: either `kept.append(x)` stands above the call, so that you
+                keep what goes in, or `middle(kept.pop(), t_emb)` takes the map away.
+            The first block of the way up wants what the last block of the way down made. It must still be there.
+            Start with `kept = [x]`, append after `x = module(...)`, and hand the middle `x`."""),
+        Mistake("first map twice", Watched(kept_before_twice)).says("""
+            This looks like `kept = [x]` and then `kept.append(x)` above the call: the first map is kept twice, the
+                last one never.
+            Write down the list after two modules. Is the second module's map in it?
+            Move `kept.append(x)` below the line that calls the module."""),
+        Mistake("downsampled maps not kept", Watched(without_downsampled)).says("""
+            This looks like keeping the maps of the blocks only.
+            How many maps do you have, and how many blocks has the way up?
+            Keep what *every* module of the way down makes, `Downsample` too."""),
+        Mistake("popped at Upsample", Watched(popped_at_upsample)).says("""
+            This looks like a map that is taken from the list at `Upsample` too, and thrown away.
+            `Upsample` makes a map larger. It takes nothing in from the other side.
+            Call `kept.pop()` in the branch of the blocks only."""),
+        Mistake("Upsample like a block", Watched(upsample_as_block)).says("""
+            This looks like a loop that hands `Upsample` a kept map and the time.
+            What does `Upsample.forward` take?
+            `module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`."""),
+        Mistake("Downsample like a block", Watched(downsample_as_block)).says("""
+            This looks like a loop that hands `Downsample` the time.
+            What does `Downsample.forward` take?
+            `module(x) if isinstance(module, Downsample) else module(x, t_emb)`."""),
+        Mistake("no time on the way down", Watched(no_time_down)).says("""
+            This looks like blocks on the way down that are not told the time.
+            Every residual block adds a shift that depends on t. Or are the two branches exchanged?
+            `module(x) if isinstance(module, Downsample) else module(x, t_emb)`."""),
+        Mistake("no time in the middle", Watched(no_time_middle)).says("""
+            This looks like a middle that is not told the time.
+            The middle holds two residual blocks.
+            `middle(x, t_emb)`."""),
+        Mistake("no time on the way up", Watched(no_time_up)).says("""
+            This looks like blocks on the way up that are not told the time.
+            An `UpBlock` takes three things.
+            `module(x, kept.pop(), t_emb)`."""),
+        Mistake("nothing but x on the way up", Watched(x_alone)).says("""
+            This looks like blocks on the way up that get `x` and nothing else.
+            An `UpBlock` takes three things, an `Upsample` one. Or are the two branches exchanged?
+            `module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`."""),
+        Mistake("no kept maps", Watched(no_skips)).says("""
+            This looks like a way up without the maps of the way down.
+            What tells an `UpBlock` from a `DownBlock`?
+            `module(x, kept.pop(), t_emb)` for every `UpBlock`."""),
+        Mistake("no middle", Watched(no_middle)).says("""
+            This looks like a U without its bottom: the middle never runs.
+            What stands between the two loops?
+            `x = middle(x, t_emb)`."""),
+        Mistake("middle kept", Watched(middle_kept)).says("""
+            This looks like a list that also holds what the middle made.
+            The first block of the way up gets the middle's map as `x`. Which map should it get beside it?
+            Append in the first loop only."""),
+        Mistake("the other side", Watched(other_side)).says("""
+            This looks like the two maps swapped: the kept one where the one from below belongs.
+            `UpBlock.forward(x, skip, t_emb)` puts `x` first and the kept map behind it; its weights rely on that.
+            `module(x, kept.pop(), t_emb)`."""),
+        Mistake("way up reversed", Watched(up_reversed)).says("""
+            This looks like a way up that is run from its end.
+            `up` is already in the order of the forward pass, from the lowest level to the highest.
+            `for module in up:`."""),
+        Mistake("no way up", Watched(only_down)).says("""
+            This looks like a network that ends in its middle.
+            What brings the map back to the size of the image?
+            Write a second loop, over `up`."""),
     ),
     consequence="This loop is the whole idea of a U-Net. Everything else is blocks.",
 )

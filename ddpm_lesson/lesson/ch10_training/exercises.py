@@ -37,9 +37,9 @@ class RandomExercise(Exercise):
     parts: Sequence[Sequence[str]] = field(kw_only=True)
     refused: str = field(kw_only=True)
 
-    def __call__(self, function: Callable[..., Any]) -> CheckResult:
+    def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function and hold the summary of its answers against the right one."""
-        mistakes = [replace(m, function=self.summarised(m.function)) for m in self.mistakes]
+        mistakes = [replace(m, function=self.summarised(m.function)) for m in self.known]
         right = self.summarised(self.solution)
         exercise = Exercise(self.function, right, self.cases, mistakes, self.consequence, self.tolerance)
         if not callable(function):
@@ -156,118 +156,72 @@ check_draw_batch = RandomExercise(
     solution=draw_with(),
     cases=[(some_bytes(2000, 1, 4, 4), 8), (some_bytes(10_000, 3, 2, 2), 5)],
     mistakes=(
+        Mistake("data in [0, 1]", draw_with(scale=lambda images: images.float() / 255)).says("""
+            This looks like images in [0, 1].
+            The samples are clipped to $[-1, 1]$, and noise has mean 0. Where should grey be?
+            Black is -1 and white is 1: `images.float() / 127.5 - 1`."""),
+        Mistake("bytes as they are", draw_with(scale=lambda images: images.float())).says("""
+            This looks like bytes, 0 to 255, as they are.
+            Noise has size 1. How much of it would be seen beside numbers up to 255?
+            Scale to $[-1, 1]$: `images.float() / 127.5 - 1`."""),
+        Mistake("data in [-1/2, 1/2]", draw_with(scale=lambda images: images.float() / 255 - 0.5)).says("""
+            This looks like images in $[-1/2, 1/2]$.
+            The middle is right. What about the ends?
+            `images.float() / 127.5 - 1` maps 0 to -1 and 255 to 1."""),
+        Mistake("one t for all", draw_with(times=lambda images, n: torch.randint(n, (1,)).expand(len(images)))).says("""
+            This looks like one $t$ for the whole batch.
+            What would one step of training learn about the other times?
+            Draw as many times as there are images: `torch.randint(n_steps, (len(images),))`."""),
+        Mistake("t from 1 to T", draw_with(times=lambda images, n: torch.randint(1, n + 1, (len(images),)))).says(r"""
+            This looks like the paper's $t = 1, \dots, T$.
+            In this lesson's code the first time is 0. What would `alpha_bar[T]` be?
+            `torch.randint(n_steps, ...)` draws 0 .. T-1: its upper end is left out."""),
+        Mistake("t from 0 to T", draw_with(times=lambda images, n: torch.randint(n + 1, (len(images),)))).says(r"""
+            This looks like $t = 0, \dots, T$, one time too many.
+            `alpha_bar` has T entries. What is the index of the last?
+            `torch.randint(n_steps, ...)` draws 0 .. T-1: its upper end is left out."""),
+        Mistake("T written as 1000", draw_with(times=lambda images, n: torch.randint(1000, (len(images),)))).says("""
+            This looks like times below 1000, whatever `n_steps` is.
+            The loop above had T = 1000. What does this function get?
+            `torch.randint(n_steps, (len(images),))`."""),
+        Mistake("times counted, not drawn", draw_with(times=lambda images, n: torch.arange(len(images)) % n)).says("""
+            This looks like times that are counted, 0, 1, 2, .., and not drawn.
+            Batch after batch the same image could meet the same time.
+            `torch.randint(n_steps, (len(images),))`."""),
+        Mistake("t from 1 to T-1", draw_with(times=lambda images, n: torch.randint(1, n, (len(images),)))).says("""
+            This looks like $t = 0$ never drawn.
+            The last step of sampling asks the network at $t = 0$. Has it ever seen that?
+            Start at 0: `torch.randint(0, n_steps, ...)`."""),
+        Mistake("last t left out", draw_with(times=lambda images, n: torch.randint(n - 1, (len(images),)))).says("""
+            This looks like $t = T-1$ never drawn.
+            `torch.randint` leaves out its upper end by itself.
+            `torch.randint(n_steps, ...)`, without `- 1`."""),
+        Mistake("eps uniform in [0, 1)", draw_with(noise=torch.rand_like)).says(r"""
+            This looks like noise that is uniform between 0 and 1.
+            `rand` or `randn`: which of them is normal?
+            $\epsilon \sim \mathcal{N}(0, I)$: `torch.randn_like(x0)`."""),
+        Mistake("eps uniform in [-1, 1]", draw_with(noise=lambda x0: 2 * torch.rand_like(x0) - 1)).says(r"""
+            This looks like noise that is uniform between -1 and 1.
+            Its mean is right. Its variance is 1/3, and it has no tails.
+            $\epsilon \sim \mathcal{N}(0, I)$: `torch.randn_like(x0)`."""),
+        Mistake("one noise for all", draw_with(noise=lambda x0: torch.randn_like(x0[:1]).expand_as(x0))).says("""
+            This looks like the same noise for every image.
+            The network would hear one answer for the whole batch.
+            Noise of the shape of the whole batch: `torch.randn_like(x0)`."""),
+        Mistake("one number an image", draw_with(noise=lambda x0: torch.randn(len(x0), 1, 1, 1).expand_as(x0))).says("""
+            This looks like one random number an image, the same for all of its pixels.
+            Every pixel has noise of its own.
+            `torch.randn_like(x0)` draws one for every value of x0."""),
         Mistake(
-            "data in [0, 1]",
-            draw_with(scale=lambda images: images.float() / 255),
-            "This looks like images in [0, 1].",
-            "The samples are clipped to $[-1, 1]$, and noise has mean 0. Where should grey be?",
-            "Black is -1 and white is 1: `images.float() / 127.5 - 1`.",
-        ),
-        Mistake(
-            "bytes as they are",
-            draw_with(scale=lambda images: images.float()),
-            "This looks like bytes, 0 to 255, as they are.",
-            "Noise has size 1. How much of it would be seen beside numbers up to 255?",
-            "Scale to $[-1, 1]$: `images.float() / 127.5 - 1`.",
-        ),
-        Mistake(
-            "data in [-1/2, 1/2]",
-            draw_with(scale=lambda images: images.float() / 255 - 0.5),
-            "This looks like images in $[-1/2, 1/2]$.",
-            "The middle is right. What about the ends?",
-            "`images.float() / 127.5 - 1` maps 0 to -1 and 255 to 1.",
-        ),
-        Mistake(
-            "one t for all",
-            draw_with(times=lambda images, n: torch.randint(n, (1,)).expand(len(images))),
-            "This looks like one $t$ for the whole batch.",
-            "What would one step of training learn about the other times?",
-            "Draw as many times as there are images: `torch.randint(n_steps, (len(images),))`.",
-        ),
-        Mistake(
-            "t from 1 to T",
-            draw_with(times=lambda images, n: torch.randint(1, n + 1, (len(images),))),
-            "This looks like the paper's $t = 1, \\dots, T$.",
-            "In this lesson's code the first time is 0. What would `alpha_bar[T]` be?",
-            "`torch.randint(n_steps, ...)` draws 0 .. T-1: its upper end is left out.",
-        ),
-        Mistake(
-            "t from 0 to T",
-            draw_with(times=lambda images, n: torch.randint(n + 1, (len(images),))),
-            "This looks like $t = 0, \\dots, T$, one time too many.",
-            "`alpha_bar` has T entries. What is the index of the last?",
-            "`torch.randint(n_steps, ...)` draws 0 .. T-1: its upper end is left out.",
-        ),
-        Mistake(
-            "T written as 1000",
-            draw_with(times=lambda images, n: torch.randint(1000, (len(images),))),
-            "This looks like times below 1000, whatever `n_steps` is.",
-            "The loop above had T = 1000. What does this function get?",
-            "`torch.randint(n_steps, (len(images),))`.",
-        ),
-        Mistake(
-            "times counted, not drawn",
-            draw_with(times=lambda images, n: torch.arange(len(images)) % n),
-            "This looks like times that are counted, 0, 1, 2, .., and not drawn.",
-            "Batch after batch the same image could meet the same time.",
-            "`torch.randint(n_steps, (len(images),))`.",
-        ),
-        Mistake(
-            "t from 1 to T-1",
-            draw_with(times=lambda images, n: torch.randint(1, n, (len(images),))),
-            "This looks like $t = 0$ never drawn.",
-            "The last step of sampling asks the network at $t = 0$. Has it ever seen that?",
-            "Start at 0: `torch.randint(0, n_steps, ...)`.",
-        ),
-        Mistake(
-            "last t left out",
-            draw_with(times=lambda images, n: torch.randint(n - 1, (len(images),))),
-            "This looks like $t = T-1$ never drawn.",
-            "`torch.randint` leaves out its upper end by itself.",
-            "`torch.randint(n_steps, ...)`, without `- 1`.",
-        ),
-        Mistake(
-            "eps uniform in [0, 1)",
-            draw_with(noise=torch.rand_like),
-            "This looks like noise that is uniform between 0 and 1.",
-            "`rand` or `randn`: which of them is normal?",
-            r"$\epsilon \sim \mathcal{N}(0, I)$: `torch.randn_like(x0)`.",
-        ),
-        Mistake(
-            "eps uniform in [-1, 1]",
-            draw_with(noise=lambda x0: 2 * torch.rand_like(x0) - 1),
-            "This looks like noise that is uniform between -1 and 1.",
-            "Its mean is right. Its variance is 1/3, and it has no tails.",
-            r"$\epsilon \sim \mathcal{N}(0, I)$: `torch.randn_like(x0)`.",
-        ),
-        Mistake(
-            "one noise for all",
-            draw_with(noise=lambda x0: torch.randn_like(x0[:1]).expand_as(x0)),
-            "This looks like the same noise for every image.",
-            "The network would hear one answer for the whole batch.",
-            "Noise of the shape of the whole batch: `torch.randn_like(x0)`.",
-        ),
-        Mistake(
-            "one number an image",
-            draw_with(noise=lambda x0: torch.randn(len(x0), 1, 1, 1).expand_as(x0)),
-            "This looks like one random number an image, the same for all of its pixels.",
-            "Every pixel has noise of its own.",
-            "`torch.randn_like(x0)` draws one for every value of x0.",
-        ),
-        Mistake(
-            "one channel for all colours",
-            draw_with(noise=lambda x0: torch.randn(len(x0), 1, *x0.shape[2:])),
-            "This looks like noise with a single channel, also for images that have three.",
-            "Does `eps` have the shape of `x0`?",
-            "`torch.randn_like(x0)` has it by itself.",
-        ),
-        Mistake(
-            "t and eps swapped",
-            lambda images, n: tuple(draw_with()(images, n)[i] for i in (0, 2, 1)),
-            "This looks like the right three, in another order.",
-            "In which order does the exercise ask for them?",
-            "`return x0, t, eps`.",
-        ),
+            "one channel for all colours", draw_with(noise=lambda x0: torch.randn(len(x0), 1, *x0.shape[2:]))
+        ).says("""
+            This looks like noise with a single channel, also for images that have three.
+            Does `eps` have the shape of `x0`?
+            `torch.randn_like(x0)` has it by itself."""),
+        Mistake("t and eps swapped", lambda images, n: tuple(draw_with()(images, n)[i] for i in (0, 2, 1))).says("""
+            This looks like the right three, in another order.
+            In which order does the exercise ask for them?
+            `return x0, t, eps`."""),
     ),
     consequence="Each image meets another time and other noise at every visit, so that no picture is ever seen twice "
     "in the same way.",
@@ -363,154 +317,109 @@ check_train_on = Exercise(
     solution=loop_with(),
     cases=[toy_case(0, 6, 0.5), toy_case(1, 4, 100.0)],
     mistakes=(
-        Mistake(
-            "gradients never zeroed",
-            loop_with(order=("backward", "clip", "step")),
-            "This looks like gradients that pile up from step to step.",
-            "`backward` *adds* to what is in `.grad`. Who empties it?",
-            "Call `optimizer.zero_grad()` once a step, before `backward()`.",
-        ),
-        Mistake(
-            "zeroed too late",
-            loop_with(order=("backward", "zero", "clip", "step")),
-            "This looks like a loop that never learns: `step()` is missing, or the gradients are emptied before it.",
-            "In which order do `zero_grad`, `backward` and `step` stand?",
-            "`zero_grad`, `backward`, clip, `step`.",
-        ),
-        Mistake(
-            "step before backward",
-            loop_with(order=("step", "zero", "backward", "clip")),
-            "This looks like `step()` before `backward()`: every gradient is used one batch too late.",
-            "`step` uses the gradient that `backward` made.",
-            "`zero_grad`, `backward`, clip, `step`.",
-        ),
-        Mistake(
-            "clipped after the step",
-            loop_with(order=("zero", "backward", "step", "clip")),
-            "This looks like no clipping, or clipping after the step, when it is too late.",
-            "What does the optimiser see when it takes its step?",
-            "Clip between `backward()` and `step()`.",
-        ),
-        Mistake(
-            "clipped value by value",
-            loop_with(clip=nn.utils.clip_grad_value_),
-            "This looks like every value of the gradient clipped on its own.",
-            "That bends the gradient. Clipping its *norm* keeps its direction.",
-            "`torch.nn.utils.clip_grad_norm_(eps_model.parameters(), max_norm)`.",
-        ),
+        Mistake("gradients never zeroed", loop_with(order=("backward", "clip", "step"))).says("""
+            This looks like gradients that pile up from step to step.
+            `backward` *adds* to what is in `.grad`. Who empties it?
+            Call `optimizer.zero_grad()` once a step, before `backward()`."""),
+        Mistake("zeroed too late", loop_with(order=("backward", "zero", "clip", "step"))).says("""
+            This looks like a loop that never learns: `step()` is missing, or the gradients are emptied before it.
+            In which order do `zero_grad`, `backward` and `step` stand?
+            `zero_grad`, `backward`, clip, `step`."""),
+        Mistake("step before backward", loop_with(order=("step", "zero", "backward", "clip"))).says("""
+            This looks like `step()` before `backward()`: every gradient is used one batch too late.
+            `step` uses the gradient that `backward` made.
+            `zero_grad`, `backward`, clip, `step`."""),
+        Mistake("clipped after the step", loop_with(order=("zero", "backward", "step", "clip"))).says("""
+            This looks like no clipping, or clipping after the step, when it is too late.
+            What does the optimiser see when it takes its step?
+            Clip between `backward()` and `step()`."""),
+        Mistake("clipped value by value", loop_with(clip=nn.utils.clip_grad_value_)).says("""
+            This looks like every value of the gradient clipped on its own.
+            That bends the gradient. Clipping its *norm* keeps its direction.
+            `torch.nn.utils.clip_grad_norm_(eps_model.parameters(), max_norm)`."""),
         Mistake(
             "always scaled to the largest norm",
             loop_with(clip=lambda parameters, max_norm: scale_to(list(parameters), max_norm)),
-            "This looks like every gradient scaled to `max_norm`, small ones too.",
-            "Clipping only shortens what is too long.",
-            "The factor is at most 1: `min(1, max_norm / norm)`.",
-        ),
+        ).says("""
+            This looks like every gradient scaled to `max_norm`, small ones too.
+            Clipping only shortens what is too long.
+            The factor is at most 1: `min(1, max_norm / norm)`."""),
         Mistake(
-            "sum instead of mean",
-            loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - eps) ** 2).sum()),
-            "This looks like a sum over the batch, where a mean belongs.",
-            "With a sum, a batch twice as large means a gradient twice as large.",
-            "`((eps_theta - eps) ** 2).mean()`.",
-        ),
+            "sum instead of mean", loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - eps) ** 2).sum())
+        ).says("""
+            This looks like a sum over the batch, where a mean belongs.
+            With a sum, a batch twice as large means a gradient twice as large.
+            `((eps_theta - eps) ** 2).mean()`."""),
         Mistake(
-            "network guesses x0",
-            loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - x0) ** 2).mean()),
-            "This looks like a network that is asked for the image.",
-            "What does the sampler take the answer for?",
-            "Compare with `eps`.",
-        ),
+            "network guesses x0", loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - x0) ** 2).mean())
+        ).says("""
+            This looks like a network that is asked for the image.
+            What does the sampler take the answer for?
+            Compare with `eps`."""),
+        Mistake("absolute error", loop_with(loss=lambda eps_theta, x0, eps: (eps_theta - eps).abs().mean())).says("""
+            This looks like the absolute error.
+            Its best answer is a median. Which error has the mean as its best answer?
+            `((eps_theta - eps) ** 2).mean()`."""),
         Mistake(
-            "absolute error",
-            loop_with(loss=lambda eps_theta, x0, eps: (eps_theta - eps).abs().mean()),
-            "This looks like the absolute error.",
-            "Its best answer is a median. Which error has the mean as its best answer?",
-            "`((eps_theta - eps) ** 2).mean()`.",
-        ),
-        Mistake(
-            "no roots",
-            loop_with(noised=lambda x0, t, eps, a: a[t][:, None] * x0 + (1 - a[t][:, None]) * eps),
-            "This looks like image and noise mixed without the roots.",
-            r"$\bar\alpha_t$ and $1-\bar\alpha_t$ are shares of *variance*.",
-            "`alpha_bar[t].sqrt()` and `(1 - alpha_bar[t]).sqrt()`.",
-        ),
+            "no roots", loop_with(noised=lambda x0, t, eps, a: a[t][:, None] * x0 + (1 - a[t][:, None]) * eps)
+        ).says(r"""
+            This looks like image and noise mixed without the roots.
+            $\bar\alpha_t$ and $1-\bar\alpha_t$ are shares of *variance*.
+            `alpha_bar[t].sqrt()` and `(1 - alpha_bar[t]).sqrt()`."""),
         Mistake(
             "noise without its root",
             loop_with(noised=lambda x0, t, eps, a: a[t][:, None].sqrt() * x0 + (1 - a[t][:, None]) * eps),
-            "This looks like the noise multiplied by its variance.",
-            "The image has its root. And the noise?",
-            "`(1 - alpha_bar[t]).sqrt() * eps`.",
-        ),
+        ).says("""
+            This looks like the noise multiplied by its variance.
+            The image has its root. And the noise?
+            `(1 - alpha_bar[t]).sqrt() * eps`."""),
+        Mistake("clean image shown", loop_with(noised=lambda x0, t, eps, a: x0)).says("""
+            This looks like a network that sees the clean image.
+            How could it guess noise that is not there?
+            It sees `xt`, the mix of `x0` and `eps`."""),
+        Mistake("one t for the whole batch", loop_with(t_of=lambda t: t[:1].expand(len(t)))).says("""
+            This looks like the first time of the batch, used for all images.
+            `t` holds one time an image.
+            `alpha_bar[t]` has shape (B,); give it a second axis with `[:, None]` and it broadcasts."""),
+        Mistake("t shifted by one", loop_with(noised=lambda x0, t, eps, a: mix(x0, t - 1, eps, a))).says("""
+            This looks like `alpha_bar[t - 1]`, the paper's count.
+            In code, index t is the step itself.
+            `alpha_bar[t]`."""),
         Mistake(
-            "clean image shown",
-            loop_with(noised=lambda x0, t, eps, a: x0),
-            "This looks like a network that sees the clean image.",
-            "How could it guess noise that is not there?",
-            "It sees `xt`, the mix of `x0` and `eps`.",
-        ),
+            "no second axis", loop_with(noised=lambda x0, t, eps, a: a[t].sqrt() * x0 + (1 - a[t]).sqrt() * eps)
+        ).says("""
+            This looks like `alpha_bar[t]` without a second axis.
+            (B,) meets (B, D) from the right: which value got which time? (Here B = D; else it would be an error.)
+            `alpha_bar[t][:, None]` has shape (B, 1), and broadcasts with (B, D)."""),
+        Mistake("axes for images", loop_with(noised=lambda x0, t, eps, a: mix(x0, t[:, None, None], eps, a))).says("""
+            This looks like `.view(-1, 1, 1, 1)`, which fits images, on points of shape (B, D).
+            Print the shape of `xt`. Every point was mixed with the times of all.
+            `alpha_bar[t][:, None]` has shape (B, 1), and broadcasts with (B, D)."""),
+        Mistake("roots swapped", loop_with(noised=lambda x0, t, eps, a: mix(eps, t, x0, a))).says(r"""
+            This looks like the roots of image and noise swapped.
+            At $t = 0$, $\bar\alpha_t$ is nearly 1. Which of the two should be seen there?
+            `alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * eps`."""),
         Mistake(
-            "one t for the whole batch",
-            loop_with(t_of=lambda t: t[:1].expand(len(t))),
-            "This looks like the first time of the batch, used for all images.",
-            "`t` holds one time an image.",
-            "`alpha_bar[t]` has shape (B,); give it a second axis with `[:, None]` and it broadcasts.",
-        ),
+            "sum over the values", loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - eps) ** 2).sum(-1).mean())
+        ).says(r"""
+            This looks like a sum over the values of a point, and a mean over the batch.
+            It is $\lVert\cdot\rVert^2$ to the letter. The lesson also takes the mean over the values, so that
+                guessing nothing costs 1.
+            `((eps_theta - eps) ** 2).mean()`."""),
+        Mistake("eps drawn anew", loop_with(eps_of=torch.randn_like)).says("""
+            This looks like noise of your own in place of the batch's.
+            What does each batch hold besides `x0` and `t`?
+            `for x0, t, eps in batches:` has drawn it already."""),
         Mistake(
-            "t shifted by one",
-            loop_with(noised=lambda x0, t, eps, a: mix(x0, t - 1, eps, a)),
-            "This looks like `alpha_bar[t - 1]`, the paper's count.",
-            "In code, index t is the step itself.",
-            "`alpha_bar[t]`.",
-        ),
-        Mistake(
-            "no second axis",
-            loop_with(noised=lambda x0, t, eps, a: a[t].sqrt() * x0 + (1 - a[t]).sqrt() * eps),
-            "This looks like `alpha_bar[t]` without a second axis.",
-            "(B,) meets (B, D) from the right: which value got which time? (Here B = D; else it would be an error.)",
-            "`alpha_bar[t][:, None]` has shape (B, 1), and broadcasts with (B, D).",
-        ),
-        Mistake(
-            "axes for images",
-            loop_with(noised=lambda x0, t, eps, a: mix(x0, t[:, None, None], eps, a)),
-            "This looks like `.view(-1, 1, 1, 1)`, which fits images, on points of shape (B, D).",
-            "Print the shape of `xt`. Every point was mixed with the times of all.",
-            "`alpha_bar[t][:, None]` has shape (B, 1), and broadcasts with (B, D).",
-        ),
-        Mistake(
-            "roots swapped",
-            loop_with(noised=lambda x0, t, eps, a: mix(eps, t, x0, a)),
-            "This looks like the roots of image and noise swapped.",
-            r"At $t = 0$, $\bar\alpha_t$ is nearly 1. Which of the two should be seen there?",
-            "`alpha_bar[t].sqrt() * x0 + (1 - alpha_bar[t]).sqrt() * eps`.",
-        ),
-        Mistake(
-            "sum over the values",
-            loop_with(loss=lambda eps_theta, x0, eps: ((eps_theta - eps) ** 2).sum(-1).mean()),
-            "This looks like a sum over the values of a point, and a mean over the batch.",
-            r"It is $\lVert\cdot\rVert^2$ to the letter. The lesson also takes the mean over the values, so that "
-            "guessing nothing costs 1.",
-            "`((eps_theta - eps) ** 2).mean()`.",
-        ),
-        Mistake(
-            "eps drawn anew",
-            loop_with(eps_of=torch.randn_like),
-            "This looks like noise of your own in place of the batch's.",
-            "What does each batch hold besides `x0` and `t`?",
-            "`for x0, t, eps in batches:` has drawn it already.",
-        ),
-        Mistake(
-            "clipped to 1",
-            loop_with(clip=lambda parameters, max_norm: nn.utils.clip_grad_norm_(parameters, 1.0)),
-            "This looks like clipping to 1, whatever `max_norm` is.",
-            "What does the function get it for?",
-            "`clip_grad_norm_(eps_model.parameters(), max_norm)`.",
-        ),
-        Mistake(
-            "last loss only",
-            lambda *case: loop_with()(*case)[-1],
-            "This looks like the loss of the last batch alone.",
-            "The exercise asks for all of them.",
-            "`losses.append(float(loss))` in the loop, and `return losses` after it.",
-        ),
+            "clipped to 1", loop_with(clip=lambda parameters, max_norm: nn.utils.clip_grad_norm_(parameters, 1.0))
+        ).says("""
+            This looks like clipping to 1, whatever `max_norm` is.
+            What does the function get it for?
+            `clip_grad_norm_(eps_model.parameters(), max_norm)`."""),
+        Mistake("last loss only", lambda *case: loop_with()(*case)[-1]).says("""
+            This looks like the loss of the last batch alone.
+            The exercise asks for all of them.
+            `losses.append(float(loss))` in the loop, and `return losses` after it."""),
     ),
     consequence="These lines are Algorithm 1 of the paper, and they are all that the network ever learns from.",
 )
@@ -614,100 +523,69 @@ check_averaged = Exercise(
     cases=[(*wander(1, 0), 0.9), (*wander(5, 1), 0.8), (*wander(12, 2), 0.97)],
     mistakes=(
         Mistake(
-            "decay swapped",
-            average_with(lambda average, weights, decay: (1 - decay) * average + decay * weights),
-            "This looks like `decay` and `1 - decay` swapped.",
-            "With a decay of 0.9999 the average must hardly move. Does yours?",
-            "`decay * average + (1 - decay) * weights`.",
-        ),
-        Mistake(
-            "average is the weights",
-            average_with(lambda average, weights, decay: weights),
-            "This returns the last weights themselves.",
-            "Where is the memory of the weights before?",
-            "`average = decay * average + (1 - decay) * weights` after every update.",
-        ),
-        Mistake(
-            "two names for one tensor",
-            average_in_place,
-            "This looks like `average` and `weights` being one and the same tensor, changed in place.",
-            "`average = weights` makes no copy. What does `weights += update` do then?",
-            "Start with `average = weights.clone()`.",
-        ),
-        Mistake(
-            "starts after the first update",
-            average_rebound,
-            "This looks like an average that starts with the weights *after* their first update.",
-            "Did you mean to? If not: `average = weights` makes no copy, and `weights += update` changes both.",
-            "Start with `average = weights.clone()`. (`AveragedModel` starts one step later, in training.)",
-        ),
-        Mistake(
-            "with warm-up",
-            average_warmed_up,
-            "This looks like the average with its warm-up.",
-            "A good idea for a real run. Here the decay is the same in every step.",
-            "`decay * average + (1 - decay) * weights`.",
-        ),
-        Mistake(
-            "fed back into the weights",
-            average_fed_back,
-            "This looks like the average written over the weights that are trained, or mixed once, after the loop.",
-            "The average only watches, at every step. The weights must not notice it.",
-            "Keep two tensors: `weights` gets the updates, and `average` is mixed after each of them.",
-        ),
-        Mistake(
-            "updates that do not add up",
-            average_of_single_updates,
-            "This looks like every update added to the *first* weights.",
-            "Training walks on from where the last step ended.",
-            "`weights = weights + update`, and then the average.",
-        ),
-        Mistake(
-            "one step behind",
-            average_too_early,
-            "This looks like an average that takes in the weights before their update.",
-            "Which comes first, the step of the optimiser or the average?",
-            "First `weights = weights + update`, then the average.",
-        ),
-        Mistake(
-            "starts at zero",
-            average_with(right_mix, start=torch.zeros_like),
-            "This looks like an average that starts at zero.",
-            "After the first step it would hold a tenth of the weights, or a ten-thousandth.",
-            "Start with a copy of the first weights.",
-        ),
+            "decay swapped", average_with(lambda average, weights, decay: (1 - decay) * average + decay * weights)
+        ).says("""
+            This looks like `decay` and `1 - decay` swapped.
+            With a decay of 0.9999 the average must hardly move. Does yours?
+            `decay * average + (1 - decay) * weights`."""),
+        Mistake("average is the weights", average_with(lambda average, weights, decay: weights)).says("""
+            This returns the last weights themselves.
+            Where is the memory of the weights before?
+            `average = decay * average + (1 - decay) * weights` after every update."""),
+        Mistake("two names for one tensor", average_in_place).says("""
+            This looks like `average` and `weights` being one and the same tensor, changed in place.
+            `average = weights` makes no copy. What does `weights += update` do then?
+            Start with `average = weights.clone()`."""),
+        Mistake("starts after the first update", average_rebound).says("""
+            This looks like an average that starts with the weights *after* their first update.
+            Did you mean to? If not: `average = weights` makes no copy, and `weights += update` changes both.
+            Start with `average = weights.clone()`. (`AveragedModel` starts one step later, in training.)"""),
+        Mistake("with warm-up", average_warmed_up).says("""
+            This looks like the average with its warm-up.
+            A good idea for a real run. Here the decay is the same in every step.
+            `decay * average + (1 - decay) * weights`."""),
+        Mistake("fed back into the weights", average_fed_back).says("""
+            This looks like the average written over the weights that are trained, or mixed once, after the loop.
+            The average only watches, at every step. The weights must not notice it.
+            Keep two tensors: `weights` gets the updates, and `average` is mixed after each of them."""),
+        Mistake("updates that do not add up", average_of_single_updates).says("""
+            This looks like every update added to the *first* weights.
+            Training walks on from where the last step ended.
+            `weights = weights + update`, and then the average."""),
+        Mistake("one step behind", average_too_early).says("""
+            This looks like an average that takes in the weights before their update.
+            Which comes first, the step of the optimiser or the average?
+            First `weights = weights + update`, then the average."""),
+        Mistake("starts at zero", average_with(right_mix, start=torch.zeros_like)).says("""
+            This looks like an average that starts at zero.
+            After the first step it would hold a tenth of the weights, or a ten-thousandth.
+            Start with a copy of the first weights."""),
         Mistake(
             "starts at zero and says so",
             lambda weights, updates, decay: (
                 average_with(right_mix, start=torch.zeros_like)(weights, updates, decay) / (1 - decay ** len(updates))
             ),
-            "This looks like Adam's way: start at zero and divide by $1 - d^n$.",
-            "A good idea, but (10.1) starts with a copy of the first weights.",
-            "Start with `weights.clone()`, and divide by nothing.",
-        ),
-        Mistake(
-            "plain mean",
-            mean_of_all,
-            "This looks like the plain mean of all weights.",
-            "It never forgets the random first weights.",
-            "What is new counts `1 - decay`, whatever came before.",
-        ),
-        Mistake(
-            "not a mean",
-            average_with(lambda average, weights, decay: decay * average + weights),
-            "This looks like a sum that grows: the factors do not add up to 1.",
-            "If the weights stood still, the average should stand still too.",
-            "`(1 - decay)` in front of the weights.",
-        ),
+        ).says("""
+            This looks like Adam's way: start at zero and divide by $1 - d^n$.
+            A good idea, but (10.1) starts with a copy of the first weights.
+            Start with `weights.clone()`, and divide by nothing."""),
+        Mistake("plain mean", mean_of_all).says("""
+            This looks like the plain mean of all weights.
+            It never forgets the random first weights.
+            What is new counts `1 - decay`, whatever came before."""),
+        Mistake("not a mean", average_with(lambda average, weights, decay: decay * average + weights)).says("""
+            This looks like a sum that grows: the factors do not add up to 1.
+            If the weights stood still, the average should stand still too.
+            `(1 - decay)` in front of the weights."""),
         Mistake(
             "updates averaged",
             lambda weights, updates, decay: average_with(lambda a, w, d: right_mix(a, w, d))(
                 weights, updates.diff(dim=0, prepend=weights[None]), decay
             ),
-            "This looks like an average of the updates.",
-            "What is sampled from later, weights or updates?",
-            "Mix `weights`, after `update` has been added to them.",
-        ),
+        ).says("""
+            This looks like an average of the updates.
+            What is sampled from later, weights or updates?
+            Mix `weights`, after `update` has been added to them."""),
     ),
     consequence="The package leaves this to `torch.optim.swa_utils.AveragedModel`, and only tells it the decay.",
     tolerance=1e-6,
@@ -743,121 +621,89 @@ check_learning_rate = Exercise(
     cases=[(step, 100, 0.2, 10, 30) for step in (0, 1, 4, 9, 10, 50, 70, 71, 72, 90, 99)]
     + [(step, 20, 1.0, 15, 15) for step in (0, 8, 9, 12, 19)],
     mistakes=(
-        Mistake(
-            "first step of zero",
-            rate_with(rise=lambda step, warmup: step / warmup),
-            "This looks like a learning rate that starts at 0.",
-            "A step with learning rate 0 is no step.",
-            "Start with `1 / warmup`: `(step + 1) / warmup`.",
-        ),
-        Mistake(
-            "brackets forgotten in the rise",
-            rate_with(rise=lambda step, warmup: step + 1 / warmup),
-            "This looks like `step + 1 / warmup`, without brackets.",
-            "What does Python divide first?",
-            "`(step + 1) / warmup`.",
-        ),
-        Mistake(
-            "the largest counts",
-            rate_with(join=lambda rise, fall: max(1.0, rise, fall)),
-            "This looks like `max` where `min` belongs.",
-            "At the first step, which of 1, the rise and the fall should count?",
-            "`lr * min(1, rise, fall)`.",
-        ),
+        Mistake("first step of zero", rate_with(rise=lambda step, warmup: step / warmup)).says("""
+            This looks like a learning rate that starts at 0.
+            A step with learning rate 0 is no step.
+            Start with `1 / warmup`: `(step + 1) / warmup`."""),
+        Mistake("brackets forgotten in the rise", rate_with(rise=lambda step, warmup: step + 1 / warmup)).says("""
+            This looks like `step + 1 / warmup`, without brackets.
+            What does Python divide first?
+            `(step + 1) / warmup`."""),
+        Mistake("the largest counts", rate_with(join=lambda rise, fall: max(1.0, rise, fall))).says("""
+            This looks like `max` where `min` belongs.
+            At the first step, which of 1, the rise and the fall should count?
+            `lr * min(1, rise, fall)`."""),
         Mistake(
             "warm-up and cool-down swapped",
             lambda step, n_steps, lr, warmup, cooldown: rate_with()(step, n_steps, lr, cooldown, warmup),
-            "This looks like `warmup` and `cooldown` swapped.",
-            "Which of the two is at the beginning?",
-            "`(step + 1) / warmup` rises, `(n_steps - step) / cooldown` falls.",
-        ),
+        ).says("""
+            This looks like `warmup` and `cooldown` swapped.
+            Which of the two is at the beginning?
+            `(step + 1) / warmup` rises, `(n_steps - step) / cooldown` falls."""),
+        Mistake("no ceiling", rate_with(join=min)).says("""
+            This looks like a learning rate that goes on rising after the warm-up.
+            Where is the plateau?
+            Three things compete: 1, the rise and the fall. `min(1, rise, fall)`."""),
+        Mistake("no warm-up", rate_with(join=lambda rise, fall: min(1.0, fall))).says("""
+            This looks like a run without warm-up.
+            What should the first of `warmup` steps have?
+            `(step + 1) / warmup`, as long as that is less than 1."""),
+        Mistake("no cool-down", rate_with(join=lambda rise, fall: min(1.0, rise))).says("""
+            This looks like a run without cool-down, or with one whose brackets are missing.
+            How many steps are left, and what share of `cooldown` is that?
+            `(n_steps - step) / cooldown`, as long as that is less than 1."""),
+        Mistake("product", rate_with(join=lambda rise, fall: min(1.0, rise) * min(1.0, fall))).says("""
+            This looks like rise times fall. It is the same unless warm-up and cool-down meet.
+            Try 20 steps with 15 of warm-up and 15 of cool-down.
+            The smaller of the two counts: `min(1, rise, fall)`."""),
         Mistake(
-            "no ceiling",
-            rate_with(join=min),
-            "This looks like a learning rate that goes on rising after the warm-up.",
-            "Where is the plateau?",
-            "Three things compete: 1, the rise and the fall. `min(1, rise, fall)`.",
-        ),
+            "last step of zero", rate_with(fall=lambda step, n_steps, cooldown: (n_steps - 1 - step) / cooldown)
+        ).says("""
+            This looks like a last step with learning rate 0.
+            At `step = n_steps - 1`, how many steps are left, counting this one?
+            `(n_steps - step) / cooldown`."""),
         Mistake(
-            "no warm-up",
-            rate_with(join=lambda rise, fall: min(1.0, fall)),
-            "This looks like a run without warm-up.",
-            "What should the first of `warmup` steps have?",
-            "`(step + 1) / warmup`, as long as that is less than 1.",
-        ),
-        Mistake(
-            "no cool-down",
-            rate_with(join=lambda rise, fall: min(1.0, rise)),
-            "This looks like a run without cool-down, or with one whose brackets are missing.",
-            "How many steps are left, and what share of `cooldown` is that?",
-            "`(n_steps - step) / cooldown`, as long as that is less than 1.",
-        ),
-        Mistake(
-            "product",
-            rate_with(join=lambda rise, fall: min(1.0, rise) * min(1.0, fall)),
-            "This looks like rise times fall. It is the same unless warm-up and cool-down meet.",
-            "Try 20 steps with 15 of warm-up and 15 of cool-down.",
-            "The smaller of the two counts: `min(1, rise, fall)`.",
-        ),
-        Mistake(
-            "last step of zero",
-            rate_with(fall=lambda step, n_steps, cooldown: (n_steps - 1 - step) / cooldown),
-            "This looks like a last step with learning rate 0.",
-            "At `step = n_steps - 1`, how many steps are left, counting this one?",
-            "`(n_steps - step) / cooldown`.",
-        ),
-        Mistake(
-            "fall from the start",
-            rate_with(fall=lambda step, n_steps, cooldown: (n_steps - step) / n_steps),
-            "This looks like a fall over the whole run.",
-            "Only the last `cooldown` steps are to fall.",
-            "Divide by `cooldown`, not by `n_steps`.",
-        ),
+            "fall from the start", rate_with(fall=lambda step, n_steps, cooldown: (n_steps - step) / n_steps)
+        ).says("""
+            This looks like a fall over the whole run.
+            Only the last `cooldown` steps are to fall.
+            Divide by `cooldown`, not by `n_steps`."""),
         Mistake(
             "warm-up downwards",
             rate_with(rise=lambda step, warmup: max(warmup - step, 1) / warmup if step < warmup else 1.0),
-            "This looks like a warm-up that starts at the top.",
-            "Adam's first steps are the uncertain ones.",
-            "It rises: `(step + 1) / warmup`.",
-        ),
-        Mistake(
-            "steps counted from 1",
-            rate_with(rise=lambda step, warmup: (step + 2) / warmup),
-            "This looks like the step counted one too far.",
-            "`step` is 0 for the first step.",
-            "`(step + 1) / warmup` is `1 / warmup` at first.",
-        ),
-        Mistake(
-            "one after the other",
-            rate_in_turn,
-            "This is right until warm-up and cool-down overlap. Then the smaller of the two counts.",
-            "Try 20 steps with 15 of warm-up and 15 of cool-down: what should step 12 have?",
-            "`lr * min(1, rise, fall)` needs no `if`.",
-        ),
+        ).says("""
+            This looks like a warm-up that starts at the top.
+            Adam's first steps are the uncertain ones.
+            It rises: `(step + 1) / warmup`."""),
+        Mistake("steps counted from 1", rate_with(rise=lambda step, warmup: (step + 2) / warmup)).says("""
+            This looks like the step counted one too far.
+            `step` is 0 for the first step.
+            `(step + 1) / warmup` is `1 / warmup` at first."""),
+        Mistake("one after the other", rate_in_turn).says("""
+            This is right until warm-up and cool-down overlap. Then the smaller of the two counts.
+            Try 20 steps with 15 of warm-up and 15 of cool-down: what should step 12 have?
+            `lr * min(1, rise, fall)` needs no `if`."""),
         Mistake(
             "lr among the shares",
             lambda step, n_steps, lr, warmup, cooldown: min(lr, (step + 1) / warmup, (n_steps - step) / cooldown),
-            "This looks like `lr` inside the `min`.",
-            "Rise and fall are shares, from 0 to 1. What are they shares of?",
-            "`lr * min(1, rise, fall)`.",
-        ),
+        ).says("""
+            This looks like `lr` inside the `min`.
+            Rise and fall are shares, from 0 to 1. What are they shares of?
+            `lr * min(1, rise, fall)`."""),
         Mistake(
             "zero at both ends",
             rate_with(
                 rise=lambda step, warmup: step / warmup,
                 fall=lambda step, n_steps, cooldown: (n_steps - 1 - step) / cooldown,
             ),
-            "This looks like a learning rate of 0 at the first step and at the last.",
-            "A step with learning rate 0 is no step.",
-            "`(step + 1) / warmup` and `(n_steps - step) / cooldown`.",
-        ),
-        Mistake(
-            "not scaled",
-            lambda *arguments: rate_with()(*arguments) / arguments[2],
-            "This looks like the factor alone, without `lr`.",
-            "The plateau should be as high as `lr`.",
-            "Multiply by `lr`.",
-        ),
+        ).says("""
+            This looks like a learning rate of 0 at the first step and at the last.
+            A step with learning rate 0 is no step.
+            `(step + 1) / warmup` and `(n_steps - step) / cooldown`."""),
+        Mistake("not scaled", lambda *arguments: rate_with()(*arguments) / arguments[2]).says("""
+            This looks like the factor alone, without `lr`.
+            The plateau should be as high as `lr`.
+            Multiply by `lr`."""),
     ),
     consequence="It is `learning_rate` of the package, with the numbers in a `TrainConfig`.",
     tolerance=1e-6,

@@ -2,10 +2,13 @@
 
 import copy
 import dis
+import functools
 import inspect
+import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -28,13 +31,49 @@ class CheckResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that people give, and what helps."""
+    """A wrong answer that people give, and what helps.
+
+    Made in two breaths: ``Mistake("sign", f).says(three lines)``.
+    """
 
     name: str  # such as "alpha for alpha_bar"
-    function: Callable[..., Any]  # what a learner who thinks so would write
-    message: str  # what the answer looks like, one sentence
-    hint: str
-    stronger: str
+    function: Callable[..., Any] | tuple[str, str]  # what such a learner would write; or an edit of the solution
+    words: tuple[str, str, str] = ("", "", "")  # what the answer looks like, a hint, and a stronger one
+
+    def says(self, words: str) -> "Mistake":
+        """The same mistake with its words: three lines, each of which goes on where the next one is indented more.
+
+        Raises:
+            ValueError: if there are not three.
+        """
+        lines = textwrap.dedent(words.lstrip("\n").rstrip()).split("\n")
+        whole = [" ".join(part.split("\n")) for part in re.split(r"\n(?=\S)", "\n".join(lines))]
+        parts = tuple(re.sub(r" {2,}", " ", part) for part in whole)
+        if len(parts) != 3:
+            raise ValueError(f"words of {self.name!r} must be three lines; got {len(parts)}")
+        return replace(self, words=parts)
+
+
+@functools.cache
+def edited(function: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
+    """A function with a piece of its source replaced, in a namespace like its own.
+
+    Raises:
+        ValueError: unless the piece stands in its source exactly once.
+    """
+    source = textwrap.dedent(inspect.getsource(function))
+    if source.count(old) != 1:
+        raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {source.count(old)} times")
+    namespace = dict(function.__globals__)
+    exec(compile(source.replace(old, new), inspect.getfile(function), "exec"), namespace)
+    return namespace[function.__name__]
+
+
+def place() -> str:
+    """File and line of the exercise that is being made: this runs inside its ``__init__``."""
+    frame = inspect.currentframe().f_back.f_back
+    module, line = frame.f_globals["__name__"], frame.f_lineno
+    return f"`{module.replace('.', '/')}.py`, line {line}"
 
 
 @dataclass(frozen=True)
@@ -50,10 +89,25 @@ class Exercise:
     mistakes: Sequence[Mistake]
     consequence: str  # something worth knowing for those who got it right
     tolerance: float = 1e-4  # relative to the largest value of a result
+    where: str = field(default_factory=place, kw_only=True)  # its file and line
 
     def __call__(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function on every case and answer with the hint that fits."""
+        result = self.judge(function)
+        if result.passed or result.message.startswith("*Your turn"):
+            return result
+        return result._replace(message=f"{result.message}\n\n<small>Checked by {self.where}</small>")
+
+    def judge(self, function: Callable[..., Any]) -> CheckResult:
+        """The answer to the learner's function, without the place of the check."""
         return check(self, function)
+
+    @functools.cached_property
+    def known(self) -> list[Mistake]:
+        """The mistakes, each with the function that such a learner would write."""
+        edits = [m for m in self.mistakes if isinstance(m.function, tuple)]
+        written = {m.name: edited(self.solution, *m.function) for m in edits}
+        return [replace(m, function=written.get(m.name, m.function)) for m in self.mistakes]
 
 
 def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
@@ -92,8 +146,12 @@ def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Te
     """Hold the learner's answers against the right ones, then against every known mistake."""
     if same(answers, right, exercise.tolerance):
         return CheckResult(True, None, f"**Right.** {exercise.consequence}")
-    for mistake in exercise.mistakes:
-        if same(answers, [as_tensors(call(mistake.function, case)) for case in exercise.cases], exercise.tolerance):
+    for mistake in exercise.known:
+        if same(
+            answers,
+            [as_tensors(call(mistake.function, case)) for case in exercise.cases],
+            exercise.tolerance,
+        ):
             return recognised(mistake)
     return wrong(difference(exercise, answers, right))
 
@@ -205,9 +263,10 @@ def wrong(message: str) -> CheckResult:
 
 def recognised(mistake: Mistake) -> CheckResult:
     """The name of the mistake, a hint, and a stronger one to unfold."""
+    looks_like, hint, stronger = mistake.words
     message = (
-        f"**Not yet.** {mistake.message}\n\n"
-        f"<details><summary>Hint</summary>\n\n{mistake.hint}\n\n</details>\n"
-        f"<details><summary>Stronger hint</summary>\n\n{mistake.stronger}\n\n</details>"
+        f"**Not yet.** {looks_like}\n\n"
+        f"<details><summary>Hint</summary>\n\n{hint}\n\n</details>\n"
+        f"<details><summary>Stronger hint</summary>\n\n{stronger}\n\n</details>"
     )
     return CheckResult(False, mistake.name, message)

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch11_sampling import race
-from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, noise_on_the_way
+from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, noise_on_the_way, race
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, last
 from ddpm_lesson.schedule import NoiseSchedule

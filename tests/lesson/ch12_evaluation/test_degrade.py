@@ -12,6 +12,12 @@ from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded, gaussian_twin
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.fixture(scope="module")
+def digits():
+    """Training and test images of scikit-learn's digits."""
+    return load_images("digits")[:], load_images("digits", "test")[:]
+
+
 def test_gaussian_twin_has_mean_and_covariance_but_is_no_copy(digits):
     train, _ = digits
     twin = gaussian_twin(train, torch.Generator().manual_seed(0))

@@ -1,5 +1,6 @@
 """Checks of exercises: right answers pass in any form, mistakes are named, and nothing a learner writes breaks them."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, as_tensors, call,
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
 EXERCISES = exercises()
-BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
+BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.known]
 
 
 def parts(function):
@@ -48,11 +49,11 @@ def test_right_answer_passes_in_every_form(name, form):
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_knows_at_least_four_mistakes_each_with_its_own_words(name):
-    mistakes = EXERCISES[name].mistakes
-    assert len(mistakes) >= 4
-    for words in ("name", "message"):
-        assert len({getattr(mistake, words) for mistake in mistakes}) == len(mistakes)
+def test_every_mistake_has_its_own_words(name):
+    mistakes = EXERCISES[name].known
+    assert (
+        len({mistake.name for mistake in mistakes}) == len({mistake.words[0] for mistake in mistakes}) == len(mistakes)
+    )
 
 
 @pytest.mark.parametrize(("exercise", "mistake"), BANK, ids=[f"{e.function}: {m.name}" for e, m in BANK])
@@ -60,13 +61,13 @@ def test_mistake_is_recognised_by_name(exercise, mistake):
     result = exercise(mistake.function)
     assert not result.passed
     assert result.misconception == mistake.name
-    assert all(words in result.message for words in (mistake.message, mistake.hint, mistake.stronger))
+    assert all(words in result.message for words in mistake.words)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_no_two_mistakes_give_the_same_answers(name):
     exercise = EXERCISES[name]
-    answers = [[as_tensors(call(m.function, case)) for case in exercise.cases] for m in exercise.mistakes]
+    answers = [[as_tensors(call(m.function, case)) for case in exercise.cases] for m in exercise.known]
     for i, one in enumerate(answers):
         for other in answers[i + 1 :]:
             assert not same(one, other, exercise.tolerance)
@@ -153,7 +154,12 @@ EXAMPLE = Exercise(
     function="double",
     solution=double,
     cases=((torch.tensor([1.0, 2.0]),), (torch.tensor([3.0, -1.0]),)),
-    mistakes=(Mistake("square", lambda x: x**2, "This looks like a square.", "Add.", "x + x."),),
+    mistakes=(
+        Mistake("square", lambda x: x**2).says("""
+        This looks like a square.
+        Add.
+        x + x."""),
+    ),
     consequence="Twice as much.",
 )
 
@@ -190,7 +196,12 @@ BOTH = Exercise(
     function="both",
     solution=lambda x, t: (x + t, x - t),
     cases=((2.0, 1), (5.0, 0)),
-    mistakes=(Mistake("swapped", lambda x, t: (x - t, x + t), "Swapped.", "Look again.", "Turn them."),),
+    mistakes=(
+        Mistake("swapped", lambda x, t: (x - t, x + t)).says("""
+        Swapped.
+        Look again.
+        Turn them."""),
+    ),
     consequence="Two at once.",
 )
 
@@ -242,3 +253,41 @@ def test_notebook_has_at_least_three_exercises(path):
 def test_every_check_is_used_in_a_notebook():
     code = "\n".join(cells(path, "code") for path in NOTEBOOKS)
     assert [name for name in EXERCISES if f"{name}(" not in code] == []
+
+
+# An exercise and its mistakes, as they are written down
+
+
+def test_a_refused_exercise_says_where_it_stands():
+    source = inspect.getsource(inspect.getmodule(nothing)).splitlines()
+    line = source.index("EXAMPLE = Exercise(") + 1
+    assert f"Checked by `tests/lesson/kit/test_exercise.py`, line {line}" in EXAMPLE(lambda x: x).message
+    assert "Checked by" not in EXAMPLE(double).message
+    assert "Checked by" not in EXAMPLE(nothing).message
+
+
+def test_a_mistake_may_be_an_edit_of_the_solution():
+    edit = replace(EXAMPLE, mistakes=[Mistake("thrice", ("2 * x", "3 * x")).says("Three.\nTwo.\nAdd.")])
+    assert edit(lambda x: x * 3).misconception == "thrice"
+
+
+@pytest.mark.parametrize("old", ["4 * x", "x"])
+def test_an_edit_must_fit_once(old):
+    edit = replace(EXAMPLE, mistakes=[Mistake("thrice", (old, "3 * x"))])
+    with pytest.raises(ValueError, match="old must stand once in double"):
+        edit(lambda x: x * 3)
+
+
+def test_words_are_three_lines_that_may_go_on_further_in():
+    words = (
+        Mistake("a", double)
+        .says("""
+        It looks
+            like this.
+        Hint.
+        Stronger.""")
+        .words
+    )
+    assert words == ("It looks like this.", "Hint.", "Stronger.")
+    with pytest.raises(ValueError, match="words of 'a' must be three lines; got 2"):
+        Mistake("a", double).says("One.\nTwo.")
