@@ -1,0 +1,162 @@
+"""The house: what imports what, what stands where, and what the project promises about itself."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ddpm_lesson
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ddpm_lesson"
+LESSON = PACKAGE / "lesson"
+CHAPTERS = sorted(path.name for path in LESSON.glob("ch*"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ROOMS = [  # of the library, from the ground up
+    *("runtime", "schedule", "diffusion", "unet", "exchange", "data", "sample", "bound", "train", "checkpoint"),
+    *("pictures", "evaluate", "run", "cli"),
+]
+EXCEPTIONS: dict[tuple[str, str], str] = {}  # (chapter, chapter that it imports): why
+SLOW = ["torchvision", "sklearn", "accelerate", "torchmetrics", "matplotlib", "ipywidgets", "IPython", "sympy"]
+
+
+def imports(code: str) -> set[str]:
+    """Every module that is imported anywhere in the code, and every name that comes from one, dotted."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files(place: Path) -> list[Path]:
+    """The file of a room, or the files of one that is a folder."""
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def imported(places: list[Path]) -> set[str]:
+    """All that a few files import from the project, without its name in front."""
+    names = {name for place in places for name in imports(place.read_text(encoding="utf-8"))}
+    return {name.removeprefix("ddpm_lesson.") for name in names if name.startswith("ddpm_lesson.")}
+
+
+def code_of(notebook: Path) -> str:
+    """All code of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_library_import_only_rooms_below(room):
+    below = set(ROOMS[: ROOMS.index(room)]) | {room, "__version__"}
+    assert {name.split(".")[0] for name in imported(files(PACKAGE / room))} <= below
+
+
+def test_every_room_of_the_library_is_in_the_house():
+    names = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert {name for name in names if not name.startswith("__")} - {"assets", "lesson"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_imports_the_library_the_kit_and_itself(chapter):
+    lesson = {name.split(".")[1] for name in imported(files(LESSON / chapter)) if name.startswith("lesson.")}
+    allowed = {other for one, other in EXCEPTIONS if one == chapter}
+    assert lesson - {"kit", chapter} == allowed
+
+
+def test_the_kit_imports_no_chapter():
+    assert not [name for name in imported(files(LESSON / "kit")) if name.startswith("lesson.ch")]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_imports_the_library_the_kit_and_its_own_chapter(notebook):
+    names = {name.removeprefix("ddpm_lesson.lesson.") for name in imports(code_of(notebook)) if ".lesson." in name}
+    assert {name.split(".")[0] for name in names} - {"kit"} <= {f"ch{notebook.stem}"}
+
+
+def test_every_notebook_has_its_chapter():
+    assert [f"ch{path.stem}" for path in NOTEBOOKS] == CHAPTERS
+
+
+def test_widgets_are_made_in_panels_only():
+    users = {
+        path for path in PACKAGE.rglob("*.py") if any(n.startswith("ipywidgets") for n in imports(path.read_text()))
+    }
+    assert users <= {LESSON / "kit" / "panel.py", *LESSON.glob("ch*/panels.py")}
+
+
+def test_figures_are_drawn_in_plots_only():
+    users = {
+        path for path in PACKAGE.rglob("*.py") if any(n.startswith("matplotlib") for n in imports(path.read_text()))
+    }
+    kit = {LESSON / "kit" / name for name in ("figure.py", "curves.py", "diagram.py")}
+    assert users <= {PACKAGE / "pictures.py", *kit, *LESSON.glob("ch*/plots.py")}
+
+
+def test_init_files_list_names_and_do_nothing_else():
+    allowed = (ast.ImportFrom, ast.Expr, ast.Assign)
+    for path in PACKAGE.rglob("__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert ast.get_docstring(ast.Module(body, [])), path
+        assert all(isinstance(node, allowed) for node in body), path
+
+
+def loaded_by(*modules: str) -> list[str]:
+    """Which of the slow libraries are there after these imports, in a process of their own."""
+    code = f"import importlib, sys\nfor m in {modules}: importlib.import_module(m)\nprint(sorted(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return [name for name in SLOW if name in ast.literal_eval(shown)]
+
+
+def test_importing_the_package_pulls_in_nothing_slow():
+    assert loaded_by("ddpm_lesson") == []
+
+
+def test_importing_the_lesson_computes_nothing():
+    rooms = [path for path in LESSON.glob("ch*/*.py") if path.stem not in ("__init__", "plots", "panels")]
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms]
+    assert set(loaded_by(*modules)) <= {"matplotlib", "IPython"}
+
+
+def test_public_names_exist():
+    assert [name for name in ddpm_lesson.__all__ if not hasattr(ddpm_lesson, name)] == []
+
+
+# What the README says
+
+
+def test_the_example_of_the_readme_runs():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    names = {}
+    exec(code, names)
+    assert names["t"] == 49  # the last of 20 evenly spaced times
+    assert names["x0_hat"].shape == (4, 1, 28, 28)
+
+
+def lines(*places: Path) -> int:
+    """Lines of Python below a few places."""
+    return sum(len(file.read_text(encoding="utf-8").splitlines()) for place in places for file in files(place))
+
+
+def test_the_readme_says_how_much_there_is_to_read():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`([\w./]+)`\]\(ddpm_lesson/\1\) \|.*\| ([\d,]+) \|$", text, re.MULTILINE)
+    sizes = {name: int(number.replace(",", "")) for name, number in rows}
+    assert sizes
+    real = {name: lines((PACKAGE / name.strip("/")).with_suffix("")) for name in sizes}
+    assert {
+        name: (sizes[name], real[name]) for name in sizes if abs(sizes[name] - real[name]) > 5 + 0.03 * real[name]
+    } == {}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "assets/README.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
