@@ -95,7 +95,7 @@ def test_figures_are_drawn_in_plots_only():
     users = {
         path for path in PACKAGE.rglob("*.py") if any(n.startswith("matplotlib") for n in imports(path.read_text()))
     }
-    kit = {LESSON / "kit" / name for name in ("figure.py", "curves.py", "diagram.py")}
+    kit = {LESSON / "kit" / name for name in ("figure.py", "curves.py", "diagram.py", "images.py")}
     assert users <= {PACKAGE / "pictures.py", *kit, *LESSON.glob("ch*/plots.py")}
 
 

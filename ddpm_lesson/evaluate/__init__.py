@@ -28,7 +28,6 @@ from ddpm_lesson.evaluate.frechet import (
 )
 from ddpm_lesson.evaluate.neighbours import Neighbours, nearest_neighbours
 from ddpm_lesson.evaluate.report import Closeness, Diagnosis, Evaluation, closeness, diagnose, draw_samples, evaluate
-from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded, gaussian_twin
 
 __all__ = [
     "EXTRACTORS",
@@ -47,7 +46,6 @@ __all__ = [
     "accuracy",
     "bits_per_dim",
     "closeness",
-    "degraded",
     "diagnose",
     "distance_of_features",
     "draw_samples",
@@ -58,7 +56,6 @@ __all__ = [
     "frechet_distance",
     "frechet_map",
     "gaussian_frechet",
-    "gaussian_twin",
     "judge",
     "load_classifier",
     "moments",

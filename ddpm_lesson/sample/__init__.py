@@ -1,6 +1,5 @@
 """Sampling: the chain forward and back, between images, and into what is hidden of them."""
 
-from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, Lap, noise_on_the_way, race
 from ddpm_lesson.sample.inpaint import inpaint_step, inpaint_steps
 from ddpm_lesson.sample.latent import interpolate_steps, slerp
 from ddpm_lesson.sample.steps import (
@@ -18,8 +17,6 @@ from ddpm_lesson.sample.steps import (
 )
 
 __all__ = [
-    "SAMPLERS",
-    "Lap",
     "ReverseStep",
     "ddim_step",
     "ddim_steps",
@@ -30,8 +27,6 @@ __all__ = [
     "inpaint_steps",
     "interpolate_steps",
     "last",
-    "noise_on_the_way",
-    "race",
     "reverse_steps",
     "reverse_times",
     "sample",
