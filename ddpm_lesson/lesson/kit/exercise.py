@@ -33,11 +33,12 @@ class CheckResult(NamedTuple):
 class Mistake:
     """A wrong answer that people give, and what helps.
 
-    Made in two breaths: ``Mistake("sign", f).says(three lines)``.
+    Made in two breaths: ``Mistake("sign", f).says(three lines)``. Edits are pieces of the solution's source, each
+    followed by what such a learner would write in its place: ``Mistake("sign", ("xt - ", "xt + "))``.
     """
 
     name: str  # such as "alpha for alpha_bar"
-    function: Callable[..., Any] | tuple[str, str]  # what such a learner would write; or an edit of the solution
+    function: Callable[..., Any] | tuple[str, ...]  # what such a learner would write; or edits of the solution
     words: tuple[str, str, str] = ("", "", "")  # what the answer looks like, a hint, and a stronger one
 
     def says(self, words: str) -> "Mistake":
@@ -55,18 +56,29 @@ class Mistake:
 
 
 @functools.cache
-def edited(function: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
-    """A function with a piece of its source replaced, in a namespace like its own.
+def edited(function: Callable[..., Any], *pieces: str) -> Callable[..., Any]:
+    """A function with pieces of its source replaced, in a namespace like its own.
+
+    Args:
+        function: a ``def``; its docstring and annotations are source as well.
+        pieces: old, new, old, new, ...; each edit sees what those before it have left.
 
     Raises:
-        ValueError: unless the piece stands in its source exactly once.
+        ValueError: unless every old piece stands in the source exactly once and has a new one.
     """
     source = textwrap.dedent(inspect.getsource(function))
-    if source.count(old) != 1:
-        raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {source.count(old)} times")
+    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+        if source.count(old) != 1:
+            raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {source.count(old)} times")
+        source = source.replace(old, new)
     namespace = dict(function.__globals__)
-    exec(compile(source.replace(old, new), inspect.getfile(function), "exec"), namespace)
+    exec(compile(source, inspect.getfile(function), "exec"), namespace)
     return namespace[function.__name__]
+
+
+def numbers(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal numbers for the cases, the same for the same seed."""
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def place() -> str:
@@ -83,13 +95,17 @@ class Exercise:
     Called with the learner's function, it answers with a ``CheckResult``.
     """
 
-    function: str  # name of the learner's function
     solution: Callable[..., Any]
     cases: Sequence[tuple[Any, ...]]  # arguments, one tuple a call
     mistakes: Sequence[Mistake]
     consequence: str  # something worth knowing for those who got it right
     tolerance: float = 1e-4  # relative to the largest value of a result
+    function: str = field(default="", kw_only=True)  # name of the learner's function; the solution's unless given
     where: str = field(default_factory=place, kw_only=True)  # its file and line
+
+    def __post_init__(self) -> None:
+        """Name the exercise after its solution."""
+        object.__setattr__(self, "function", self.function or self.solution.__name__)
 
     def __call__(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function on every case and answer with the hint that fits."""
@@ -191,11 +207,11 @@ def as_tensors(result: Any, like: Any = None) -> list[Tensor]:
     return [real(torch.as_tensor(part).detach().cpu()) for part in parts]
 
 
-def real(numbers: Tensor) -> Tensor:
+def real(values: Tensor) -> Tensor:
     """As float64; a complex number, say the root of a negative one, becomes NaN."""
-    if numbers.is_complex():
-        numbers = torch.where(numbers.imag == 0, numbers.real, torch.nan)
-    return numbers.to(torch.float64)
+    if values.is_complex():
+        values = torch.where(values.imag == 0, values.real, torch.nan)
+    return values.to(torch.float64)
 
 
 def has_length(value: Any) -> bool:

@@ -151,7 +151,6 @@ def double(x):
 
 
 EXAMPLE = Exercise(
-    function="double",
     solution=double,
     cases=((torch.tensor([1.0, 2.0]),), (torch.tensor([3.0, -1.0]),)),
     mistakes=(
@@ -269,6 +268,11 @@ def test_a_refused_exercise_says_where_it_stands():
 def test_a_mistake_may_be_an_edit_of_the_solution():
     edit = replace(EXAMPLE, mistakes=[Mistake("thrice", ("2 * x", "3 * x")).says("Three.\nTwo.\nAdd.")])
     assert edit(lambda x: x * 3).misconception == "thrice"
+
+
+def test_a_mistake_may_be_several_edits_one_after_the_other():
+    edit = replace(EXAMPLE, mistakes=[Mistake("less", ("2 *", "3 *", "3 * x", "3 - x")).says("Three.\nTwo.\nAdd.")])
+    assert edit(lambda x: 3 - x).misconception == "less"
 
 
 @pytest.mark.parametrize("old", ["4 * x", "x"])
