@@ -342,7 +342,7 @@ class LoopExercise(Exercise):
 
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
-        result = check(Exercise(self.function, self.solution, self.cases, (), self.consequence), function)
+        result = check(Exercise(self.solution, self.cases, (), self.consequence, function=self.function), function)
         if result.passed or not callable(function):
             return result
         loop = function.loop if isinstance(function, Watched) else function

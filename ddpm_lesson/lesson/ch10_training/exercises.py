@@ -41,7 +41,7 @@ class RandomExercise(Exercise):
         """Try the learner's function and hold the summary of its answers against the right one."""
         mistakes = [replace(m, function=self.summarised(m.function)) for m in self.known]
         right = self.summarised(self.solution)
-        exercise = Exercise(self.function, right, self.cases, mistakes, self.consequence, self.tolerance)
+        exercise = Exercise(right, self.cases, mistakes, self.consequence, self.tolerance, function=self.function)
         if not callable(function):
             return check(exercise, function)
         result = check(exercise, self.summarised(function))
