@@ -1,0 +1,63 @@
+"""Measure every claim of the notebooks anew and write down what was found: ``python -m tools.claims [07 ...]``."""
+
+import datetime
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from ddpm_lesson.lesson.kit.claim import RECORD, Claim, ClaimBook
+
+LESSON = Path(__file__).parents[1] / "ddpm_lesson" / "lesson"
+THREADS = (1, 2)  # a number that hangs on them is no claim
+
+
+def books(parts: list[str]) -> dict[str, ClaimBook]:
+    """The claims of some notebooks, or of all."""
+    chapters = [path.parent.name for path in sorted(LESSON.glob("ch*/claims.py"))]
+    chosen = [name for name in chapters if not parts or name[2:4] in parts]
+    return {name[2:4]: importlib.import_module(f"ddpm_lesson.lesson.{name}.claims").BOOK for name in chosen}
+
+
+def measure(claim: Claim) -> dict[str, object]:
+    """What a claim finds for every seed and number of threads."""
+    values = []
+    for n in THREADS:
+        torch.set_num_threads(n)
+        values += claim.found()
+    return {
+        "values": [float(f"{value:.4g}") for value in values],
+        "seeds": list(claim.seeds),
+        "threads": list(THREADS),
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "holds": claim.holds(values),
+    }
+
+
+def main() -> int:
+    """Measure, print a line a claim, store; 1 if one does not hold."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    failed = 0
+    for part, book in books(sys.argv[1:]).items():
+        found = {}
+        for name, claim in book.claims.items():
+            found[name] = measure(claim)
+            failed += not found[name]["holds"]
+            print(
+                part,
+                "holds" if found[name]["holds"] else "FAILS",
+                name,
+                claim.band(),
+                found[name]["values"],
+                flush=True,
+            )
+        record[part] = found
+        RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
