@@ -1,10 +1,12 @@
 """Images as tensors in [-1, 1]: digits, MNIST, Fashion-MNIST, CIFAR-10, or a folder of your own."""
 
 import difflib
+import logging
 import os
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from torch.utils.data import Dataset
 DOWNLOADED = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR10"}  # name -> torchvision's class
 DATASETS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W)
 DIGITS_TRAIN = 1500  # of scikit-learn's 1,797 digits; the rest is the test split
+LARGEST_SIDE = 4096  # of an image, in pixels
+
+log = logging.getLogger(__name__)  # says what is left out of a folder
 
 
 DOWNLOAD_ERRORS = (
@@ -79,8 +84,9 @@ def load_images(
         name_or_path: ``"digits"`` (comes with scikit-learn, works offline), ``"mnist"``, ``"fashion"``,
             ``"cifar10"`` (downloaded once into the folder that ``DDPM_DATA`` names), or a folder of images.
             In a folder, ``train/`` and ``test/`` are the splits if they are there, and sub-folders are the classes.
+            What is left out of it is logged as a warning.
         split: ``"train"`` or ``"test"``.
-        image_size: scale the shorter side to this many pixels and cut out the middle square.
+        image_size: scale the shorter side to this many pixels, at most 4096, and cut out the middle square.
         download: fetch a data set that is not on this machine.
 
     Returns:
@@ -92,14 +98,15 @@ def load_images(
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel; got {image_size}")
+    if image_size is not None and not (isinstance(image_size, int) and 1 <= image_size <= LARGEST_SIDE):
+        raise ValueError(f"image_size must be a whole number of pixels in 1 .. {LARGEST_SIDE}; got {image_size!r}")
+    folder = os.path.expanduser(str(name_or_path))
     if name_or_path == "digits":
         dataset = load_digits(split)
-    elif name_or_path in DOWNLOADED:
+    elif isinstance(name_or_path, str) and name_or_path in DOWNLOADED:
         dataset = load_torchvision(name_or_path, split, download)
-    elif str(name_or_path) and Path(name_or_path).expanduser().is_dir():
-        return load_folder(Path(name_or_path).expanduser(), split, image_size)
+    elif os.path.isdir(folder):
+        return load_folder(Path(folder), split, image_size)
     else:
         raise ValueError(unknown_dataset(str(name_or_path)))
     if image_size not in (None, dataset.shape[-1]):
@@ -188,15 +195,14 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageDatase
 
     A folder without ``train/`` and ``test/`` is the same for both splits.
     """
-    if any((folder / name).is_dir() for name in ("train", "test")):
-        folder = folder / split
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not is_hidden(f.relative_to(folder)))
-    if not files:
-        raise DataError(f"the folder {str(folder)!r} holds no images")
+    folder = folder_of_split(folder, split)
+    files = image_files(folder)
     pictures = [read_image(f, image_size) for f in files]
     check_same_size(files, pictures)
-    images = torch.stack([p for p, _ in pictures])  # (N, 3, H, W)
-    if all(grey for _, grey in pictures):
+    for what, field in (("only the first picture is taken", "animated"), ("edges are cut off", "cropped")):
+        say(what, [f for f, p in zip(files, pictures, strict=True) if getattr(p, field)], folder)
+    images = torch.stack([p.pixels for p in pictures])  # (N, 3, H, W)
+    if all(p.grey for p in pictures):
         images = images[:, :1].contiguous()
     names = [f.relative_to(folder).parts[0] if f.parent != folder else "" for f in files]
     classes = sorted(set(names))
@@ -204,26 +210,87 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageDatase
     return ImageDataset(images, labels, tuple(classes) if labels is not None else ())
 
 
+def folder_of_split(folder: Path, split: str) -> Path:
+    """``train/`` or ``test/`` of a folder, in capitals or not; the folder itself if it has neither."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    splits = {path.name.lower(): path for path in inside if path.name.lower() in ("train", "test") and path.is_dir()}
+    if not splits:
+        return folder
+    say("left out, beside train and test", [f for f in inside if f not in splits.values() and not is_hidden(f)], folder)
+    return splits.get(split, folder / split)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder and below, by their names; what else is there is said. DataError if there are none."""
+    from PIL import Image
+
+    closed: list[OSError] = []
+    walk = list(os.walk(folder, onerror=closed.append))
+    found = [Path(place, name) for place, _, names in walk for name in names]
+    linked = [path for place, folders, _ in walk for path in map(Path(place).joinpath, folders) if path.is_symlink()]
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    images = {f for f in found if f.suffix.lower() in endings and f.is_file() and not is_hidden(f.relative_to(folder))}
+    left_out = {*found, *linked, *(Path(error.filename) for error in closed)} - images
+    say("left out, no image or out of reach", [f for f in left_out if not is_hidden(f.relative_to(folder))], folder)
+    if not images:
+        raise DataError(f"the folder {str(folder)!r} holds no images")
+    return sorted(images)
+
+
+def say(what: str, files: list[Path], folder: Path) -> None:
+    """Log a warning that names up to three of the files it is about, if there are any."""
+    if files:
+        more = f" and {len(files) - 3:,} more" if len(files) > 3 else ""
+        names = ", ".join(str(f.relative_to(folder)) for f in sorted(files)[:3])
+        log.warning("%s: %s: %s%s", folder, what, names, more)
+
+
 def is_hidden(path: Path) -> bool:
     """Files that systems leave in folders, such as .DS_Store and Thumbs.db."""
     return any(part.startswith(".") for part in path.parts) or path.name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def read_image(file: Path, image_size: int | None) -> tuple[Tensor, bool]:
-    """One picture as (3, H, W) bytes, and whether it was stored in grey."""
+class Picture(NamedTuple):
+    """An image file, and what was done to it."""
+
+    pixels: Tensor  # (3, H, W) bytes
+    grey: bool  # stored in grey
+    animated: bool  # there are more pictures in the file
+    cropped: bool  # what was outside of the middle square is gone
+
+
+def read_image(file: Path, image_size: int | None) -> Picture:
+    """One picture, upright, on white and scaled to ``image_size``; DataError if it cannot be read."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as picture:
-            grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I")
-            if picture.mode.startswith("I"):  # 16 bits
-                picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
-            picture = on_white(ImageOps.exif_transpose(picture))
+        with Image.open(file) as opened:
+            grey = opened.mode in ("1", "L", "LA") or opened.mode[0] in "IF"
+            animated = getattr(opened, "is_animated", False)
+            if opened.mode == "I" and opened.format != "PNG":  # 16 bits in a PNG
+                raise ValueError("it holds whole numbers of 32 bits, and nobody knows which of them is white")
+            picture = on_white(eight_bits(ImageOps.exif_transpose(opened)))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{str(file)!r} is not an image that can be read ({error}); move it elsewhere") from error
+    cropped = image_size is not None and picture.width != picture.height
     if image_size is not None:
         picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1), grey
+    return Picture(torch.from_numpy(np.array(picture)).permute(2, 0, 1), grey, animated, cropped)
+
+
+def eight_bits(picture):
+    """A Pillow image with bytes, from 16 bits or from fractions 0 .. 1; ValueError if values lie outside."""
+    from PIL import Image
+
+    if picture.mode[0] not in "IF":
+        return picture
+    values, white = np.asarray(picture), 1 if picture.mode == "F" else 65535
+    if not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(f"its values must lie in 0 .. {white}; they lie in {values.min():g} .. {values.max():g}")
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
 def on_white(picture):
@@ -236,14 +303,14 @@ def on_white(picture):
     return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
-def check_same_size(files: list[Path], pictures: list[tuple[Tensor, bool]]) -> None:
+def check_same_size(files: list[Path], pictures: list[Picture]) -> None:
     """Raise a DataError naming two images of different size, if there are any."""
-    first = pictures[0][0].shape
-    for file, (picture, _) in zip(files, pictures, strict=True):
-        if picture.shape != first:
+    first = pictures[0].pixels.shape
+    for file, (pixels, *_) in zip(files, pictures, strict=True):
+        if pixels.shape != first:
             raise DataError(
                 f"images must have one size: {files[0].name} is {first[2]} x {first[1]} pixels and "
-                f"{file.name} is {picture.shape[2]} x {picture.shape[1]}; image_size scales them all"
+                f"{file.name} is {pixels.shape[2]} x {pixels.shape[1]}; image_size scales them all"
             )
 
 

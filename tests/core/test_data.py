@@ -263,6 +263,14 @@ def test_train_and_test_folders_are_the_splits(tmp_path, split, greys):
     assert load_images(tmp_path, split).images[:, 0, 0, 0].tolist() == greys
 
 
+@pytest.mark.parametrize(("split", "greys"), [("train", [1]), ("test", [3])])
+def test_the_names_of_the_splits_may_have_capitals(tmp_path, caplog, split, greys):
+    for name, grey in (("Train/1.png", 1), ("TEST/3.png", 3), ("loose.png", 4)):
+        put(picture(color=grey), tmp_path / name)
+    assert load_images(tmp_path, split).images[:, 0, 0, 0].tolist() == greys
+    assert "left out, beside train and test: loose.png" in caplog.text
+
+
 def test_test_split_never_falls_back_to_training_images(tmp_path):
     put(picture(), tmp_path / "train" / "a.png")
     with pytest.raises(DataError, match="test"):
@@ -319,6 +327,53 @@ def test_photos_are_turned_the_way_the_camera_says(tmp_path):
     assert images[:, 17:].max() < 15
 
 
+def test_sixteen_bit_images_are_turned_the_way_the_camera_says_too(tmp_path):
+    values = np.zeros((4, 8), dtype=np.uint16)
+    values[:, :4] = 65535  # left half white
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = load_images(put(Image.fromarray(values), tmp_path / "a.png", exif=exif)).images[0, 0]
+    assert image.tolist() == [[255] * 4] * 4 + [[0] * 4] * 4
+
+
+def test_fractions_are_read_from_black_to_white(tmp_path):
+    values = np.array([[0, 0.25], [0.5, 1]], dtype=np.float32)
+    images = load_images(put(Image.fromarray(values), tmp_path / "a.tiff")).images
+    assert images.tolist() == [[[[0, 64], [128, 255]]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.array([[0, 200]], dtype=np.float32), r"0 \.\. 1; they lie in 0 \.\. 200"),
+        (np.array([[-0.5, 1]], dtype=np.float32), r"0 \.\. 1; they lie in -0\.5"),
+        (np.array([[0, np.nan]], dtype=np.float32), r"0 \.\. 1"),
+        (np.array([[0, 70_000]], dtype=np.int32), "32 bits"),
+        (np.array([[0, 200]], dtype=np.int32), "32 bits"),
+    ],
+)
+def test_numbers_whose_white_is_unknown_are_refused(tmp_path, values, words):
+    put(Image.fromarray(values), tmp_path / "a.tiff")
+    with pytest.raises(DataError, match=words):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tiff", "a.webp"])
+def test_of_a_film_the_first_picture_is_taken_and_that_is_said(tmp_path, caplog, name):
+    options = {"save_all": True, "append_images": [picture("RGB", color=(0, 0, 255))]}
+    put(picture("RGB", color=(255, 0, 0)), tmp_path / name, **options)
+    assert load_images(tmp_path).images[0, 0].min() > 240  # red
+    assert f"only the first picture is taken: {name}" in caplog.text
+
+
+def test_cut_off_edges_are_said(tmp_path, caplog):
+    put(picture("L", (24, 8)), tmp_path / "wide.png")
+    put(picture("L", (8, 8)), tmp_path / "square.png")
+    load_images(tmp_path, image_size=8)
+    assert "edges are cut off: wide.png" in caplog.text
+    assert "square" not in caplog.text
+
+
 def test_image_size_cuts_out_the_middle_square(tmp_path):
     wide = picture("L", (24, 8))
     wide.paste(200, (8, 0, 16, 8))
@@ -356,11 +411,62 @@ def test_empty_folder_is_a_data_error(tmp_path):
     assert str(tmp_path) in str(error.value)
 
 
-def test_text_file_among_images_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["notes.txt", "README.md", "LICENSE", "labels.csv", "deeper/archive.zip"])
+def test_what_is_no_image_is_left_out_and_named(tmp_path, caplog, name):
+    put(picture(color=9), tmp_path / "a.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("hello", encoding="utf-8")
+    assert load_images(tmp_path).images[:, 0, 0, 0].tolist() == [9]
+    assert name in caplog.text
+
+
+def test_many_files_that_are_left_out_are_counted(tmp_path, caplog):
     put(picture(), tmp_path / "a.png")
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"notes\.txt"):
+    for i in range(8):
+        (tmp_path / f"{i}.txt").touch()
+    load_images(tmp_path)
+    assert "0.txt, 1.txt, 2.txt and 5 more" in caplog.text
+
+
+def test_linked_folders_pipes_and_dead_links_are_left_out_and_named(tmp_path, caplog):
+    put(picture(), tmp_path / "images" / "a.png")
+    put(picture(), tmp_path / "elsewhere" / "b.png")
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / "dead.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "images" / "pipe.png")
+    assert len(load_images(tmp_path / "images")) == 1
+    assert "dead.png, linked, pipe.png" in caplog.text
+
+
+def test_a_folder_that_the_system_does_not_open_is_left_out_and_named(tmp_path, caplog, monkeypatch):
+    put(picture(), tmp_path / "a.png")
+    put(picture(), tmp_path / "locked" / "b.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert len(load_images(tmp_path)) == 1
+    assert "locked" in caplog.text
+
+
+def test_a_folder_without_permission_is_a_data_error(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
         load_images(tmp_path)
+
+
+def test_a_folder_of_plain_images_is_loaded_without_a_word(tmp_path, caplog):
+    put(picture(), tmp_path / "train" / "x" / "a.png")
+    put(picture(), tmp_path / "test" / "x" / "b.png")
+    load_images(tmp_path, "train", 2)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.gif", "photo.webp", "photo.bmp"])
@@ -424,7 +530,13 @@ def test_unknown_split_is_refused(split):
         load_images("digits", split)
 
 
-@pytest.mark.parametrize("size", [0, -8])
-def test_image_size_must_be_positive(size):
-    with pytest.raises(ValueError, match=f"image_size must be at least 1 pixel; got {size}"):
+@pytest.mark.parametrize("name", ["~nobody-here/images", "x" * 5000, "nul\0byte", 7, None, ["mnist"]])
+def test_a_name_that_cannot_be_a_folder_is_unknown(name):
+    with pytest.raises(ValueError, match="no data set or folder called"):
+        load_images(name)
+
+
+@pytest.mark.parametrize("size", [0, -8, 10**6, 8.0, "8"])
+def test_image_size_must_be_a_number_of_pixels_that_memory_can_hold(size):
+    with pytest.raises(ValueError, match=f"image_size must be a whole number of pixels in 1 .. 4096; got {size!r}"):
         load_images("digits", image_size=size)
