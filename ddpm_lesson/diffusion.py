@@ -3,6 +3,7 @@
 Index t = 0 .. T-1 is the paper's step t+1. x0 and xt hold a batch of anything: (B, C, H, W) images or (B, D) points.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -71,6 +72,7 @@ class DenoiseDiffusion(nn.Module):
         self.n_steps = schedule.n_steps
         self.sigma = sigma
         self.clip_x0 = clip_x0
+        self.trusts_times = False  # see trusting
 
         for name in SERIES:
             self.register_buffer(name, getattr(schedule, name).clone(), persistent=False)
@@ -83,6 +85,15 @@ class DenoiseDiffusion(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.beta.device
+
+    def trusting(self) -> "DenoiseDiffusion":
+        """This very model for a loop that makes its own times: their values are right, and nobody looks at them.
+
+        A look at a value on a GPU waits until the GPU has caught up.
+        """
+        model = copy.copy(self)
+        model.trusts_times = True
+        return model
 
     def spaced(self, times: Sequence[int], *, sigma: str | None = None) -> "DenoiseDiffusion":
         """The same network on a shorter chain that visits only ``times``; nothing is trained anew.
@@ -138,10 +149,10 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t or the shape of ``eps`` does not fit.
         """
+        mean, var = self.q_xt_x0(x0, t)
         if eps is None:
             eps = torch.randn_like(x0)
         same_shape("eps", eps, x0)
-        mean, var = self.q_xt_x0(x0, t)
         return mean + var.sqrt() * eps
 
     def q_posterior(self, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,6 +219,7 @@ class DenoiseDiffusion(nn.Module):
         Raises:
             ValueError: if t does not fit.
         """
+        self._check(t, xt)
         x0_hat = self.predict_x0(xt, t, self.eps_model(xt, t))
         return x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat
 
@@ -252,19 +264,23 @@ class DenoiseDiffusion(nn.Module):
             A scalar. Predicting no noise at all costs 1.
 
         Raises:
-            ValueError: if ``x0`` holds whole numbers, ``noise`` has another shape, or ``t`` is out of range.
+            ValueError: if ``x0`` is empty or holds whole numbers, ``noise`` or what the network returns has another
+                shape, or ``t`` is out of range.
         """
-        if not x0.is_floating_point():
-            raise ValueError(f"x0 must hold floating-point values in [-1, 1]; got {x0.dtype}")
+        check_batch(x0)
         t = torch.randint(self.n_steps, (len(x0),), device=x0.device) if t is None else t
         eps = torch.randn_like(x0) if noise is None else noise
         xt = self.q_sample(x0, t, eps)
         eps_theta = self.eps_model(xt, t)
+        same_shape("eps_theta", eps_theta, eps)
         return F.mse_loss(eps_theta, eps)
 
     def _check(self, t: Tensor, x: Tensor) -> None:
-        """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``."""
-        check_times(t, self.n_steps)
+        """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``, where the model is."""
+        check_batch(x)
+        check_times(t, self.n_steps, trusted=self.trusts_times)
+        if not t.device == x.device == self.device:
+            raise ValueError(f"the batch and t must be on {self.device}, like the model; got {x.device} and {t.device}")
         if len(t) != len(x):
             raise ValueError(f"t must hold one time for each of the {len(x)} elements of the batch; got {len(t)}")
 
@@ -296,19 +312,34 @@ def pick(values: Tensor, t: Tensor, ndim: int) -> Tensor:
     return values[t.long()].view(-1, *[1] * (ndim - 1))
 
 
-def check_times(t: Tensor, n_steps: int) -> None:
-    """Raise a ValueError unless ``t`` is a row of whole numbers in 0 .. n_steps-1."""
+def check_times(t: Tensor, n_steps: int, *, trusted: bool = False) -> None:
+    """Raise a ValueError unless ``t`` is a row of whole numbers in 0 .. n_steps-1.
+
+    Their values are not looked at if they are ``trusted``, nor inside of ``torch.compile``, which has none.
+    """
     if not isinstance(t, Tensor) or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool or t.ndim != 1:
         got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
         raise ValueError(f"t must be a tensor of whole numbers of shape (B,), one time an element; got {got}")
+    if trusted or torch.compiler.is_compiling():
+        return
+    t = t.long()  # of 8 bits it could not be compared with 1000
     if ((t < 0) | (t >= n_steps)).any():
         raise ValueError(f"t must lie in 0 .. {n_steps - 1}; got {int(t.min())} .. {int(t.max())}")
 
 
+def check_batch(x: Tensor) -> None:
+    """Raise a ValueError unless ``x`` is a batch (B, ...) of at least one element, of floating-point values."""
+    if not (isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x)):
+        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"a batch must be a tensor (B, ...) of floating-point values, B at least 1; got {got}")
+
+
 def same_shape(name: str, x: Tensor, like: Tensor) -> None:
-    """Raise a ValueError if ``x``, called ``name``, has not the shape of the batch that it belongs to."""
+    """Raise a ValueError if ``x``, called ``name``, has another shape or device than the batch that it belongs to."""
     if x.shape != like.shape:
         raise ValueError(f"{name} must have the shape of the batch, {tuple(like.shape)}; got {tuple(x.shape)}")
+    if x.device != like.device:
+        raise ValueError(f"{name} must be on the device of the batch, {like.device}; got {x.device}")
 
 
 def noise_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -1,8 +1,8 @@
 """The chain forward and back, as generators, so that the caller plots, stops or records every step."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from numbers import Integral
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ def ddpm_steps(
     Ho et al. 2020, Algorithm 2; on fewer steps Nichol and Dhariwal 2021, section 4.
 
     Args:
-        diffusion: the model; its dropout is off while it is asked, and its mode is left as it was.
+        diffusion: the model; its dropout is off for the samples, and its mode is left as it is.
         shape: of the batch, such as (B, C, H, W).
         generator: where all noise comes from, for repeatable samples.
         n_steps: how many times to visit, evenly spaced; all of them unless given.
@@ -72,7 +72,7 @@ def ddpm_steps(
     whole = len(times) == diffusion.n_steps and sigma in (None, diffusion.sigma)
     chain = diffusion if whole else diffusion.spaced(times, sigma=sigma)
     check_start(start, shape)
-    return _ddpm_steps(chain, times, shape, start, generator)
+    return _ddpm_steps(eval_mode(chain.trusting()), times, shape, start, generator)
 
 
 @torch.no_grad()
@@ -87,8 +87,7 @@ def _ddpm_steps(
     xt = start_noise(chain, shape, generator) if start is None else start
     for i, t in enumerate(times):
         step = torch.full((len(xt),), len(times) - 1 - i, device=xt.device)
-        with eval_mode(chain):
-            x0_hat = chain.denoise(xt, step)
+        x0_hat = chain.denoise(xt, step)
         yield ReverseStep(t, xt, x0_hat)
         xt = chain.p_sample(xt, step, x0_hat=x0_hat, generator=generator)
 
@@ -123,7 +122,7 @@ def ddim_steps(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1]; got {eta}")
     check_start(start, shape)
-    return _ddim_steps(diffusion, times, shape, start, eta, generator)
+    return _ddim_steps(eval_mode(diffusion.trusting()), times, shape, start, eta, generator)
 
 
 @torch.no_grad()
@@ -140,8 +139,7 @@ def _ddim_steps(
     xt = start_noise(diffusion, shape, generator) if start is None else start
     for t, t_prev in zip(times, [*times[1:], None], strict=True):
         batch_t = torch.full((len(xt),), t, device=xt.device)
-        with eval_mode(diffusion):
-            x0_hat = diffusion.denoise(xt, batch_t)
+        x0_hat = diffusion.denoise(xt, batch_t)
         yield ReverseStep(t, xt, x0_hat)
         if t_prev is not None:
             eps = diffusion.predict_eps(xt, batch_t, x0_hat)
@@ -207,20 +205,22 @@ def reverse_times(diffusion: DenoiseDiffusion, n_steps: int | None, t_start: int
     """The times to visit, falling: ``n_steps`` of those up to ``t_start``, which come first; all unless given."""
     T = diffusion.n_steps
     t_start = T - 1 if t_start is None else t_start
-    if isinstance(t_start, bool) or not isinstance(t_start, int) or not 0 <= t_start < T:
+    if isinstance(t_start, bool) or not isinstance(t_start, Integral) or not 0 <= t_start < T:
         raise ValueError(f"t_start must be a whole number in 0 .. {T - 1}; got {t_start!r}")
     return spaced_times(t_start + 1, t_start + 1 if n_steps is None else n_steps)
 
 
 def spaced_times(T: int, n_steps: int) -> list[int]:
     """``n_steps`` evenly spaced times out of 0 .. T-1, falling, the first of them T-1."""
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 1 <= n_steps <= T:
+    if isinstance(n_steps, bool) or not isinstance(n_steps, Integral) or not 1 <= n_steps <= T:
         raise ValueError(f"n_steps must be a whole number in 1 .. {T}, the steps of the model; got {n_steps!r}")
     return [round(T - i * T / n_steps) - 1 for i in range(n_steps)]
 
 
 def check_start(start: Tensor | None, shape: Sequence[int]) -> None:
-    """Raise a ValueError if there is a start and it has another shape."""
+    """Raise a ValueError if there is no such shape, or there is a start and it has another."""
+    if not len(shape) or any(not isinstance(n, Integral) or n < 1 for n in shape):
+        raise ValueError(f"shape must hold whole numbers of at least 1, such as (B, C, H, W); got {tuple(shape)}")
     if start is not None and start.shape != tuple(shape):
         raise ValueError(f"start must have the shape asked for, {tuple(shape)}; got {tuple(start.shape)}")
 
@@ -230,13 +230,17 @@ def start_noise(diffusion: DenoiseDiffusion, shape: Sequence[int], generator: to
     return noise_like(torch.empty(tuple(shape), dtype=diffusion.beta.dtype, device=diffusion.device), generator)
 
 
-@contextmanager
-def eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the ``with`` block and restore the mode of every module afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+def eval_mode(model: Module) -> Module:
+    """The same model with dropout off: a twin that shares weights, buffers and hooks.
+
+    ``model.eval()`` would switch a flag that other threads see, such as one that trains. What ``model.compile()`` made
+    belongs to the model alone.
+    """
+    state = model.__getstate__() | {"training": False}
+    state["_modules"] = {name: part and eval_mode(part) for name, part in model._modules.items()}
+    twin = type(model).__new__(type(model))
+    twin.__setstate__(state)
+    return twin

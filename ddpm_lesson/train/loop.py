@@ -1,12 +1,13 @@
 """The training loop as a generator of steps, and the state that it changes."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.data import DATASETS, ImageDataset
@@ -88,6 +89,18 @@ def average_with_warmup(decay: float) -> Callable[[list[Tensor], list[Tensor], T
     return average
 
 
+@torch.no_grad()
+def update_average(ema: AveragedModel, model: nn.Module) -> None:
+    """What ``ema.update_parameters(model)`` does, without its copy of the count to a GPU, which waits for the GPU."""
+    averages, weights = list(ema.module.parameters()), list(model.parameters())
+    if ema.n_averaged == 0:  # a tensor on the CPU
+        for average, weight in zip(averages, weights, strict=True):
+            average.copy_(weight)
+    else:
+        ema.multi_avg_fn(averages, weights, ema.n_averaged)
+    ema.n_averaged += 1
+
+
 class TrainStep(NamedTuple):
     """What one optimiser step did. The tensors are scalars on the device; reading one waits for the device."""
 
@@ -136,7 +149,7 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
         grad_norm = accelerator.clip_grad_norm_(diffusion.eps_model.parameters(), config.grad_clip)
         optimizer.step()
 
-        state.ema.update_parameters(diffusion.eps_model)
+        update_average(state.ema, diffusion.eps_model)
         state.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         state.step += 1
         yield TrainStep(state.step, accelerator.reduce(loss, "mean"), grad_norm, lr)
@@ -159,7 +172,7 @@ class Batch(NamedTuple):
 
 def draw_batch(dataset: ImageDataset, config: TrainConfig, step: int, diffusion: DenoiseDiffusion) -> Batch:
     """The whole batch of a step, the same in every process (Ho et al. 2020, Algorithm 1, lines 2 to 4)."""
-    x0 = next_batch(dataset, config, step).to(diffusion.device)
+    x0 = to_device(next_batch(dataset, config, step), diffusion.device)
     if config.flip:
         x0 = random_flip(x0)
     t = torch.randint(diffusion.n_steps, (len(x0),), device=x0.device)
@@ -183,9 +196,21 @@ def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
     """The batch of a step: every epoch visits each image at most once, in an order that its seed decides."""
     size = min(config.batch_size, len(dataset))
     epoch, i = divmod(step, len(dataset) // size)
-    generator = torch.Generator().manual_seed(combine_seeds(config.seed, epoch))
-    order = torch.randperm(len(dataset), generator=generator)
+    order = shuffled(len(dataset), combine_seeds(config.seed, epoch), dataset.images.device)
     return dataset[order[i * size : (i + 1) * size]]
+
+
+@functools.lru_cache(maxsize=2)  # an epoch needs it in every step
+def shuffled(n: int, seed: int, device: torch.device) -> Tensor:
+    """The numbers 0 .. n-1 in an order that ``seed`` decides, the same on every device."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` on ``device``; the way to a GPU leads through pinned memory, so that nobody waits for the copy."""
+    if x.device.type == device.type or device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def random_flip(x: Tensor) -> Tensor:

@@ -21,18 +21,29 @@ if TYPE_CHECKING:
 def start_accelerator(mixed_precision: str, device: torch.device) -> "Accelerator":
     """An accelerator for this device and precision, whatever an earlier run in this process used."""
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_earlier_runs()
     return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", device_placement=False)
 
 
+def forget_earlier_runs() -> None:
+    """Let the next accelerator of this process choose its own precision and device.
+
+    accelerate keeps both for the whole process and has no public way to change them; the Trainer of transformers
+    calls the same method.
+    """
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def share_gradients(diffusion: DenoiseDiffusion) -> DenoiseDiffusion:
-    """The same model, whose gradients are averaged over all processes; the model itself if there is only one."""
+    """The same model as the loop uses it: times on trust, and gradients averaged over all processes."""
     if n_processes() == 1:
-        return diffusion
+        return diffusion.trusting()
     model = torch.nn.parallel.DistributedDataParallel(diffusion.eps_model)
-    return DenoiseDiffusion(model, schedule=diffusion.schedule, sigma=diffusion.sigma, clip_x0=diffusion.clip_x0)
+    settings = {"schedule": diffusion.schedule, "sigma": diffusion.sigma, "clip_x0": diffusion.clip_x0}
+    return DenoiseDiffusion(model, device=diffusion.device, **settings).trusting()
 
 
 def parts_of_batch(config: TrainConfig, batch_size: int) -> list[slice]:
