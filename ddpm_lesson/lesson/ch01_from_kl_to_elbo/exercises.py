@@ -5,20 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
 
 
-def numbers(*values: float) -> Tensor:
-    """A row in float64."""
+def row(*values: float) -> Tensor:
+    """The values in float64."""
     return torch.tensor(values, dtype=torch.float64)
-
-
-def noise(*shape: int, seed: int) -> Tensor:
-    """Standard normal numbers, the same every time."""
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-# gaussian_kl
 
 
 def gaussian_kl(mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
@@ -27,18 +19,14 @@ def gaussian_kl(mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Ten
 
 
 check_gaussian_kl = Exercise(
-    function="gaussian_kl",
     solution=gaussian_kl,
     cases=(
-        (numbers(0.0, 1.0, -2.0), numbers(1.0, 0.5, 3.0), numbers(0.0, -1.0, 1.0), numbers(1.0, 2.0, 0.7)),
+        (row(0.0, 1.0, -2.0), row(1.0, 0.5, 3.0), row(0.0, -1.0, 1.0), row(1.0, 2.0, 0.7)),
         (torch.zeros(2, 3), torch.full((2, 3), 0.9), torch.ones(2, 3), torch.full((2, 3), 1.6)),
-        (numbers(0.3), numbers(0.2), numbers(0.3), numbers(1.1)),
+        (row(0.3), row(0.2), row(0.3), row(1.1)),
     ),
     mistakes=(
-        Mistake(
-            "variance for standard deviation",
-            lambda m1, s1, m2, s2: 0.5 * torch.log(s2 / s1) + (s1 + (m1 - m2) ** 2) / (2 * s2) - 0.5,
-        ).says(r"""
+        Mistake("variance for standard deviation", lambda m, s, m2, s2: gaussian_kl(m, s**0.5, m2, s2**0.5)).says(r"""
             This looks like the formula for variances, fed with standard deviations.
             What do the arguments `std1` and `std2` hold, and what does (1.3) square?
             Square the standard deviations in the fraction, and leave $\log(s_2 / s_1)$ without a factor."""),
@@ -46,93 +34,66 @@ check_gaussian_kl = Exercise(
             This looks like KL in the other direction, with the two Gaussians swapped.
             KL(1 || 2) averages over the first distribution. Whose standard deviation stands in the denominator?
             The denominator holds `std2`; the logarithm is $\log(s_2 / s_1)$."""),
-        Mistake(
-            "logarithm upside down", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) - 2 * torch.log(s2 / s1)
-        ).says(r"""
+        Mistake("logarithm upside down", ("std2 / std1", "std1 / std2")).says(r"""
             This looks like $\log(s_1 / s_2)$ where $\log(s_2 / s_1)$ belongs.
             Try a very wide second Gaussian: it gives every value little density, so the divergence must be large.
             The logarithm comes from $\log p - \log q = \dots - \log s_1 + \log s_2$."""),
-        Mistake("twice too large", lambda m1, s1, m2, s2: 2 * gaussian_kl(m1, s1, m2, s2)).says("""
+        Mistake("twice too large", lambda *case: 2 * gaussian_kl(*case)).says("""
             This looks exactly twice too large: a factor 1/2 is missing in front of everything.
             Where does the exponent of a Gaussian have its 1/2?
             With variances inside one bracket, the whole bracket is halved."""),
-        Mistake(
-            "half of the fraction forgotten",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / s2**2 - 0.5,
-        ).says("""
+        Mistake("half of the fraction forgotten", ("2 * std2**2", "std2**2")).says("""
             This looks like a fraction over $s_2^2$ where $2 s_2^2$ belongs.
             Two equal Gaussians must give 0. Does yours?
             For equal Gaussians the fraction must be 1/2, so that it cancels the -1/2."""),
-        Mistake("minus one half forgotten", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 0.5).says("""
+        Mistake("minus one half forgotten", (" - 0.5", "")).says("""
             This looks 1/2 too large everywhere.
             Two equal Gaussians must give 0. Does yours?
             The average of $(x - m_1)^2 / 2 s_1^2$ over the first Gaussian is 1/2, with a minus in front."""),
-        Mistake(
-            "difference not squared",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2)) / (2 * s2**2) - 0.5,
-        ).says("""
+        Mistake("difference not squared", ("(mean1 - mean2) ** 2", "(mean1 - mean2)")).says("""
             This looks like the difference of the means without its square.
             May the divergence depend on which mean is larger?
             Write `(mean1 - mean2) ** 2`."""),
-        Mistake(
-            "variance of the first forgotten",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
-        ).says(r"""
+        Mistake("variance of the first forgotten", ("std1**2 + ", "")).says(r"""
             This looks like the fraction without $s_1^2$.
             What is the average of $(x - m_2)^2$ over the first Gaussian? Not only the distance of the means.
             $\mathbb{E}[(x - m_2)^2] = s_1^2 + (m_1 - m_2)^2$."""),
-        Mistake("bits", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) / math.log(2)).says("""
+        Mistake("bits", lambda *case: gaussian_kl(*case) / math.log(2)).says("""
             This looks right, but in bits.
             Nats come from the natural logarithm.
             Drop the division by `log(2)`, or the `log2`."""),
-        Mistake(
-            "multiplied by the variance of the second",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / 2 * s2**2 - 0.5,
-        ).says("""
+        Mistake("multiplied by the variance of the second", ("(2 * std2**2)", "2 * std2**2")).says("""
             This looks like `/ 2 * std2**2`: Python divides by 2 and then *multiplies* by `std2**2`.
             Python works through `/` and `*` from left to right. Where does the denominator end?
             Put the denominator in brackets: `/ (2 * std2**2)`."""),
-        Mistake(
-            "only the squared difference divided",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + s1**2 + (m1 - m2) ** 2 / (2 * s2**2) - 0.5,
-        ).says("""
+        Mistake("only the squared difference divided", ("(std1**2", "std1**2", "** 2)", "** 2")).says("""
             This looks like a fraction that holds the squared difference alone, with $s_1^2$ beside it.
             Two equal Gaussians must give 0. Does yours, whatever their standard deviation?
             Put the numerator in brackets: `(std1**2 + (mean1 - mean2) ** 2) / (2 * std2**2)`."""),
-        Mistake(
-            "logarithm of variances", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + torch.log(s2 / s1)
-        ).says(r"""
+        Mistake("logarithm of variances", ("std2 / std1", "std2**2 / std1**2")).says(r"""
             This looks like $\log(s_2^2 / s_1^2)$ where $\log(s_2 / s_1)$ belongs.
             A square inside the logarithm is a factor 2 in front. Does (1.3) have it?
             Write `torch.log(std2 / std1)`, or half of the logarithm of the variances."""),
-        Mistake(
-            "first standard deviation in the denominator",
-            lambda m1, s1, m2, s2: torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s1**2) - 0.5,
-        ).says("""
+        Mistake("first standard deviation in the denominator", ("2 * std2", "2 * std1")).says("""
             This looks like $2 s_1^2$ in the denominator.
             A difference of the means matters little to a wide second Gaussian. Which width must stand below?
             The denominator is `2 * std2**2`: it comes from the exponent of the second Gaussian."""),
-        Mistake("plus one half", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2) + 1).says("""
+        Mistake("plus one half", ("- 0.5", "+ 0.5")).says("""
             This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.
             Two equal Gaussians must give 0. Does yours?
             For equal Gaussians the fraction is 1/2, and the last term has to cancel it."""),
-        Mistake("logarithm forgotten", lambda m1, s1, m2, s2: (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5).says("""
+        Mistake("logarithm forgotten", ("torch.log(std2 / std1) + ", "")).says("""
             This looks like the formula without its logarithm.
             A divergence is never negative. What does yours give for equal means and a very wide second Gaussian?
             Add `torch.log(std2 / std1)`."""),
-        Mistake("sum over the values", lambda m1, s1, m2, s2: gaussian_kl(m1, s1, m2, s2).sum()).says("""
+        Mistake("sum over the values", lambda *case: gaussian_kl(*case).sum()).says("""
             This looks like one sum over all the values.
             Every value is a pair of Gaussians of its own. Which shape does the exercise ask for?
             Drop the `.sum()`: the result has the shape of the arguments."""),
     ),
-    consequence=(
-        "Look at the fraction: with both standard deviations fixed, all that is left to learn is a squared distance of "
-        "means. That is why, in part 04, the loss of a diffusion model becomes a mean squared error."
-    ),
+    consequence="Look at the fraction: with both standard deviations fixed, all that is left to learn is a squared "
+    "distance of means. That is why, in part 04, the loss of a diffusion model becomes a mean squared error.",
 )
-
-
-# elbo
 
 
 def elbo(log_prior: Tensor, log_likelihood: Tensor, log_q: Tensor) -> Tensor:
@@ -142,12 +103,12 @@ def elbo(log_prior: Tensor, log_likelihood: Tensor, log_q: Tensor) -> Tensor:
 
 def elbo_case(batch: int, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Log-densities as a latent model gives them at draws of q."""
-    z, x = noise(batch, n, seed=seed), noise(batch, 1, seed=seed + 1)
+    z = numbers(batch, n, seed=seed, dtype=torch.float64)
+    x = numbers(batch, 1, seed=seed + 1, dtype=torch.float64)
     return -0.5 * z**2 - 0.9, -2 * (x - z) ** 2 - 0.2, -1.5 * (z - 0.4 * x) ** 2 - 0.4
 
 
 check_elbo = Exercise(
-    function="elbo",
     solution=elbo,
     cases=(elbo_case(3, 5, 0), elbo_case(1, 8, 2), elbo_case(4, 4, 4)),
     mistakes=(
@@ -205,14 +166,9 @@ check_elbo = Exercise(
             The bound is an expectation. How does one estimate it from draws?
             Add `.mean(dim=1)`: the result has shape (B,)."""),
     ),
-    consequence=(
-        "Every term is something you can compute, for any decoder. A variational autoencoder is trained with exactly "
-        "this estimate, often with a single draw (n = 1); a diffusion model uses it with a chain of latents."
-    ),
+    consequence="Every term is something you can compute, for any decoder. A variational autoencoder is trained with "
+    "exactly this estimate, often with a single draw (n = 1); a diffusion model uses it with a chain of latents.",
 )
-
-
-# negative_elbo: one draw of the bound of a chain
 
 
 def negative_elbo(log_q_end: Tensor, log_prior: Tensor, log_posterior: Tensor, log_p: Tensor) -> Tensor:
@@ -225,144 +181,121 @@ def negative_elbo(log_q_end: Tensor, log_prior: Tensor, log_posterior: Tensor, l
 
 def chain_case(batch: int, T: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-densities along a forward path, as ``negative_elbo`` takes them."""
-    parts = noise(batch, 2 * T + 1, seed=seed) - 1
+    parts = numbers(batch, 2 * T + 1, seed=seed, dtype=torch.float64) - 1
     return parts[:, 0], parts[:, 1], parts[:, 2 : T + 1], parts[:, T + 1 :]
 
 
 check_negative_elbo = Exercise(
-    function="negative_elbo",
     solution=negative_elbo,
     cases=(chain_case(3, 4, 10), chain_case(2, 2, 11), chain_case(5, 5, 12)),
     mistakes=(
-        Mistake("only the sum over t = 2..T", lambda end, prior, post, p: (post - p[:, 1:]).sum(1)).says("""
+        Mistake("only the sum over t = 2..T", ("L_T + L_steps + L_0", "L_steps")).says("""
             This looks like the sum over t = 2..T alone: an easy slip.
             Which two factors were left over after the ratios had cancelled?
             Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`."""),
-        Mistake("L_T forgotten", lambda end, prior, post, p: (post - p[:, 1:]).sum(1) - p[:, 0]).says("""
+        Mistake("L_T forgotten", ("L_T + ", "")).says("""
             This looks like the bound without $L_T$.
             Where does the model's own start p(x_T) enter?
             Add `log_q_end - log_prior`."""),
-        Mistake("L_0 forgotten", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1)).says("""
+        Mistake("L_0 forgotten", (" + L_0", "")).says("""
             This looks like the bound without $L_0$.
             `log_p` has T columns and `log_posterior` only T-1. Which column has no partner?
             Subtract `log_p[:, 0]`, the last step back, to the data."""),
-        Mistake(
-            "end of the forward process forgotten",
-            lambda end, prior, post, p: -prior + (post - p[:, 1:]).sum(1) - p[:, 0],
-        ).says("""
+        Mistake("end of the forward process forgotten", ("log_q_end - log_prior", "-log_prior")).says("""
             This looks like the bound without log q(x_T | x_0).
             The ratios in (1.15) cancel, all but one factor.
             $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
-        Mistake(
-            "L_T upside down", lambda end, prior, post, p: prior - end + (post - p[:, 1:]).sum(1) - p[:, 0]
-        ).says("""
+        Mistake("L_T upside down", ("log_q_end - log_prior", "log_prior - log_q_end")).says("""
             This looks like $L_T$ with its sign turned round.
             Every KL term has q above and p below.
             Write `log_q_end - log_prior`."""),
-        Mistake(
-            "L_0 with the wrong sign", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).sum(1) + p[:, 0]
-        ).says(r"""
+        Mistake("L_0 with the wrong sign", ("-log_p[:, 0]", "log_p[:, 0]")).says(r"""
             This looks like + log p(x_0 | x_1) where a minus belongs.
             A model that gives the data more density should have a smaller loss.
             $L_0 = -\log p_\theta(x_0 \mid x_1)$."""),
-        Mistake("off by one", lambda end, prior, post, p: end - prior + (post - p[:, :-1]).sum(1) - p[:, 0]).says("""
+        Mistake("off by one", ("[:, 1:]", "[:, :-1]")).says("""
             This looks off by one: the first step back is counted twice and the last one never.
             `log_posterior[:, 0]` is about $x_1$ given $x_2$. Which column of `log_p` is about the same?
             Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$."""),
-        Mistake("sign of everything", lambda end, prior, post, p: -negative_elbo(end, prior, post, p)).says(r"""
+        Mistake("sign of everything", lambda *case: -negative_elbo(*case)).says(r"""
             This looks like the ELBO: right, but with the sign of a thing to maximise.
             The loss is an upper bound of $-\log p_\theta(x_0)$.
             Turn the sign round."""),
-        Mistake(
-            "mean over the steps", lambda end, prior, post, p: end - prior + (post - p[:, 1:]).mean(1) - p[:, 0]
-        ).says("""
+        Mistake("mean over the steps", (".sum(", ".mean(")).says("""
             This looks like the mean over the steps where their sum belongs.
             The logarithm of a product of T factors has T summands.
             Use `.sum(dim=1)`."""),
-        Mistake(
-            "one number for the batch", lambda end, prior, post, p: negative_elbo(end, prior, post, p).mean()
-        ).says("""
+        Mistake("one number for the batch", lambda *case: negative_elbo(*case).mean()).says("""
             This looks like a mean over the batch.
             Every row is the path of another x_0.
             Sum over `dim=1` only; the result has shape (B,)."""),
-        Mistake(
-            "steps upside down", lambda end, prior, post, p: end - prior + (p[:, 1:] - post).sum(1) - p[:, 0]
-        ).says(r"""
+        Mistake("steps upside down", ("log_posterior - log_p[:, 1:]", "log_p[:, 1:] - log_posterior")).says(r"""
             This looks like the terms for t = 2..T with their sign turned round.
             Every KL has q above and $p_\theta$ below.
             Write `log_posterior - log_p[:, 1:]`."""),
-        Mistake("prior left out", lambda end, prior, post, p: end + (post - p[:, 1:]).sum(1) - p[:, 0]).says("""
+        Mistake("prior left out", (" - log_prior", "")).says("""
             This looks like the bound without log p(x_T).
             The model's chain starts somewhere. Which density in (1.11) says where?
             $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
     ),
-    consequence=(
-        "Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ only, and "
-        "$x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time. (The sum alone cannot "
-        "tell which column you paired with which. Once you need single terms, as in part 04, the pairs matter: "
-        "`log_posterior` belongs to `log_p[:, 1:]`.)"
-    ),
+    consequence="Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ "
+    "only, and $x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time. (The sum alone "
+    "cannot tell which column you paired with which. Once you need single terms, as in part 04, the pairs matter: "
+    "`log_posterior` belongs to `log_p[:, 1:]`.)",
 )
-
-
-# bits_per_dim
 
 
 def bits_per_dim(nats: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Nats for a whole image in bits per dimension: equation (1.17). (B,); ``shape`` is that of the batch."""
-    return nats / (math.prod(shape[1:]) * math.log(2))
+    per_dim = nats / math.prod(shape[1:])
+    return per_dim / math.log(2)
 
 
 check_bits_per_dim = Exercise(
-    function="bits_per_dim",
     solution=bits_per_dim,
     cases=(
-        (numbers(2000.0, 2500.0), (2, 1, 28, 28)),
-        (numbers(8000.0, 7000.0, 7500.0), (3, 3, 32, 32)),
-        (numbers(100.0), (1, 3, 4, 8)),
+        (row(2000.0, 2500.0), (2, 1, 28, 28)),
+        (row(8000.0, 7000.0, 7500.0), (3, 3, 32, 32)),
+        (row(100.0), (1, 3, 4, 8)),
     ),
     mistakes=(
-        Mistake("still nats", lambda nats, shape: nats / math.prod(shape[1:])).says(r"""
+        Mistake("still nats", (" / math.log(2)", "")).says(r"""
             This looks like nats per dimension.
             How many nats is one bit, the answer to one fair yes-or-no question?
             Divide by $\log 2 = 0.693$ as well."""),
-        Mistake("multiplied by log 2", lambda nats, shape: nats / math.prod(shape[1:]) * math.log(2)).says(r"""
+        Mistake("multiplied by log 2", ("/ math.log(2)", "* math.log(2)")).says(r"""
             This looks multiplied by log 2.
             A bit is smaller than a nat, so there must be more of them.
             Divide by $\log 2$."""),
-        Mistake("decimal digits", lambda nats, shape: nats / (math.prod(shape[1:]) * math.log(10))).says("""
+        Mistake("decimal digits", ("log(2)", "log(10)")).says("""
             This looks like decimal digits per dimension.
             Bits count in twos.
             Divide by `math.log(2)`, and not by `math.log(10)`."""),
-        Mistake("batch counted as a dimension", lambda nats, shape: nats / (math.prod(shape) * math.log(2))).says("""
+        Mistake("batch counted as a dimension", ("[1:]", "")).says("""
             This looks divided by the size of the batch as well.
             `nats` holds one number an image. How many values has one image?
             Use `shape[1:]`."""),
-        Mistake("channels forgotten", lambda nats, shape: nats / (math.prod(shape[2:]) * math.log(2))).says("""
+        Mistake("channels forgotten", ("[1:]", "[2:]")).says("""
             This looks like bits per pixel: the channels are not counted.
             A dimension is one value of one pixel. How many has a colour pixel?
             Use `shape[1:]`: channels, height and width."""),
-        Mistake("not divided by the dimensions", lambda nats, shape: nats / math.log(2)).says("""
+        Mistake("not divided by the dimensions", (" / math.prod(shape[1:])", "")).says("""
             This looks like bits for the whole image.
             A larger image must not look worse only because it has more values.
             Divide by the number of values of one image as well."""),
-        Mistake("base 2 logarithm of the nats", lambda nats, shape: torch.log2(nats) / math.prod(shape[1:])).says(r"""
+        Mistake("base 2 logarithm of the nats", lambda nats, shape: nats.log2() / math.prod(shape[1:])).says(r"""
             This looks like log2 of the nats.
             Nats are a logarithm already; only its base changes.
             $\log_2 y = \log y / \log 2$: divide by $\log 2$."""),
-        Mistake("multiplied by the dimensions", lambda nats, shape: nats * math.prod(shape[1:]) / math.log(2)).says("""
+        Mistake("multiplied by the dimensions", ("/ math.prod", "* math.prod")).says("""
             This looks multiplied by the number of dimensions.
             Bits *per* dimension: should a larger image with the same nats get more or fewer?
             Divide by `math.prod(shape[1:])`."""),
-        Mistake(
-            "base 2 logarithm of the nats per dimension", lambda nats, shape: torch.log2(nats / math.prod(shape[1:]))
-        ).says(r"""
+        Mistake("base 2 logarithm of the nats per dimension", ("per_dim / math.log(2)", "per_dim.log2()")).says(r"""
             This looks like log2 of the nats per dimension.
             Nats are a logarithm already; only its base changes.
             $\log_2 y = \log y / \log 2$: divide by $\log 2$."""),
     ),
-    consequence=(
-        "Now you can read tables: 8 bits/dim is a raw byte. On CIFAR-10 the DDPM of 2020 needs at most 3.75 with "
-        "L_simple, 3.70 when trained on the bound itself (Ho et al. 2020, table 1): less than half of the raw bytes."
-    ),
+    consequence="Now you can read tables: 8 bits/dim is a raw byte. On CIFAR-10 the DDPM of 2020 needs at most 3.75 "
+    "with L_simple, 3.70 when trained on the bound itself (Ho et al. 2020, table 1): less than half of the raw bytes.",
 )

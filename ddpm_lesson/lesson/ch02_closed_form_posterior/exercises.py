@@ -25,7 +25,8 @@ def alpha_bars(beta: Tensor) -> Tensor:
 def product_of_gaussians(m1: Tensor, v1: Tensor, m2: Tensor, v2: Tensor) -> tuple[Tensor, Tensor]:
     """Precisions add, and the mean is weighted by them."""
     v = 1 / (1 / v1 + 1 / v2)
-    return v * (m1 / v1 + m2 / v2), v
+    m = v * (m1 / v1 + m2 / v2)
+    return m, v
 
 
 def before(values: Tensor, t: int) -> Tensor:
@@ -35,48 +36,16 @@ def before(values: Tensor, t: int) -> Tensor:
 
 def posterior_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
     """mu_tilde. Ho et al. 2020, Eq. 7."""
-    alpha_bar = alpha_bars(beta)
-    return weighted(x0, xt, t, beta, before(alpha_bar, t))
-
-
-def weighted(x0: Tensor, xt: Tensor, t: int, beta: Tensor, alpha_bar_prev: Tensor) -> Tensor:
-    """mu_tilde with whatever somebody takes for alpha_bar_prev in both weights."""
-    rest = 1 - alpha_bars(beta)[t]
-    return alpha_bar_prev**0.5 * beta[t] / rest * x0 + (1 - beta[t]) ** 0.5 * (1 - alpha_bar_prev) / rest * xt
+    alpha, alpha_bar = 1 - beta, alpha_bars(beta)
+    prev = before(alpha_bar, t)
+    return (prev**0.5 * beta[t] * x0 + alpha[t] ** 0.5 * (1 - prev) * xt) / (1 - alpha_bar[t])
 
 
 def posterior_var(t: int, beta: Tensor) -> Tensor:
     """beta_tilde. Ho et al. 2020, Eq. 7."""
     alpha_bar = alpha_bars(beta)
-    return beta[t] * (1 - before(alpha_bar, t)) / (1 - alpha_bar[t])
-
-
-def slipped_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
-    """mu_tilde with alpha_{t-1} for alpha_bar_{t-1} in the weight of x0."""
-    alpha, alpha_bar = 1 - beta, alpha_bars(beta)
-    rest = 1 - alpha_bar[t]
-    return before(alpha, t) ** 0.5 * beta[t] / rest * x0 + alpha[t] ** 0.5 * (1 - before(alpha_bar, t)) / rest * xt
-
-
-def wrapped_mean(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
-    """mu_tilde with alpha_bar[-1] as the value before the first step."""
-    return weighted(x0, xt, t, beta, alpha_bars(beta)[t - 1])
-
-
-def mean_over_its_own_step(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
-    """mu_tilde divided by 1 - alpha_bar_{t-1} in place of 1 - alpha_bar_t."""
-    alpha_bar = alpha_bars(beta)
-    prev = before(alpha_bar, t)
-    return (prev**0.5 * beta[t] * x0 + (1 - beta[t]) ** 0.5 * (1 - prev) * xt) / (1 - prev)
-
-
-def mean_in_parts(
-    x0: Tensor, xt: Tensor, t: int, beta: Tensor, *, x0_root: float = 0.5, xt_root: float = 0.5, rest_power: float = 1.0
-) -> Tensor:
-    """mu_tilde with other exponents at the roots of its weights and at 1 - alpha_bar below them."""
-    alpha_bar = alpha_bars(beta)
-    prev, rest = before(alpha_bar, t), (1 - alpha_bar[t]) ** rest_power
-    return prev**x0_root * beta[t] / rest * x0 + (1 - beta[t]) ** xt_root * (1 - prev) / rest * xt
+    fraction = (1 - before(alpha_bar, t)) / (1 - alpha_bar[t])
+    return beta[t] * fraction
 
 
 def mean_by_precisions(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
@@ -85,16 +54,10 @@ def mean_by_precisions(x0: Tensor, xt: Tensor, t: int, beta: Tensor) -> Tensor:
     return product_of_gaussians(prev**0.5 * x0, 1 - prev, xt / (1 - beta[t]) ** 0.5, beta[t] / (1 - beta[t]))[0]
 
 
-def before_or_zero(values: Tensor, t: int) -> Tensor:
-    """The value one step earlier, and a wrong 0 before the first step."""
-    return values[t - 1] if t > 0 else torch.zeros_like(values[0])
-
-
 NOISE = torch.tensor([[0.4, -1.3, 2.0], [-0.2, 0.9, 0.1]], dtype=torch.float64)
 IMAGE = torch.tensor([[1.0, -0.5, 0.25], [0.0, -1.0, 0.8]], dtype=torch.float64)
 
 check_q_step = Exercise(
-    function="q_step",
     solution=q_step,
     cases=[
         (IMAGE, torch.tensor(0.1, dtype=torch.float64), NOISE),
@@ -102,19 +65,19 @@ check_q_step = Exercise(
         (IMAGE.view(2, 1, 1, 3), torch.tensor(0.02, dtype=torch.float64), NOISE.view(2, 1, 1, 3)),
     ],
     mistakes=[
-        Mistake("beta for sqrt(beta)", lambda x_prev, beta, eps: (1 - beta) ** 0.5 * x_prev + beta * eps).says("""
+        Mistake("beta for sqrt(beta)", ("beta**0.5", "beta")).says("""
             This looks like the noise was multiplied by beta itself.
             beta_t is the *variance* of the noise. What multiplies a standard normal draw?
             By (2.1) a draw with variance beta is `beta ** 0.5 * eps`."""),
-        Mistake("1 - beta without its root", lambda x_prev, beta, eps: (1 - beta) * x_prev + beta**0.5 * eps).says("""
+        Mistake("1 - beta without its root", ("(1 - beta) ** 0.5", "(1 - beta)")).says("""
             This looks like x_prev was multiplied by 1 - beta, without the square root.
             Work out the variance of your x_t when x_prev has variance 1. Is it still 1?
             A factor c multiplies the variance by c squared, and we want c squared = 1 - beta."""),
-        Mistake("no roots at all", lambda x_prev, beta, eps: (1 - beta) * x_prev + beta * eps).says("""
+        Mistake("no roots at all", ("(1 - beta) ** 0.5", "(1 - beta)", "beta**0.5", "beta")).says("""
             This looks like a plain weighted average, (1 - beta) x_prev + beta eps.
             The weights of an average add up to 1. Which quantities should add up to 1 here?
             The *variances* 1 - beta and beta add up to 1; the factors are their square roots."""),
-        Mistake("x_prev is not shrunk", lambda x_prev, beta, eps: x_prev + beta**0.5 * eps).says("""
+        Mistake("x_prev is not shrunk", ("(1 - beta) ** 0.5 * ", "")).says("""
             This looks like noise added to x_prev as it is.
             Then the variance grows by beta at every step. What should happen to x_prev first?
             Shrink it: multiply x_prev by `(1 - beta) ** 0.5` before you add the noise."""),
@@ -122,11 +85,11 @@ check_q_step = Exercise(
             This looks like the two factors were swapped.
             For a small beta one step should leave x_prev almost as it is. Does yours?
             sqrt(1 - beta), close to 1, belongs to x_prev; sqrt(beta), close to 0, to the noise."""),
-        Mistake("1 - sqrt(beta)", lambda x_prev, beta, eps: (1 - beta**0.5) * x_prev + beta**0.5 * eps).says("""
+        Mistake("1 - sqrt(beta)", ("(1 - beta) ** 0.5", "(1 - beta**0.5)")).says("""
             This looks like x_prev was multiplied by 1 - sqrt(beta).
             First subtract, then take the root: which quantity is a variance?
             The factor is `(1 - beta) ** 0.5`."""),
-        Mistake("noise of its own", lambda x_prev, beta, eps: q_step(x_prev, beta, torch.randn_like(x_prev))).says("""
+        Mistake("noise of its own", ("* eps", "* torch.randn_like(x_prev)")).says("""
             This looks right, but with noise that you drew yourself.
             The noise comes as an argument, so that one can know which noise was added.
             Use `eps` in place of `torch.randn_like`."""),
@@ -134,13 +97,11 @@ check_q_step = Exercise(
             This looks like x_prev + beta eps: x_prev as it is, and the noise multiplied by beta itself.
             Both factors are still missing something. Which two variances should add up to 1?
             Multiply x_prev by `(1 - beta) ** 0.5` and eps by `beta ** 0.5`."""),
-        Mistake(
-            "noise is shrunk too", lambda x_prev, beta, eps: (1 - beta) ** 0.5 * (x_prev + beta**0.5 * eps)
-        ).says("""
+        Mistake("noise is shrunk too", ("x_prev + beta**0.5 * eps", "(x_prev + beta**0.5 * eps)")).says("""
             This looks like the noise was added first and shrunk along with x_prev.
             Then the new noise has the variance beta (1 - beta). Which one should it have?
             Shrink x_prev alone, and add `beta ** 0.5 * eps` afterwards."""),
-        Mistake("eps is not scaled", lambda x_prev, beta, eps: (1 - beta) ** 0.5 * x_prev + eps).says("""
+        Mistake("eps is not scaled", ("beta**0.5 * ", "")).says("""
             This looks like noise of variance 1 at every step.
             How much noise does a step with a tiny beta add? And yours?
             The noise has variance beta: add `beta ** 0.5 * eps`."""),
@@ -149,7 +110,6 @@ check_q_step = Exercise(
 )
 
 check_alpha_bars = Exercise(
-    function="alpha_bars",
     solution=alpha_bars,
     cases=[(STEPS,), (UNEVEN,), (torch.tensor([0.2]),)],
     mistakes=[
@@ -197,61 +157,44 @@ MEANS = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
 VARS = torch.tensor([0.25, 2.0, 0.5], dtype=torch.float64)
 
 check_product_of_gaussians = Exercise(
-    function="product_of_gaussians",
     solution=product_of_gaussians,
     cases=[
         (torch.tensor(1.0), torch.tensor(0.25), torch.tensor(3.0), torch.tensor(4.0)),
         (MEANS, VARS, torch.tensor(1.5, dtype=torch.float64), torch.tensor(1.3, dtype=torch.float64)),
     ],
     mistakes=[
-        Mistake("means averaged", lambda m1, v1, m2, v2: ((m1 + m2) / 2 + 0 * v1, 1 / (1 / v1 + 1 / v2))).says("""
+        Mistake("means averaged", ("v * (m1 / v1 + m2 / v2)", "(m1 + m2) / 2 + 0 * v")).says("""
             This looks like the plain average of the two means.
             If one of the two is very sure and the other is not, whom do you believe?
             Weight each mean by its precision 1 / v, and divide by the sum of the precisions."""),
-        Mistake("variances added", lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], v1 + v2)).says("""
+        Mistake("variances added", ("m, v", "m, v1 + v2")).says("""
             This looks like the sum of the variances.
             That is right for a *sum of draws*. Two pieces of evidence should make you more sure, not less.
             Add the precisions 1 / v1 and 1 / v2, then turn the sum over."""),
-        Mistake(
-            "precision not turned over",
-            lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], 1 / v1 + 1 / v2),
-        ).says("""
+        Mistake("precision not turned over", ("m, v", "m, 1 / v")).says("""
             This looks like the precision where the variance was asked for.
             The second value should be a variance.
             v = 1 / (1 / v1 + 1 / v2)."""),
-        Mistake(
-            "standard deviation for variance",
-            lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], (1 / (1 / v1 + 1 / v2)) ** 0.5),
-        ).says("""
+        Mistake("standard deviation for variance", ("m, v", "m, v**0.5")).says("""
             This looks like the standard deviation where the variance was asked for.
             Everything here is in variances; no root is needed.
             Return v itself, not its square root."""),
-        Mistake(
-            "weights swapped", lambda m1, v1, m2, v2: ((v1 * m1 + v2 * m2) / (v1 + v2), 1 / (1 / v1 + 1 / v2))
-        ).says("""
+        Mistake("weights swapped", ("v * (m1 / v1 + m2 / v2)", "(v1 * m1 + v2 * m2) / (v1 + v2)")).says("""
             This looks like each mean was weighted by its own variance.
             Then the vague one counts more. Should it?
             m = v (m1 / v1 + m2 / v2): divide by the variance in place of multiplying."""),
-        Mistake(
-            "weights without v in front", lambda m1, v1, m2, v2: (m1 / v1 + m2 / v2, 1 / (1 / v1 + 1 / v2))
-        ).says("""
+        Mistake("weights without v in front", ("v * (m1", "(m1")).says("""
             This looks like m1 / v1 + m2 / v2 without the factor v.
             Put in m1 = m2 = 1: the mean of the product should be 1 as well.
             Multiply by v, so that the weights v / v1 and v / v2 add up to 1."""),
         Mistake(
             "mean weighted by standard deviations",
-            lambda m1, v1, m2, v2: (
-                (m1 / v1**0.5 + m2 / v2**0.5) / (1 / v1**0.5 + 1 / v2**0.5),
-                1 / (1 / v1 + 1 / v2),
-            ),
+            ("v * (m1 / v1 + m2 / v2)", "(m1 / v1**0.5 + m2 / v2**0.5) / (v1**-0.5 + v2**-0.5)"),
         ).says("""
             This looks like weights 1 / standard deviation.
             In the exponents the squares are divided by the *variances*.
             Leave the roots out: the weights are 1 / v1 and 1 / v2."""),
-        Mistake(
-            "twice the variance",
-            lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], v1 * v2 / (v1 + v2) * 2),
-        ).says("""
+        Mistake("twice the variance", ("m, v", "m, 2 * v")).says("""
             This looks like the harmonic mean of the variances, twice what is right.
             Two equally sure pieces of evidence, v1 = v2: are you only as sure as with one?
             v = v1 v2 / (v1 + v2), without the 2."""),
@@ -259,7 +202,7 @@ check_product_of_gaussians = Exercise(
             This looks like the mean and the variance of the sum of two independent numbers.
             That is the distribution of a *sum*; here two densities of the same x are multiplied.
             Use (2.9): add the precisions 1 / v1 and 1 / v2, and weight the means by them."""),
-        Mistake("pair turned around", lambda m1, v1, m2, v2: product_of_gaussians(m1, v1, m2, v2)[::-1]).says("""
+        Mistake("pair turned around", ("m, v", "v, m")).says("""
             This looks like the right numbers in the wrong order.
             Which of the two was asked for first?
             Return `m, v`: the mean first, then the variance."""),
@@ -267,9 +210,7 @@ check_product_of_gaussians = Exercise(
             This looks like plain averages of the means and of the variances.
             Two pieces of evidence make you surer than either. Is your variance less than both?
             Average by precision: v = 1 / (1 / v1 + 1 / v2) and m = v (m1 / v1 + m2 / v2)."""),
-        Mistake(
-            "variances averaged", lambda m1, v1, m2, v2: (product_of_gaussians(m1, v1, m2, v2)[0], (v1 + v2) / 2)
-        ).says("""
+        Mistake("variances averaged", ("m, v", "m, (v1 + v2) / 2")).says("""
             This looks like the right mean with the average of the variances.
             The result must be surer than the surer of the two. Is an average less than both?
             It is the precisions that add: v = 1 / (1 / v1 + 1 / v2)."""),
@@ -280,23 +221,22 @@ check_product_of_gaussians = Exercise(
 CASES = [(IMAGE, IMAGE + NOISE, t, STEPS) for t in (0, 1, 4, 7)] + [(IMAGE[0], NOISE[0], t, UNEVEN) for t in (0, 2, 4)]
 
 check_posterior_mean = Exercise(
-    function="posterior_mean",
     solution=posterior_mean,
     cases=CASES,
     mistakes=[
-        Mistake("alpha for alpha_bar", slipped_mean).says("""
+        Mistake("alpha for alpha_bar", ("prev**0.5", "before(alpha, t) ** 0.5")).says("""
             This looks like sqrt(alpha_{t-1}) in the weight of x0, where sqrt(alpha_bar_{t-1}) belongs.
             Where does the weight of x0 come from? From the prior q(x_{t-1} | x_0), which is many steps long.
             Its mean is sqrt(alpha_bar_{t-1}) x0: use the running product, `alpha_bar[t - 1]`."""),
-        Mistake("t for t-1", lambda x0, xt, t, beta: weighted(x0, xt, t, beta, alpha_bars(beta)[t])).says("""
+        Mistake("t for t-1", ("before(alpha_bar, t)", "alpha_bar[t]")).says("""
             This looks like alpha_bar_t where alpha_bar_{t-1} belongs.
             The prior is about x_{t-1}, one step before x_t.
             Use `alpha_bar[t - 1]`, and 1 for t = 0."""),
-        Mistake("wraps around at t = 0", wrapped_mean).says("""
+        Mistake("wraps around at t = 0", ("before(alpha_bar, t)", "alpha_bar[t - 1]")).says("""
             This looks right everywhere but at t = 0, where `alpha_bar[t - 1]` is the *last* value.
             Python's index -1 does not complain. What is alpha_bar before the first step?
             No noise yet: alpha_bar_prev = 1 at t = 0."""),
-        Mistake("square roots missing", lambda *case: mean_in_parts(*case, x0_root=1, xt_root=1)).says("""
+        Mistake("square roots missing", ("prev**0.5", "prev", "alpha[t] ** 0.5", "alpha[t]")).says("""
             This looks like alpha and alpha_bar without their square roots in the weights.
             Means carry roots, variances do not.
             The weights have sqrt(alpha_bar_{t-1}) and sqrt(alpha_t) on top; 1 - alpha_bar stays without a root."""),
@@ -304,55 +244,43 @@ check_posterior_mean = Exercise(
             This looks like the weights of x0 and xt were swapped.
             At t = 0 the answer must be x0 itself. Which weight is 1 there?
             x0 goes with beta_t sqrt(alpha_bar_{t-1}); x_t goes with sqrt(alpha_t) (1 - alpha_bar_{t-1})."""),
-        Mistake("divided by 1 - alpha_bar_{t-1}", mean_over_its_own_step).says("""
+        Mistake("divided by 1 - alpha_bar_{t-1}", ("1 - alpha_bar[t]", "1 - prev")).says("""
             This looks like a division by 1 - alpha_bar_{t-1}, which is 0 at t = 0.
             The sum of the precisions has 1 - alpha_bar_t on top; look where it goes when you turn it over.
             Both weights are divided by 1 - alpha_bar_t."""),
-        Mistake(
-            "beta_tilde for beta",
-            lambda x0, xt, t, beta: posterior_mean(x0 * posterior_var(t, beta) / beta[t], xt, t, beta),
-        ).says("""
+        Mistake("beta_tilde for beta", ("beta[t]", "posterior_var(t, beta)")).says("""
             This looks like beta_tilde in the weight of x0, where beta itself belongs.
             At t = 0 beta_tilde is 0, and x0 would not count at all.
             beta_tilde is the variance of the result; the weight of x0 has beta_t."""),
-        Mistake("root of beta", lambda x0, xt, t, beta: posterior_mean(x0 / beta[t] ** 0.5, xt, t, beta)).says("""
+        Mistake("root of beta", ("beta[t]", "beta[t] ** 0.5")).says("""
             This looks like sqrt(beta_t) in the weight of x0.
             beta comes from a precision, alpha / beta: variances have no roots.
             Use `beta[t]` as it is."""),
-        Mistake(
-            "alpha_bar_prev = 0 at t = 0",
-            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, before_or_zero(alpha_bars(beta), t)),
-        ).says("""
+        Mistake("alpha_bar_prev = 0 at t = 0", ("before(alpha_bar, t)", "(alpha_bar[t - 1] if t > 0 else 0)")).says("""
             This looks right everywhere but at t = 0, where alpha_bar_{t-1} was taken for 0.
             alpha_bar = 0 means that nothing of the image is left. How much is left before the first step?
             All of it: alpha_bar_prev = 1 at t = 0."""),
-        Mistake(
-            "first step for the step before it",
-            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, alpha_bars(beta)[max(t - 1, 0)]),
-        ).says("""
+        Mistake("first step for the step before it", ("before(alpha_bar, t)", "alpha_bar[max(t - 1, 0)]")).says("""
             This looks right everywhere but at t = 0, where `alpha_bar[0]` stands for the step before it.
             `alpha_bar[0]` already has one step of noise in it. And before that step?
             No noise yet: alpha_bar_prev = 1 at t = 0, not `alpha_bar[0]`."""),
-        Mistake(
-            "alpha for alpha_bar in both weights",
-            lambda x0, xt, t, beta: weighted(x0, xt, t, beta, before(1 - beta, t)),
-        ).says("""
+        Mistake("alpha for alpha_bar in both weights", ("before(alpha_bar, t)", "before(alpha, t)")).says("""
             This looks like alpha_{t-1} in both weights, where alpha_bar_{t-1} belongs.
             Both weights come from the prior q(x_{t-1} | x_0), and that covers *all* the steps before this one.
             Use the running product, `alpha_bar[t - 1]`, under the root and in 1 - alpha_bar_{t-1}."""),
-        Mistake("root missing in the weight of x0", lambda *case: mean_in_parts(*case, x0_root=1)).says("""
+        Mistake("root missing in the weight of x0", ("prev**0.5", "prev")).says("""
             This looks like alpha_bar_{t-1} without its root in the weight of x0.
             What multiplies x0 in the mean of q(x_{t-1} | x_0)?
             The weight of x0 has `alpha_bar_prev ** 0.5` on top."""),
-        Mistake("root missing in the weight of xt", lambda *case: mean_in_parts(*case, xt_root=1)).says("""
+        Mistake("root missing in the weight of xt", ("alpha[t] ** 0.5", "alpha[t]")).says("""
             This looks like alpha_t without its root in the weight of x_t.
             The likelihood has the mean x_t / sqrt(alpha_t) and the precision alpha_t / beta_t. Multiply them.
             alpha / sqrt(alpha) = sqrt(alpha): the weight of x_t has `alpha[t] ** 0.5` on top."""),
-        Mistake("not divided by 1 - alpha_bar", lambda *case: mean_in_parts(*case, rest_power=0)).says("""
+        Mistake("not divided by 1 - alpha_bar", (" / (1 - alpha_bar[t])", "")).says("""
             This looks like both weights without the division by 1 - alpha_bar_t.
             At t = 0 the weight of x0 must be 1. What is yours?
             Divide both weights by `1 - alpha_bar[t]`."""),
-        Mistake("root of 1 - alpha_bar", lambda *case: mean_in_parts(*case, rest_power=0.5)).says("""
+        Mistake("root of 1 - alpha_bar", ("(1 - alpha_bar[t])", "(1 - alpha_bar[t]) ** 0.5")).says("""
             This looks like a division by sqrt(1 - alpha_bar_t).
             1 - alpha_bar_t comes from the sum of the precisions. Do those have roots?
             Divide by `1 - alpha_bar[t]` as it is."""),
@@ -365,7 +293,6 @@ check_posterior_mean = Exercise(
 )
 
 check_posterior_var = Exercise(
-    function="posterior_var",
     solution=posterior_var,
     cases=[(t, beta) for _, _, t, beta in CASES],
     mistakes=[
@@ -377,16 +304,11 @@ check_posterior_var = Exercise(
             This looks like the standard deviation.
             We asked for the variance.
             Leave the square root out."""),
-        Mistake(
-            "fraction upside down",
-            lambda t, beta: beta[t] * (1 - alpha_bars(beta)[t]) / (1 - before(alpha_bars(beta), t)),
-        ).says("""
+        Mistake("fraction upside down", ("* fraction", "/ fraction")).says("""
             This looks like the fraction upside down.
             Is your result smaller than beta_t? It must be.
             1 - alpha_bar_{t-1}, the smaller one, stands on top."""),
-        Mistake(
-            "alpha_bar for 1 - alpha_bar", lambda t, beta: beta[t] * before(alpha_bars(beta), t) / alpha_bars(beta)[t]
-        ).says("""
+        Mistake("alpha_bar for 1 - alpha_bar", ("1 - before", "before", "1 - alpha_bar[t]", "alpha_bar[t]")).says("""
             This looks like alpha_bar_{t-1} / alpha_bar_t: the shares of signal, where those of noise belong.
             At t = 0 the variance must be 0. Which quantity is 0 before the first step?
             Use 1 - alpha_bar on top and below."""),
@@ -394,9 +316,7 @@ check_posterior_var = Exercise(
             This looks like alpha in the fraction, where alpha_bar belongs.
             The prior q(x_{t-1} | x_0) covers *all* the steps before this one.
             Use the running products `alpha_bar[t - 1]` and `alpha_bar[t]`."""),
-        Mistake(
-            "wraps around at t = 0", lambda t, beta: beta[t] * (1 - alpha_bars(beta)[t - 1]) / (1 - alpha_bars(beta)[t])
-        ).says("""
+        Mistake("wraps around at t = 0", ("before(alpha_bar, t)", "alpha_bar[t - 1]")).says("""
             This looks right everywhere but at t = 0, where `alpha_bar[t - 1]` is the *last* value.
             Python's index -1 does not complain. What is alpha_bar before the first step?
             alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
@@ -404,36 +324,23 @@ check_posterior_var = Exercise(
             This looks like the precision, 1 / beta_tilde.
             Your last step is to turn it over.
             The variance is 1 / precision."""),
-        Mistake(
-            "alpha_bar_prev = 0 at t = 0",
-            lambda t, beta: beta[t] * (1 - before_or_zero(alpha_bars(beta), t)) / (1 - alpha_bars(beta)[t]),
-        ).says("""
+        Mistake("alpha_bar_prev = 0 at t = 0", ("before(alpha_bar, t)", "(alpha_bar[t - 1] if t > 0 else 0)")).says("""
             This looks right everywhere but at t = 0, where alpha_bar_{t-1} was taken for 0.
             alpha_bar = 0 means that nothing of the image is left. How much is left before the first step?
             All of it: alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
-        Mistake(
-            "first step for the step before it",
-            lambda t, beta: beta[t] * (1 - alpha_bars(beta)[max(t - 1, 0)]) / (1 - alpha_bars(beta)[t]),
-        ).says("""
+        Mistake("first step for the step before it", ("before(alpha_bar, t)", "alpha_bar[max(t - 1, 0)]")).says("""
             This looks right everywhere but at t = 0, where `alpha_bar[0]` stands for the step before it.
             `alpha_bar[0]` already has one step of noise in it. And before that step?
             No noise yet: alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
-        Mistake(
-            "alpha for alpha_bar on top",
-            lambda t, beta: beta[t] * (1 - before(1 - beta, t)) / (1 - alpha_bars(beta)[t]),
-        ).says("""
+        Mistake("alpha for alpha_bar on top", ("before(alpha_bar, t)", "before(1 - beta, t)")).says("""
             This looks like 1 - alpha_{t-1} on top, where 1 - alpha_bar_{t-1} belongs.
             On top is the variance of q(x_{t-1} | x_0): the noise of *all* the steps before this one, not of one.
             Use the running product, `1 - alpha_bar[t - 1]`."""),
-        Mistake(
-            "factor beta missing", lambda t, beta: (1 - before(alpha_bars(beta), t)) / (1 - alpha_bars(beta)[t])
-        ).says("""
+        Mistake("factor beta missing", ("beta[t] * ", "")).says("""
             This looks like the fraction alone, without beta_t.
             Late in the process x0 tells next to nothing, and a step back is as wide as one forward. Is yours?
             Multiply the fraction by `beta[t]`."""),
-        Mistake(
-            "likelihood variance beta", lambda t, beta: 1 / (1 / (1 - before(alpha_bars(beta), t)) + 1 / beta[t])
-        ).says("""
+        Mistake("likelihood variance beta", ("1 - alpha_bar[t]", "1 - before(alpha_bar, t) + beta[t]")).says("""
             This looks like the precision 1 / beta_t for the likelihood.
             That is the variance of x_t given x_{t-1}. Seen as a function of x_{t-1}, the likelihood is wider.
             By (2.8) its variance is beta_t / alpha_t, so the precision is alpha_t / beta_t."""),

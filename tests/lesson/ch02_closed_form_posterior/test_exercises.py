@@ -14,15 +14,6 @@ from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import (
     check_q_step,
 )
 
-EXERCISES = [check_q_step, check_alpha_bars, check_product_of_gaussians, check_posterior_mean, check_posterior_var]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.function)
-def test_unknown_mistake_gets_the_numbers(exercise):
-    result = exercise(lambda *arguments: torch.as_tensor(0.123))
-    assert not result.passed
-    assert result.misconception is None
-
 
 def q_step_in_place(x_prev, beta, eps):
     return eps.mul_(torch.sqrt(beta)).add_(x_prev * torch.sqrt(1 - beta))
