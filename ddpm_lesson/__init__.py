@@ -19,6 +19,8 @@ from ddpm_lesson.unet import (
     Upsample,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "PRESETS",
     "AttentionBlock",
