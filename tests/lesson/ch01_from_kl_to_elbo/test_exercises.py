@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: right answers pass in every form, and every known mistake is called by its name."""
+"""Exercises of notebook 01: right answers pass in every form."""
 
 import math
 

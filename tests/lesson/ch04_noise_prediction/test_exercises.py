@@ -1,4 +1,4 @@
-"""The exercises of notebook 04 accept every right answer and recognise every mistake they know."""
+"""The exercises of notebook 04 agree with the package and accept every right answer."""
 
 import math
 
@@ -16,21 +16,6 @@ from ddpm_lesson.lesson.ch04_noise_prediction.exercises import (
     check_reverse_step,
     check_simple_loss,
 )
-from ddpm_lesson.lesson.kit.exercise import as_tensors
-
-EXERCISES = [check_predict_x0, check_mean_from_eps, check_loss_weight, check_simple_loss, check_reverse_step]
-
-
-@pytest.fixture(params=EXERCISES, ids=lambda exercise: exercise.function)
-def exercise(request):
-    return request.param
-
-
-def test_unknown_mistake_gets_the_numbers(exercise):
-    result = exercise(lambda *arguments: as_tensors(exercise.solution(*arguments))[0] + 0.777)
-    assert not result.passed
-    assert result.misconception is None
-    assert "is right" in result.message
 
 
 def test_solutions_agree_with_the_package():
