@@ -1,6 +1,7 @@
 """The chapters of the lesson, found by themselves: their notebooks, rooms, exercises and proofs."""
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,7 @@ def panels() -> dict[str, ModuleType]:
     }
 
 
+@functools.cache
 def cells(path: Path, kind: str) -> str:
     """All cells of one kind, ``code`` or ``markdown``, of a notebook."""
     return "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind)

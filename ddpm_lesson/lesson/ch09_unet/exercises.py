@@ -340,9 +340,14 @@ class Watched:
 class LoopExercise(Exercise):
     """An exercise in which a mistake is known by the calls that the learner's loop makes."""
 
+    @cached_property
+    def without_mistakes(self) -> Exercise:
+        """The same exercise, for which every wrong answer is an unknown one."""
+        return Exercise(self.solution, self.cases, (), self.consequence, function=self.function)
+
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
-        result = check(Exercise(self.solution, self.cases, (), self.consequence, function=self.function), function)
+        result = check(self.without_mistakes, function)
         if result.passed or not callable(function):
             return result
         loop = function.loop if isinstance(function, Watched) else function

@@ -81,6 +81,19 @@ def numbers(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
+class Later(Sequence):
+    """A sequence that is made when it is first asked for: cases that take long to make."""
+
+    def __init__(self, make: Callable[[], Sequence[Any]]):
+        self.make = functools.cache(make)
+
+    def __len__(self) -> int:
+        return len(self.make())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.make()[index]
+
+
 def place() -> str:
     """File and line of the exercise that is being made: this runs inside its ``__init__``."""
     frame = inspect.currentframe().f_back.f_back
@@ -125,6 +138,16 @@ class Exercise:
         written = {m.name: edited(self.solution, *m.function) for m in edits}
         return [replace(m, function=written.get(m.name, m.function)) for m in self.mistakes]
 
+    @functools.cached_property
+    def results(self) -> list[Any]:
+        """What the solution returns, a case each; worked out once."""
+        return [call(self.solution, case) for case in self.cases]
+
+    @functools.cached_property
+    def answers(self) -> list[list[list[Tensor]]]:
+        """What each known mistake answers, a case each; worked out once."""
+        return [[as_tensors(call(mistake.function, case)) for case in self.cases] for mistake in self.known]
+
 
 def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
     """Try ``function`` on every case of the exercise."""
@@ -144,12 +167,11 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
         if results[0] is ... or is_stub(function):
             return not_attempted(exercise)
         return wrong(f"`{exercise.function}` returns nothing. Is the `return` missing?")
-    right = [call(exercise.solution, case) for case in exercise.cases]
     try:
-        answers = [as_tensors(result, like) for result, like in zip(results, right, strict=True)]
+        answers = [as_tensors(result, like) for result, like in zip(results, exercise.results, strict=True)]
     except FAILURES:
         return wrong(f"`{exercise.function}` must return numbers or tensors; got {describe(results)}.")
-    return compare(exercise, answers, [as_tensors(result) for result in right])
+    return compare(exercise, answers, [as_tensors(result) for result in exercise.results])
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
@@ -162,12 +184,8 @@ def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Te
     """Hold the learner's answers against the right ones, then against every known mistake."""
     if same(answers, right, exercise.tolerance):
         return CheckResult(True, None, f"**Right.** {exercise.consequence}")
-    for mistake in exercise.known:
-        if same(
-            answers,
-            [as_tensors(call(mistake.function, case)) for case in exercise.cases],
-            exercise.tolerance,
-        ):
+    for mistake, others in zip(exercise.known, exercise.answers, strict=True):
+        if same(answers, others, exercise.tolerance):
             return recognised(mistake)
     return wrong(difference(exercise, answers, right))
 
