@@ -29,7 +29,7 @@ from ddpm_lesson.evaluate import (
 )
 from ddpm_lesson.pictures import grid_image, save_gif
 from ddpm_lesson.run import run
-from ddpm_lesson.runtime import get_device, rank, seed_everything
+from ddpm_lesson.runtime import get_device, needs, rank, seed_everything
 from ddpm_lesson.sample import ddim_steps, ddpm_steps
 from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
 
@@ -109,7 +109,7 @@ def train_command(preset: str, out: Path | None, device: str, resume: bool, **se
         config = get_preset(preset, **overrides)
     run(config, folder, device, resume=resume)
     if rank() == 0:
-        click.echo(f"{folder}: weights, loss.png and samples/. Draw more with: ddpm-lesson sample {folder}")
+        click.echo(f"{folder}: weights, loss curve and samples/. Draw more with: ddpm-lesson sample {folder}")
 
 
 def resumed_config(folder: Path, preset: str, overrides: dict[str, Any]) -> TrainConfig:
@@ -184,6 +184,7 @@ def evaluate_command(
 
     Compares with the training images; the test images give the floor. Writes evaluation.json and grid.png.
     """
+    needs("torchmetrics", extra="evaluate")
     diffusion = checkpoint.load(model, device)
     data = data or checkpoint.load_config(checkpoint.find(model)).data
     training, held_out = (load_images(data, split)[:] for split in ("train", "test"))

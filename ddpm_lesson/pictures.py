@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddpm_lesson.data import to_bytes
+from ddpm_lesson.runtime import needs
 
 
 def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480) -> Image.Image:
@@ -68,6 +69,7 @@ def loss_curve(steps: Sequence[int], losses: Sequence[float], smoothing: float =
     Raises:
         ImportError: if matplotlib is not installed.
     """
+    needs("matplotlib", extra="plots")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,5 +1,6 @@
 """Where the lesson runs: device, seed, budget, Colab or not, and the files that come with it."""
 
+import importlib.util
 import os
 import platform
 import random
@@ -51,6 +52,21 @@ def why_not(device: str | torch.device) -> str | None:
     if device.type == "mps":
         return None if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU (MPS) here"
     return None if device.type == "cpu" else f"the lesson does not know devices of type {device.type!r}"
+
+
+def needs(*modules: str, extra: str) -> None:
+    """Say what to install if one of the ``modules`` is not here; they are looked for, not imported.
+
+    Args:
+        modules: names of top-level modules, such as ``"matplotlib"``.
+        extra: the extra of this package that brings them, see pyproject.toml.
+
+    Raises:
+        ImportError: if one of them is missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f'this needs {" and ".join(missing)}: pip install "ddpm-lesson[{extra}]"', name=missing[0])
 
 
 def seed_everything(seed: int) -> None:

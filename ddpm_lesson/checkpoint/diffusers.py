@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 
 from ddpm_lesson.checkpoint.files import CheckpointError, save, write_whole
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.exchange import diffusers_unet, library, unet_from_diffusers
-from ddpm_lesson.runtime import get_device
+from ddpm_lesson.exchange import diffusers_unet, unet_from_diffusers
+from ddpm_lesson.runtime import get_device, needs
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
 
@@ -42,9 +42,11 @@ def to_diffusers(diffusion: DenoiseDiffusion, folder: str | Path, image_size: in
         CheckpointError: if the files cannot be written.
         ImportError: if diffusers is not installed.
     """
+    needs("diffusers", extra="diffusers")
+    import diffusers
+
     if not isinstance(diffusion.eps_model, UNet):
         raise TypeError(f"eps_model must be a UNet to be saved; got {type(diffusion.eps_model).__name__}")
-    diffusers = library("diffusers")
     scheduler = diffusers.DDPMScheduler(**scheduler_settings(diffusion))
     pipeline = diffusers.DDPMPipeline(diffusers_unet(diffusion.eps_model, image_size), scheduler)
     try:
@@ -98,7 +100,9 @@ def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
 
     They lie in folders of their own or, in early pipelines like the paper's, all in one.
     """
-    diffusers = library("diffusers")
+    needs("diffusers", extra="diffusers")
+    import diffusers
+
     folder = Path(source) if Path(source).is_dir() else fetch(str(source))
     check_parts(folder / INDEX)
     unet, scheduler = (name if (folder / name).is_dir() else None for name in PARTS)
@@ -118,9 +122,12 @@ def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
 
 def fetch(hub_id: str) -> Path:
     """The folder to which a pipeline on the hub is downloaded, unless it is there; CheckpointError if it cannot be."""
+    import diffusers
+    from huggingface_hub import hf_hub_download
+
     try:
-        check_parts(Path(library("huggingface_hub").hf_hub_download(hub_id, INDEX)))  # before the large files
-        return Path(library("diffusers").DDPMPipeline.download(hub_id))
+        check_parts(Path(hf_hub_download(hub_id, INDEX)))  # before the large files
+        return Path(diffusers.DDPMPipeline.download(hub_id))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{hub_id!r} is not a folder here, and the Hugging Face hub did not deliver it: {first_sentence(error)}"

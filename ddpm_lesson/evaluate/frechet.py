@@ -18,7 +18,7 @@ from ddpm_lesson.evaluate.classifier import (
     shipped_classifiers,
 )
 from ddpm_lesson.pictures import markdown_table
-from ddpm_lesson.runtime import get_device
+from ddpm_lesson.runtime import get_device, needs
 from ddpm_lesson.sample import eval_mode
 
 RANGE_SLACK = 1e-3  # by how much values may leave [-1, 1]
@@ -34,7 +34,7 @@ class Extractor(nn.Module):
         name: what a table calls it.
         num_features: how many numbers an image becomes.
         function: (B, C, H, W) in [-1, 1] -> (B, num_features).
-        network: the module behind it, if there is one, so that it moves to the device with the extractor.
+        network: the module behind it, if there is one, without dropout; it moves to the device with the extractor.
     """
 
     def __init__(
@@ -58,8 +58,14 @@ def random_network(shape: tuple[int, int, int], seed: int = 0) -> Extractor:
     """A classifier that has learned nothing, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Classifier(shape, n_channels=16, n_features=32)
+        network = Classifier(shape, n_channels=16, n_features=32).eval()
     return Extractor("random network", 32, network.features, network)
+
+
+def features_of_classifier(classifier: Classifier, name: str) -> Extractor:
+    """The last hidden layer of a classifier."""
+    network = eval_mode(classifier)
+    return Extractor(f"classifier ({name})", network.num_features, network.features, network)
 
 
 def classifier_of(shape: tuple[int, int, int]) -> Extractor:
@@ -71,10 +77,10 @@ def classifier_of(shape: tuple[int, int, int]) -> Extractor:
     for name in shipped_classifiers():
         network = load_classifier(name, "cpu")
         if network.image_shape == tuple(shape):
-            return Extractor(f"classifier ({name})", network.num_features, network.features, network)
+            return features_of_classifier(network, name)
     raise EvaluationError(
-        f"no classifier is shipped for images of shape {tuple(shape)}; train one with 'ddpm-lesson train-classifier', "
-        f"or take the features 'pixels', 'random' or 'inception'"
+        f"no classifier is shipped for images of shape {tuple(shape)}; train one with 'ddpm-lesson train-classifier' "
+        f"and name it with --classifier, or take the features 'pixels', 'random' or 'inception'"
     )
 
 
@@ -82,16 +88,14 @@ def inception(shape: tuple[int, int, int]) -> Extractor:
     """The features of FID: 2048 numbers of an Inception network, fetched on first use by torch-fidelity.
 
     Raises:
-        EvaluationError: if torch-fidelity is not installed, or its weights cannot be fetched.
+        ImportError: if torch-fidelity is not installed.
+        EvaluationError: if its weights cannot be fetched.
     """
+    needs("torchmetrics", "torch_fidelity", extra="inception")
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     try:
         network = FrechetInceptionDistance(feature=2048).inception
-    except ModuleNotFoundError as error:
-        raise EvaluationError(
-            "the features 'inception' need torch-fidelity, which is not here: pip install torch-fidelity"
-        ) from error
     except (OSError, RuntimeError) as error:
         raise EvaluationError(
             f"could not fetch the weights of the Inception network ({error}); offline, the features 'classifier', "
@@ -131,8 +135,7 @@ def features_of(features: Extractor, images: Tensor, device: str | torch.device 
     """Features of images as an image file would hold them, in bytes: (N, C, H, W) in [-1, 1] -> (N, D)."""
     device = get_device(device)
     features.to(device)
-    with eval_mode(features):
-        return in_batches(lambda batch: features(from_bytes(to_bytes(batch))), images, device)
+    return in_batches(lambda batch: features(from_bytes(to_bytes(batch))), images, device)
 
 
 # Distance
@@ -147,7 +150,7 @@ class Moments(NamedTuple):
 
 def moments(features: Tensor) -> Moments:
     """Those of a set of features (N, D), in float64; the covariance divides by N - 1."""
-    features = features.double()
+    features = features.cpu().double()
     return Moments(features.mean(0), features.T.cov())
 
 
@@ -198,8 +201,10 @@ def distance_of_features(real: Tensor, generated: Tensor) -> float:
     """Squared Frechet distance of two sets of features (N, D) and (M, D), by torchmetrics.
 
     Raises:
+        ImportError: if torchmetrics is not installed.
         ValueError: if a set has no more rows than there are features, so that its covariance has no inverse.
     """
+    needs("torchmetrics", extra="evaluate")
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     for name, features in (("real", real), ("generated", generated)):
@@ -207,8 +212,8 @@ def distance_of_features(real: Tensor, generated: Tensor) -> float:
     as_they_are = nn.Identity()
     as_they_are.num_features = real.shape[1]
     metric = FrechetInceptionDistance(feature=as_they_are)
-    metric.update(real.double(), real=True)
-    metric.update(generated.double(), real=False)
+    metric.update(real.cpu().double(), real=True)
+    metric.update(generated.cpu().double(), real=False)
     return float(metric.compute())
 
 

@@ -4,8 +4,7 @@ A network of theirs is built with the settings of ours and takes over its weight
 refused, and a weight without a place, or a place without a weight, is an error.
 """
 
-from ddpm_lesson.exchange.core import library
 from ddpm_lesson.exchange.diffusers import diffusers_unet, unet_from_diffusers
 from ddpm_lesson.exchange.labml import LABML, labml_unet
 
-__all__ = ["LABML", "diffusers_unet", "labml_unet", "library", "unet_from_diffusers"]
+__all__ = ["LABML", "diffusers_unet", "labml_unet", "unet_from_diffusers"]

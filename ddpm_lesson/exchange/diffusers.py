@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ddpm_lesson.exchange.core import Settings, check_expressible, library
+from ddpm_lesson.exchange.core import Settings, check_expressible
+from ddpm_lesson.runtime import needs
 from ddpm_lesson.unet import UNet
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ def diffusers_unet(unet: UNet, image_size: int | tuple[int, int] = 32) -> "UNet2
         ValueError: if diffusers has no word for a setting, or the sides of the image cannot be halved often enough.
         ImportError: if diffusers is not installed.
     """
+    needs("diffusers", extra="diffusers")
+    import diffusers
+
     check_diffusers(unet.settings, image_size)
     settings = diffusers_settings(unet.settings, image_size)
-    theirs = library("diffusers").UNet2DModel(**settings).to(unet.final.weight)
+    theirs = diffusers.UNet2DModel(**settings).to(unet.final.weight)
     theirs.load_state_dict(to_their_names(unet))
     return theirs.train(unet.training)
 
@@ -56,7 +60,10 @@ def unet_from_diffusers(model: "UNet2DModel") -> UNet:
         TypeError: if ``model`` is something else.
         ImportError: if diffusers is not installed.
     """
-    if not isinstance(model, library("diffusers").UNet2DModel):
+    needs("diffusers", extra="diffusers")
+    import diffusers
+
+    if not isinstance(model, diffusers.UNet2DModel):
         raise TypeError(f"model must be a diffusers.UNet2DModel; got {type(model).__name__}")
     unet = UNet(**our_settings(model)).to(model.conv_out.weight)
     unet.load_state_dict(to_our_names(model.state_dict(), unet))

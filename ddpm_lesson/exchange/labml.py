@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.exchange.core import check_expressible, library
+from ddpm_lesson.exchange.core import check_expressible
+from ddpm_lesson.runtime import needs
 from ddpm_lesson.unet import UNet
 
 LABML = {
@@ -35,11 +36,14 @@ def labml_unet(unet: UNet, *, normalise: bool = True) -> nn.Module:
         ValueError: if labml has no word for a setting.
         ImportError: if labml_nn is not installed.
     """
+    needs("labml_nn", extra="labml")
+    from labml_nn.diffusion.ddpm.unet import UNet as TheirUNet
+
     settings = unet.settings
     check_expressible("labml_nn", settings, LABML)
     multipliers = level_by_level(settings["ch_mults"])
     with torch.device("meta"):  # weights of its own would be thrown away
-        theirs = library("labml_nn.diffusion.ddpm.unet", "labml-nn").UNet(
+        theirs = TheirUNet(
             settings["image_channels"], settings["n_channels"], multipliers, settings["is_attn"], settings["n_blocks"]
         )
     theirs.load_state_dict({name: tensor.clone() for name, tensor in unet.state_dict().items()}, assign=True)

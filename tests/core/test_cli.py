@@ -186,4 +186,4 @@ def test_exchange_without_diffusers_says_what_to_install(trained, tmp_path, monk
     monkeypatch.setitem(sys.modules, "diffusers", None)
     result = invoke("export", trained, tmp_path)
     assert result.exit_code == 1
-    assert "pip install diffusers" in result.output
+    assert 'pip install "ddpm-lesson[diffusers]"' in result.output

@@ -291,15 +291,15 @@ def test_what_labml_cannot_express_is_refused(changes, message):
 
 
 @pytest.mark.parametrize(
-    ("call", "module", "package"),
+    ("call", "module", "extra"),
     [
         (lambda: diffusers_unet(small_unet(), 8), "diffusers", "diffusers"),
         (lambda: unet_from_diffusers(SimpleNamespace()), "diffusers", "diffusers"),
-        (lambda: labml_unet(labml_like()), "labml_nn.diffusion.ddpm.unet", "labml-nn"),
+        (lambda: labml_unet(labml_like()), "labml_nn", "labml"),
     ],
     ids=["to diffusers", "from diffusers", "to labml"],
 )
-def test_missing_library_is_named_with_what_to_install(monkeypatch, call, module, package):
+def test_missing_library_is_named_with_what_to_install(monkeypatch, call, module, extra):
     monkeypatch.setitem(sys.modules, module, None)  # Python's way to say that it cannot be imported
-    with pytest.raises(ImportError, match=f"this needs {package}: pip install {package}"):
+    with pytest.raises(ImportError, match=rf'^this needs {module}: pip install "ddpm-lesson\[{extra}\]"$'):
         call()

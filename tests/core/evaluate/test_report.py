@@ -1,6 +1,7 @@
 """Everything at once, and the commands that do it."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -95,11 +96,11 @@ def test_command_answers_mistakes_in_a_sentence(trained, tmp_path, options, word
 
 
 def test_features_that_are_missing_are_missed_before_any_sampling(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("torchmetrics.image.fid._TORCH_FIDELITY_AVAILABLE", False)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.setattr("ddpm_lesson.cli.draw_samples", lambda *arguments: pytest.fail("it sampled"))
     result = invoke("evaluate", trained, "--out", tmp_path, "--features=inception", "--device=cpu")
     assert result.exit_code == 1
-    assert "pip install torch-fidelity" in result.output
+    assert 'pip install "ddpm-lesson[inception]"' in result.output
 
 
 def test_command_trains_a_classifier(tmp_path):
