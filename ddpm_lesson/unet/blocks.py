@@ -5,6 +5,7 @@ differently, a keyword switches to their choice.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -178,7 +179,7 @@ class DownBlock(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res = ResidualBlock(in_channels, out_channels, time_channels, dropout=dropout, **norm)
         self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
 
@@ -210,7 +211,7 @@ class UpBlock(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res = ResidualBlock(in_channels + skip_channels, out_channels, time_channels, dropout=dropout, **norm)
         self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
 
@@ -238,7 +239,7 @@ class MiddleBlock(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        norm = {"n_groups": n_groups, "norm_eps": norm_eps}
+        norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res1 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)
         self.attn = AttentionBlock(n_channels, n_heads, **norm)
         self.res2 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)

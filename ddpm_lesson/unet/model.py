@@ -1,6 +1,7 @@
 """The U-Net, put together from its blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ class UNet(nn.Module):
         narrow: str = "after",
     ):
         super().__init__()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "image_channels": image_channels,
             "n_channels": n_channels,
             "ch_mults": tuple(ch_mults),
@@ -85,39 +86,17 @@ class UNet(nn.Module):
             "narrow": narrow,
         }
         check_settings(**self.settings)
-        widths = [n_channels * m for m in ch_mults]
-        time_channels = 4 * n_channels
-        block = {"n_heads": n_heads, "n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
-        last = len(widths) - 1
+        widths = [n_channels, *(n_channels * m for m in ch_mults)]  # of the first convolution and of each level
+        block: dict[str, Any] = {"n_heads": n_heads, "n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
+        block["time_channels"] = 4 * n_channels
 
         self.image_proj = nn.Conv2d(image_channels, n_channels, kernel_size=3, padding=1)
-        self.time_emb = TimeEmbedding(time_channels)
+        self.time_emb = TimeEmbedding(4 * n_channels)
+        self.down, kept = way_down(widths, is_attn, n_blocks, downsample, block)
+        self.middle = MiddleBlock(widths[-1], **block)
+        self.up = way_up(widths, is_attn, n_blocks, upsample, narrow, kept, block)
 
-        self.down = nn.ModuleList()
-        channels = n_channels
-        kept = [channels]  # channels of every feature map that the way up will get back
-        for i, width in enumerate(widths):
-            for _ in range(n_blocks):
-                self.down.append(DownBlock(channels, width, time_channels, is_attn[i], **block))
-                channels = width
-                kept.append(channels)
-            if i < last:
-                self.down.append(Downsample(channels, downsample))
-                kept.append(channels)
-
-        self.middle = MiddleBlock(channels, time_channels, **block)
-
-        self.up = nn.ModuleList()
-        for i in range(last, -1, -1):
-            out = [widths[i]] * (n_blocks + 1)
-            if narrow == "before":
-                out[-1] = widths[i - 1] if i > 0 else n_channels
-            for width in out:
-                self.up.append(UpBlock(channels, kept.pop(), width, time_channels, is_attn[i], **block))
-                channels = width
-            if i > 0:
-                self.up.append(Upsample(channels, upsample))
-
+        channels = widths[0] if narrow == "before" else widths[1]
         self.norm = group_norm(final_groups or n_groups, channels, norm_eps, "final_groups")
         self.act = Swish()
         self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
@@ -166,6 +145,47 @@ class UNet(nn.Module):
             raise ValueError(f"t must have shape ({len(xt)},), one time an image; got {tuple(t.shape)}")
 
 
+def way_down(
+    widths: Sequence[int], is_attn: Sequence[bool], n_blocks: int, downsample: str, block: dict[str, Any]
+) -> tuple[nn.ModuleList, list[int]]:
+    """The modules from the first convolution to the middle, and the channels of every feature map to be kept.
+
+    ``widths`` are the channels of the first convolution and of each level, ``block`` what all blocks share.
+    """
+    modules, kept = nn.ModuleList(), [widths[0]]
+    for i, width in enumerate(widths[1:]):
+        for _ in range(n_blocks):
+            modules.append(DownBlock(kept[-1], width, has_attn=is_attn[i], **block))
+            kept.append(width)
+        if i + 1 < len(is_attn):
+            modules.append(Downsample(width, downsample))
+            kept.append(width)
+    return modules, kept
+
+
+def way_up(
+    widths: Sequence[int],
+    is_attn: Sequence[bool],
+    n_blocks: int,
+    upsample: str,
+    narrow: str,
+    kept: Sequence[int],
+    block: dict[str, Any],
+) -> nn.ModuleList:
+    """The modules from the middle to the last convolution, one block for every feature map that was kept."""
+    modules, kept, channels = nn.ModuleList(), list(kept), widths[-1]
+    for i in reversed(range(len(is_attn))):
+        out = [widths[i + 1]] * (n_blocks + 1)
+        if narrow == "before":
+            out[-1] = widths[i]
+        for width in out:
+            modules.append(UpBlock(channels, kept.pop(), width, has_attn=is_attn[i], **block))
+            channels = width
+        if i > 0:
+            modules.append(Upsample(channels, upsample))
+    return modules
+
+
 def init_weights(model: UNet) -> None:
     """Initialise as the authors' code does: Xavier-uniform weights, zero biases, and every branch silent.
 
@@ -185,7 +205,17 @@ def init_weights(model: UNet) -> None:
     nn.init.zeros_(model.final.weight)
 
 
-def check_settings(*, ch_mults, is_attn, downsample, upsample, narrow, dropout, norm_eps, **counts) -> None:
+def check_settings(
+    *,
+    ch_mults: Sequence[int],
+    is_attn: Sequence[bool],
+    downsample: str,
+    upsample: str,
+    narrow: str,
+    dropout: float,
+    norm_eps: float,
+    **counts: Any,
+) -> None:
     """Raise a ValueError that names the first setting of ``UNet`` that cannot work."""
     for name, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

@@ -96,7 +96,7 @@ def test_a_trusting_model_is_the_same_model():
     other, t = diffusion.trusting(), torch.tensor([10])
     assert other.eps_model is diffusion.eps_model
     assert other.alpha_bar is diffusion.alpha_bar
-    with pytest.raises(ValueError, match="t must lie in 0 .. 9; got 10 .. 10"):
+    with pytest.raises(ValueError, match=r"t must lie in 0 \.\. 9; got 10 \.\. 10"):
         diffusion.q_sample(torch.zeros(1, 3), t)
     with pytest.raises(ValueError, match="t must hold one time for each of the 2 elements"):
         other.q_sample(torch.zeros(2, 3), t)
