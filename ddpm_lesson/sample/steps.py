@@ -184,7 +184,7 @@ def reverse_steps(
     return ddim_steps(diffusion, shape, n_steps, generator=generator)
 
 
-def last(steps: Iterator[ReverseStep]) -> Tensor:
+def final_samples(steps: Iterator[ReverseStep]) -> Tensor:
     """The samples that a sampler ends with: its last ``x0_hat``."""
     for step in steps:
         x0_hat = step.x0_hat
@@ -198,7 +198,7 @@ def sample(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Samples only, a batch of the given shape: ``reverse_steps`` to its end."""
-    return last(reverse_steps(diffusion, shape, n_steps, generator))
+    return final_samples(reverse_steps(diffusion, shape, n_steps, generator))
 
 
 def reverse_times(diffusion: DenoiseDiffusion, n_steps: int | None, t_start: int | None = None) -> list[int]:

@@ -14,7 +14,7 @@ from ddpm_lesson import checkpoint, get_device, load_images, runtime
 from ddpm_lesson.evaluate import distance_of_features, extractor, features_of, random_subset
 from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS
 from ddpm_lesson.pictures import markdown_table
-from ddpm_lesson.sample import last
+from ddpm_lesson.sample import final_samples
 from tests.benchmarks.sampling import sample_in_batches
 
 N_REAL = 10_000  # training images to compare with, at most
@@ -61,7 +61,7 @@ def main(
             if (sampler, n_steps) in done:
                 continue
             samples = sample_in_batches(
-                lambda shape, generator, go=SAMPLERS[sampler], n_steps=n_steps: last(
+                lambda shape, generator, go=SAMPLERS[sampler], n_steps=n_steps: final_samples(
                     go(diffusion, shape, n_steps, generator)
                 ),
                 (n, *shape),

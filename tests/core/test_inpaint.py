@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample import ddpm_steps, inpaint_step, inpaint_steps, last
+from ddpm_lesson.sample import ddpm_steps, final_samples, inpaint_step, inpaint_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
 T = 50
@@ -32,23 +32,23 @@ def test_known_part_is_in_every_estimate_as_it_is(model, known, resample):
 
 
 def test_with_everything_known_nothing_is_left_to_draw(model, known):
-    assert last(inpaint_steps(model, known, torch.ones(1), n_steps=5)).equal(known)
+    assert final_samples(inpaint_steps(model, known, torch.ones(1), n_steps=5)).equal(known)
 
 
 def test_with_nothing_known_it_is_plain_sampling(model, known, rng):
     *_, plain = ddpm_steps(model, SHAPE, rng(1), n_steps=1)
-    assert last(inpaint_steps(model, known, torch.zeros(1), rng(1), n_steps=1)).equal(plain.x0_hat)
+    assert final_samples(inpaint_steps(model, known, torch.zeros(1), rng(1), n_steps=1)).equal(plain.x0_hat)
 
 
 def test_what_is_hidden_does_not_matter(model, known, rng):
     other = known.clone()
     other[:, :, 2:] = torch.nan
-    one, two = (last(inpaint_steps(model, x, TOP, rng(1), n_steps=10)) for x in (known, other))
+    one, two = (final_samples(inpaint_steps(model, x, TOP, rng(1), n_steps=10)) for x in (known, other))
     assert one.equal(two)
 
 
 def test_completions_differ_by_seed_and_not_without(model, known, rng):
-    draws = [last(inpaint_steps(model, known, TOP, rng(seed), n_steps=10)) for seed in (1, 1, 2)]
+    draws = [final_samples(inpaint_steps(model, known, TOP, rng(seed), n_steps=10)) for seed in (1, 1, 2)]
     assert draws[0].equal(draws[1])
     assert not draws[0][:, :, 2:].equal(draws[2][:, :, 2:])
 
@@ -98,7 +98,7 @@ def errors():
     result = {}
     for resample in (1, 8):
         generator = torch.Generator().manual_seed(0)
-        y = last(inpaint_steps(model, known, mask, generator, resample=resample))[:, 1]
+        y = final_samples(inpaint_steps(model, known, mask, generator, resample=resample))[:, 1]
         result[resample] = abs(float(y.mean()) - RHO)
     return result
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample import ddim_steps, ddpm_steps, last, spaced_times
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, final_samples, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
 T = 50
@@ -82,7 +82,7 @@ def test_network_is_told_the_times_it_was_trained_with():
     class Listening(torch.nn.Module):
         forward = staticmethod(network)
 
-    last(ddpm_steps(make(Listening()), (2, 1), n_steps=5))
+    final_samples(ddpm_steps(make(Listening()), (2, 1), n_steps=5))
     assert asked == [[t, t] for t in (49, 39, 29, 19, 9)]
 
 
@@ -152,7 +152,7 @@ def test_with_the_posterior_variance_it_is_ddim_with_full_noise(wavy, rng, n_ste
 
 def test_all_steps_asked_for_by_number_are_all_steps(wavy, rng):
     model = make(wavy)
-    assert last(ddpm_steps(model, SHAPE, rng(1), n_steps=T)).equal(last(ddpm_steps(model, SHAPE, rng(1))))
+    assert final_samples(ddpm_steps(model, SHAPE, rng(1), n_steps=T)).equal(final_samples(ddpm_steps(model, SHAPE, rng(1))))
 
 
 @pytest.mark.parametrize("n_steps", [0, T + 1, 2.5, True])

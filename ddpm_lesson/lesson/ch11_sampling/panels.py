@@ -22,9 +22,9 @@ from ddpm_lesson.sample import (
     ReverseStep,
     ddim_steps,
     ddpm_steps,
+    final_samples,
     inpaint_steps,
     interpolate_steps,
-    last,
     spaced_times,
 )
 from ddpm_lesson.schedule import NoiseSchedule
@@ -102,7 +102,7 @@ def show_samplers(
     drawn = {}
     for (name, steps), n in product(SAMPLERS.items(), counts):
         generator = torch.Generator().manual_seed(0)
-        samples = last(steps(diffusion, (n_seeds * n_images, *shape), n, generator)).cpu()
+        samples = final_samples(steps(diffusion, (n_seeds * n_images, *shape), n, generator)).cpu()
         drawn[name, n] = samples.view(n_seeds, n_images, *shape)
 
     def draw(sampler: str, n_steps: int, seed: int) -> Picture:
@@ -197,7 +197,7 @@ def show_inpainting(
     for resample in rounds:
         generator = torch.Generator().manual_seed(0)
         steps = inpaint_steps(diffusion, images, mask, generator, n_steps=n_steps, resample=resample, sigma="posterior")
-        found = last(steps).cpu().view(len(masks), n_seeds, n_images, *known.shape)
+        found = final_samples(steps).cpu().view(len(masks), n_seeds, n_images, *known.shape)
         drawn[resample] = dict(zip(masks, found, strict=True))
 
     def draw(part: str, resample: int, seed: int) -> Picture:

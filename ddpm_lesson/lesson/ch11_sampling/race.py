@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample.steps import ReverseStep, ddim_steps, ddpm_steps, last
+from ddpm_lesson.sample.steps import ReverseStep, ddim_steps, ddpm_steps, final_samples
 from ddpm_lesson.schedule import NoiseSchedule
 
 Sampler = Callable[[DenoiseDiffusion, Sequence[int], int, torch.Generator | None], Iterator[ReverseStep]]
@@ -51,7 +51,7 @@ def race(
     """
     for name in samplers:
         for n in steps:
-            samples = last(SAMPLERS[name](diffusion, shape, n, torch.Generator().manual_seed(seed)))
+            samples = final_samples(SAMPLERS[name](diffusion, shape, n, torch.Generator().manual_seed(seed)))
             yield Lap(name, n, float(measure(samples)))
 
 

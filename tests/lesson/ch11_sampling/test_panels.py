@@ -9,7 +9,7 @@ from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.lesson.ch11_sampling import panels
 from ddpm_lesson.lesson.ch11_sampling.panels import halves
 from ddpm_lesson.lesson.ch11_sampling.plots import completions_picture
-from ddpm_lesson.sample import ddim_steps, ddpm_steps, inpaint_steps, last, spaced_times
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, final_samples, inpaint_steps, spaced_times
 from tests.lesson.shown import shown
 
 SHAPE = (1, 8, 8)
@@ -120,7 +120,7 @@ def test_for_wide_data_beta_is_right_and_for_thin_data_it_is_too_much(variance):
 
 
 def test_samples_are_those_of_the_sampler(samplers, model):
-    few, many = (last(ddim_steps(model, (6, *SHAPE), n, generator=torch.Generator().manual_seed(0))) for n in (2, 4))
+    few, many = (final_samples(ddim_steps(model, (6, *SHAPE), n, generator=torch.Generator().manual_seed(0))) for n in (2, 4))
     far = float((few[:3] - many[:3]).square().mean().sqrt())
     assert f"difference {far:.2f}" in shown(samplers)[1]
     samplers.controls["n_steps"].value = 4
@@ -130,7 +130,7 @@ def test_samples_are_those_of_the_sampler(samplers, model):
 def test_completions_are_drawn_with_the_posterior_variance(inpainting, model, images):
     masks = list(halves(SHAPE).values())
     batch, mask = images[0].expand(20, *SHAPE), torch.stack(masks).repeat_interleave(4, 0)
-    found = last(inpaint_steps(model, batch, mask, torch.Generator().manual_seed(0), n_steps=3, sigma="posterior"))
+    found = final_samples(inpaint_steps(model, batch, mask, torch.Generator().manual_seed(0), n_steps=3, sigma="posterior"))
     expected = completions_picture(images[0], masks[0], found[:2], "the top half")
     assert shown(inpainting)[0].tobytes() == expected.image().tobytes()
 

@@ -7,7 +7,7 @@ from torch import nn
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, noise_on_the_way, race
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
-from ddpm_lesson.sample import ddim_steps, ddpm_steps, last
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, final_samples
 from ddpm_lesson.schedule import NoiseSchedule
 
 DATA = GaussianMixture([1, 2], [-0.5, 0.6], [0.2, 0.1])
@@ -18,7 +18,7 @@ MODEL = DenoiseDiffusion(ExactNoise(DATA, SCHEDULE), schedule=SCHEDULE, clip_x0=
 def test_laps_are_those_of_the_samplers():
     laps = list(race(MODEL, lambda x: float(x.mean()), (50, 1), (2, 4), seed=3))
     assert [(lap.sampler, lap.n_steps) for lap in laps] == [(name, n) for name in SAMPLERS for n in (2, 4)]
-    samples = last(ddim_steps(MODEL, (50, 1), 4, generator=torch.Generator().manual_seed(3)))
+    samples = final_samples(ddim_steps(MODEL, (50, 1), 4, generator=torch.Generator().manual_seed(3)))
     assert laps[-1].distance == float(samples.mean())
 
 
