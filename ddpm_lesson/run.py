@@ -61,7 +61,7 @@ def run(
         (folder / "samples").mkdir(parents=True, exist_ok=True)
         with interruptible() as stop, progress_bar(state) as bar:
             if train_and_save(state, dataset, folder, log, stop, bar):
-                draw_samples(state, folder, stop)
+                write_grid(state, folder, stop)
     return state
 
 
@@ -84,11 +84,11 @@ def train_and_save(
             bar.write(f"stopped at step {step.step}; everything is saved in {folder}")
             return False
         if step.step % config.sample_every == 0 and not finished:
-            draw_samples(state, folder, stop)
+            write_grid(state, folder, stop)
     return True
 
 
-def draw_samples(state: TrainState, folder: Path, stop: threading.Event) -> None:
+def write_grid(state: TrainState, folder: Path, stop: threading.Event) -> None:
     """Write a grid of samples of the averaged model, from the same noise every time; give up if ``stop`` is set."""
     if rank() > 0:
         return

@@ -218,7 +218,7 @@ def test_half_written_curve_does_not_stop_a_resume(config, finished, tmp_path, r
 
 def test_resume_draws_the_last_samples_that_a_kill_prevented(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "draw_samples", kill_after(lambda *_: None))
+        patch.setattr(run_module, "write_grid", kill_after(lambda *_: None))
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path, "cpu")
     run(config, tmp_path, "cpu", resume=True)

@@ -46,7 +46,7 @@ def diffusion_of(beta: Tensor) -> DenoiseDiffusion:
     return DenoiseDiffusion(nn.Identity(), schedule=NoiseSchedule.from_betas(beta)).double()
 
 
-def at(t: int) -> Tensor:
+def one_time(t: int) -> Tensor:
     """One time as a batch."""
     return torch.tensor([t])
 
@@ -143,7 +143,7 @@ def merged_noise(total: Callable = lambda alpha, alpha_bar_prev: 1 - alpha * alp
 
 def package_closed_form(x0: float, t: int, beta: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of q(x_t | x_0), from ``q_xt_x0``."""
-    return diffusion_of(beta).q_xt_x0(torch.tensor([x0], dtype=torch.float64), at(t))
+    return diffusion_of(beta).q_xt_x0(torch.tensor([x0], dtype=torch.float64), one_time(t))
 
 
 @equation(
@@ -232,13 +232,13 @@ def product_of_gaussians(formula: Callable = precision_weighted) -> float:
 
 def package_var(t: int, beta: Tensor) -> Tensor:
     """beta_tilde, from ``q_posterior``."""
-    return diffusion_of(beta).q_posterior(torch.zeros(1, 1), torch.zeros(1, 1), at(t))[1]
+    return diffusion_of(beta).q_posterior(torch.zeros(1, 1), torch.zeros(1, 1), one_time(t))[1]
 
 
 def package_mean(x0: float, xt: float, t: int, beta: Tensor) -> Tensor:
     """mu_tilde, from ``q_posterior``."""
     both = torch.tensor([[x0], [xt]], dtype=torch.float64)
-    return diffusion_of(beta).q_posterior(both[:1], both[1:], at(t))[0]
+    return diffusion_of(beta).q_posterior(both[:1], both[1:], one_time(t))[0]
 
 
 CASES = [(x0, xt, t, STEPS) for x0, xt in ((0.5, -1.0), (-2.0, 0.3)) for t in (1, 2, 6, 13, 19)]

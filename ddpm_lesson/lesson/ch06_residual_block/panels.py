@@ -69,7 +69,7 @@ def show_feature_maps(diffusion: DenoiseDiffusion, x0: Tensor, n_maps: int = 6, 
         maps, i = shown[name], times.tolist().index(t)
         H, W = maps.maps.before.shape[2:]
         where = f"Block {name}, maps of {H} x {W}, at t = {t}"
-        return plot.draw(xt[i, 0].cpu(), maps.at(i), maps.limits, maps.curves._replace(t=t), where)
+        return plot.draw(xt[i, 0].cpu(), maps.at_time(i), maps.limits, maps.curves._replace(t=t), where)
 
     return Panel(
         "Which channels does the time switch on and off?",
@@ -106,6 +106,6 @@ class MapsOverTime:
         before, after, _, answer = (float(v.abs().flatten().sort().values[-(v.numel() // 200 + 1)]) for v in self.maps)
         self.limits = [max(before, after)] * 2 + [1.0, answer]  # one scale before and after the shift
 
-    def at(self, i: int) -> BlockMaps:
+    def at_time(self, i: int) -> BlockMaps:
         """The maps at the i-th time."""
         return BlockMaps(*(v[i] for v in self.maps))

@@ -15,14 +15,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 
-class Memory(NamedTuple):
+class MemoryUse(NamedTuple):
     """Bytes that a computation on the CPU asked for, beyond what was there before."""
 
     peak: int  # the most that was held at one time
     largest: int  # the largest single piece
 
 
-def memory(function: Callable[..., Any], *args: Any) -> Memory:
+def memory(function: Callable[..., Any], *args: Any) -> MemoryUse:
     """Call a function and add up every piece of memory that PyTorch takes and gives back on the CPU, in order.
 
     PyTorch's profiler sees the pieces that an operation uses only inside, too. Its trace tells them one by one; the
@@ -32,7 +32,7 @@ def memory(function: Callable[..., Any], *args: Any) -> Memory:
         result = function(*args)  # alive until the profiler stops
     del result
     pieces = pieces_of(watched)
-    return Memory(max(itertools.accumulate(pieces), default=0), max(pieces, default=0))
+    return MemoryUse(max(itertools.accumulate(pieces), default=0), max(pieces, default=0))
 
 
 def pieces_of(watched: profile) -> list[int]:

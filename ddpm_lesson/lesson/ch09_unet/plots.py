@@ -390,8 +390,8 @@ def routes_picture(
             if route == 0 and shared:
                 name, colour, line = f"{name} against all below", GREY, "-"
             axes.plot(times, rise, color=colour, linestyle=line, linewidth=2, marker="o", markersize=3, label=name)
-            worst = int(rise.argmax())
-            words.append(f"{title}, {name}: at most {float(rise[worst]):.3f}, at t = {times[worst]}")
+            highest = int(rise.argmax())
+            words.append(f"{title}, {name}: at most {float(rise[highest]):.3f}, at t = {times[highest]}")
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.set(title=title, xlabel="t", ylim=(-1e-3, 4))
         axes.grid(alpha=0.3)

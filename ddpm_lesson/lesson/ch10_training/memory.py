@@ -19,7 +19,7 @@ from ddpm_lesson.train.presets import TrainConfig
 ADAM_MOMENTS = 2  # the running means of the gradient and of its square
 
 
-class Memory(NamedTuple):
+class MemoryNeeds(NamedTuple):
     """What a network needs, in bytes of float32. Only the last two grow with the batch."""
 
     weights: int
@@ -47,7 +47,7 @@ class Memory(NamedTuple):
         return self.weights + self.sampled * batch_size
 
 
-def measure_memory(config: TrainConfig) -> Memory:
+def measure_memory(config: TrainConfig) -> MemoryNeeds:
     """Build the network of ``config`` on the CPU, and train and sample one image.
 
     Not counted: what a GPU's driver and its convolutions want besides, and what is lost between tensors, together half
@@ -62,7 +62,7 @@ def measure_memory(config: TrainConfig) -> Memory:
     with PeakMemory() as sampling:
         for _ in ddim_steps(diffusion, shape, n_steps=2):
             pass
-    return Memory(weights, saved_for_backward(diffusion.eps_model, torch.zeros(shape)), sampling.peak)
+    return MemoryNeeds(weights, saved_for_backward(diffusion.eps_model, torch.zeros(shape)), sampling.peak)
 
 
 def saved_for_backward(eps_model: nn.Module, x0: Tensor) -> int:
@@ -120,7 +120,7 @@ class PeakMemory(TorchDispatchMode):
         self.now -= size
 
 
-def measured_memory() -> dict[str, Memory]:
+def measured_memory() -> dict[str, MemoryNeeds]:
     """What ``python -m tests.benchmarks.training_memory`` measured for the presets, as it comes with the lesson."""
     stored = json.loads((assets_folder() / "training" / "memory.json").read_text())
-    return {name: Memory(**sizes) for name, sizes in stored["presets"].items()}
+    return {name: MemoryNeeds(**sizes) for name, sizes in stored["presets"].items()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import DATASETS, ImageDataset, on_this_machine
 from ddpm_lesson.lesson.ch10_training.measure import average_of, spread, wandering_weight
-from ddpm_lesson.lesson.ch10_training.memory import Memory
+from ddpm_lesson.lesson.ch10_training.memory import MemoryNeeds
 from ddpm_lesson.lesson.ch10_training.plots import (
     AveragePlot,
     MemoryPlot,
@@ -231,7 +231,7 @@ class Dashboard:
 def watch_training(selected: TrainingChoice) -> Dashboard:
     """A dashboard for what was chosen, over the loss curve of the lesson's own run of this preset, if there is one.
 
-    A quick run is kept in a new folder for as long as the machine likes.
+    A quick run is kept in a new folder among the temporary files, until the system clears them away.
     """
     preset = selected.controls["preset"].value
     folder = selected.folder or Path(tempfile.mkdtemp(prefix=f"ddpm-{preset}-"))
@@ -316,7 +316,7 @@ def show_wobble(losses: Tensor) -> Panel:
     )
 
 
-def show_memory(measured: dict[str, Memory], start: str = "cifar10") -> Panel:
+def show_memory(measured: dict[str, MemoryNeeds], start: str = "cifar10") -> Panel:
     """Memory of training and sampling, over the batch and the parts it is worked off in.
 
     Args:

@@ -100,7 +100,7 @@ def time_machine_picture(step: int, samples: Tensor, xt: Tensor, guesses: Tensor
         f"The run {what} after {step} steps: 16 samples with brightness spread {float(samples.std()):.2f}, and its "
         f"guesses of four noisy images at four times each, with spread {contrast:.2f}"
     )
-    return picture(light(contact_sheet(captions, {"": grids})), alt, SCALE)
+    return picture(one_channel_if_grey(contact_sheet(captions, {"": grids})), alt, SCALE)
 
 
 def time_machine_strip(
@@ -121,10 +121,10 @@ def time_machine_strip(
         f"The run {what} after steps {', '.join(str(steps[i]) for i in shown)}: samples from the same noise, over "
         "guesses x0_hat of the noisy images x_t on the left"
     )
-    return picture(light(sheet), alt, SCALE)
+    return picture(one_channel_if_grey(sheet), alt, SCALE)
 
 
-def light(image: Image.Image) -> Image.Image:
+def one_channel_if_grey(image: Image.Image) -> Image.Image:
     """The same picture in a third of the bytes if it has no colour."""
     red, *others = image.split()
     grey = all(ImageChops.difference(red, other).getbbox() is None for other in others)

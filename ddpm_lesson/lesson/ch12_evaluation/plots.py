@@ -242,13 +242,13 @@ def couplings_picture(x: Tensor, pairs: dict[str, tuple[Tensor, float]]) -> Pict
     figure = Figure(figsize=(3.8 * len(pairs), 3.6), layout="constrained")
     panes = figure.subplots(1, len(pairs), sharex=True, sharey=True)
     for axes, (name, (y, cost)) in zip(panes, pairs.items(), strict=True):
-        tie(axes, x.numpy(), y.numpy())
+        draw_pairs(axes, x.numpy(), y.numpy())
         axes.set_title(f"{name}\nmean squared distance {cost:.2f}", fontsize=10)
     costs = "; ".join(f"{name}: {cost:.2f}" for name, (_, cost) in pairs.items())
     return picture(figure, f"Points of one Gaussian tied to points of another; mean squared distance, {costs}")
 
 
-def tie(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+def draw_pairs(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     """Draw points and the lines between partners."""
     for a, b in zip(x, y, strict=True):
         axes.plot([a[0], b[0]], [a[1], b[1]], color=GREY, linewidth=0.8)

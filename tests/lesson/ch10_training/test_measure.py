@@ -17,7 +17,7 @@ from ddpm_lesson.lesson.ch10_training.measure import (
     straight_line_loss,
 )
 from ddpm_lesson.lesson.ch10_training.memory import (
-    Memory,
+    MemoryNeeds,
     PeakMemory,
     measure_memory,
     measured_memory,
@@ -130,7 +130,7 @@ def test_peak_counts_what_is_held_at_once():
 
 
 def test_training_holds_five_copies_of_the_weights_and_the_activations():
-    memory = Memory(weights=100, kept=7, sampled=3)
+    memory = MemoryNeeds(weights=100, kept=7, sampled=3)
     assert sum(memory.training(10).values()) == 5 * 100 + 70
     assert memory.sampling(10) == 130
 
