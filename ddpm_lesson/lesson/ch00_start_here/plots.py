@@ -21,7 +21,7 @@ def reverse_picture(step: ReverseStep, T: int, snr_db: float, what: str, n_colum
         n_columns: images a row.
     """
     images = [grid_image(x, n_columns, 340) for x in (step.xt, step.x0_hat)]
-    sheet = contact_sheet([f"x_t  at t = {step.t}", "x0_hat, the guess from there"], {"": images})
+    sheet = contact_sheet({"": images}, [f"x_t  at t = {step.t}", "x0_hat, the guess from there"])
     where = f"at t = {step.t} of {T}, signal-to-noise {snr_db:.0f} dB"
     return picture(sheet, f"{what} on the way from noise {where}: left x_t, right the network's guess x0_hat")
 
@@ -42,4 +42,4 @@ def reverse_strip(steps: Sequence[ReverseStep], what: str, n_states: int = 7, n_
     }
     times = [f"t = {s.t}" for s in states]
     alt = f"{what} on the way from noise to image, x_t over the network's guess x0_hat at {', '.join(times)}"
-    return picture(contact_sheet(times, rows), alt)
+    return picture(contact_sheet(rows, times), alt)

@@ -5,25 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.figure import (
-    AMBER,
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    SKY,
-    LiveFigure,
-    Picture,
-    picture,
-)
+from ddpm_lesson.lesson.kit.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY
+from ddpm_lesson.lesson.kit.figure import PLATE, LiveFigure, Picture, headline, key, picture, subplots
 
 CUT = 3  # where the axes of the integrands end
 INTEGRANDS = ("p log(p / q)", "q log(q / p)")
@@ -41,21 +29,19 @@ class KLPlot:
 
     def __init__(self, x: Tensor, p: Tensor):
         self.x = x.numpy()
-        figure = Figure(figsize=(8.8, 3.4))
-        grid = figure.add_gridspec(1, 3, left=0.045, right=0.99, bottom=0.13, top=0.87, wspace=0.16)
-        densities, *integrands = (figure.add_subplot(cell) for cell in grid)
+        figure, (densities, *integrands) = subplots(3.4, 3, room=0.44)
+        figure.subplots_adjust(left=0.045, wspace=0.16)  # there are three
         frame(densities, self.x, (0, 1.85))  # room for the labels above the highest q
         densities.fill_between(self.x, p.numpy(), color=BLACK, alpha=0.15, linewidth=0)
         densities.plot(self.x, p.numpy(), color=BLACK, linewidth=2)
         self.q = densities.plot([], [], color=BLUE, linewidth=2, linestyle="--")[0]
-        densities.text(0.04, 0.97, "p, the target", transform=densities.transAxes, va="top")
-        densities.text(0.96, 0.97, "q (dashed)", transform=densities.transAxes, va="top", ha="right", color=BLUE)
+        key(densities, {"p, the target": BLACK})
+        key(densities, {"q (dashed)": BLUE}, "upper right")
         for axes, formula in zip(integrands, INTEGRANDS, strict=True):
             frame(axes, self.x, (-1, CUT))
             axes.set_xlabel(f"x  (shaded: {formula})", labelpad=0)
         self.areas = [signed_area(axes) for axes in integrands]
-        at = [axes.get_position().x0 for axes in (densities, *integrands)]
-        self.titles = [figure.text(left, 0.91, "", fontsize=12, weight="bold") for left in at]
+        self.titles = [headline(figure, axes.get_position().x0) for axes in (densities, *integrands)]
         self.beyond = [beyond_label(axes) for axes in integrands]
         self.live = LiveFigure(figure, [self.q, *sum(self.areas, ()), *self.beyond, *self.titles])
 
@@ -87,11 +73,10 @@ class KLPlot:
 
 
 def frame(axes: Axes, x: np.ndarray, ylim: tuple[float, float]) -> None:
-    """Limits, a zero line and light grid lines."""
+    """Limits and a zero line."""
     axes.set(xlim=(x[0], x[-1]), ylim=ylim)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.yaxis.set_major_locator(MultipleLocator(0.5 if ylim[1] < CUT else 1))
-    axes.grid(alpha=0.25)
     axes.set_xlabel("x", labelpad=0)
 
 
@@ -111,8 +96,8 @@ def set_signed_area(area: tuple[Polygon, Polygon], x: np.ndarray, values: np.nda
 
 def beyond_label(axes: Axes) -> Text:
     """Room for the words that say that the area goes on above the axes."""
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    return axes.text(0, 0.96 * CUT, "", color=ORANGE, ha="center", va="top", fontsize=10, bbox=box)
+    plate = PLATE | {"alpha": 0.85}
+    return axes.text(0, 0.96 * CUT, "", color=ORANGE, ha="center", va="top", fontsize=10, bbox=plate)
 
 
 def set_beyond(label: Text, x: np.ndarray, values: np.ndarray) -> None:
@@ -132,11 +117,8 @@ class GapPlot:
 
     def __init__(self, z: Tensor, prior: Tensor):
         self.z = z.numpy()
-        figure = Figure(figsize=(8.8, 3.4))
-        grid = figure.add_gridspec(
-            1, 2, left=0.045, right=0.985, bottom=0.13, top=0.92, wspace=0.14, width_ratios=(5, 4)
-        )
-        densities, bars = (figure.add_subplot(cell) for cell in grid)
+        figure, (densities, bars) = subplots(3.4, 2, room=0.28, width_ratios=(5, 4))
+        figure.subplots_adjust(left=0.045, wspace=0.14)
         frame(densities, self.z, (0, 2.3))
         densities.set_xlabel("z", labelpad=0)
         densities.plot(self.z, prior.numpy(), color=GREY, linewidth=1.2, linestyle=":")
@@ -187,7 +169,6 @@ DENSITY_LABELS = (
 def bar_axes(axes: Axes) -> list:
     """Label the axis in nats and return what will move in it: line, two bars, three texts."""
     axes.set(xlim=(0, 1), ylim=(FLOOR, 0), xticks=[])
-    axes.grid(alpha=0.25, axis="y")
     axes.set_title("nats", loc="left", fontsize=10, pad=3)
     start = [(0, 0), (0, 0)]
     top = axes.plot([0.0, 1.0], [0, 0], color=BLACK, linewidth=2)[0]
@@ -205,8 +186,7 @@ def set_bar(bar: Polygon, left: float, low: float, high: float, width: float = 0
 
 def fits_picture(x: Tensor, p: Tensor, fits: Mapping[str, Tensor]) -> Picture:
     """A target and Gaussians fitted to it, by name: density (N,)."""
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2)
     frame(axes, x.numpy(), (0, 1.05 * float(max(p.max(), *(q.max() for q in fits.values())))))
     axes.fill_between(x.numpy(), p.numpy(), color=BLACK, alpha=0.15, linewidth=0)
     axes.plot(x.numpy(), p.numpy(), color=BLACK, linewidth=2, label="p, the target")
@@ -221,8 +201,7 @@ def likelihood_picture(means: Tensor, kl: Tensor, nll: Tensor, entropy: float) -
 
     ``entropy`` is that of the data in nats: the distance between the two curves.
     """
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2)
     axes.plot(means, kl, color=BLACK, linewidth=2)
     axes.plot(means, nll, color=ORANGE, linewidth=2, linestyle="--")
     best = float(means[int(nll.argmin())])
@@ -232,7 +211,6 @@ def likelihood_picture(means: Tensor, kl: Tensor, nll: Tensor, entropy: float) -
     axes.annotate("KL(data ∥ model)", (means[i], kl[i]), (12, -12), **NEAR)
     axes.annotate(f"both lowest near {best:.2f}", (best, 0), (6, 6), color=GREY, **NEAR)
     axes.set(xlabel="mean of the model", ylabel="nats", xlim=(float(means[0]), float(means[-1])), ylim=(0, None))
-    axes.grid(alpha=0.25)
     return picture(
         figure,
         f"Two parallel curves over the mean of the model: KL(data || model), and about {entropy:.2f} nats above it the "
@@ -251,15 +229,13 @@ def terms_picture(terms: Mapping[str, Sequence[float]], nll: Mapping[str, float]
         nll: for every model the exact average of -log p_theta(x_0).
         entropy: of the data; no model can be below.
     """
-    figure = Figure(figsize=(8.8, 0.9 + 0.75 * len(terms)), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(0.9 + 0.75 * len(terms), grid="")
     for row, (name, values) in enumerate(terms.items()):
         left, names = 0.0, ["L_T", *(f"L_{i}" for i in reversed(range(len(values) - 1)))]
         for value, label, colour in zip(values, names, TERM_COLOURS, strict=False):
             axes.barh(row, value, left=left, height=0.55, color=pale(colour), edgecolor="white")
-            if value > 0.06:  # the box keeps the line of the entropy out of the words
-                box = {"facecolor": pale(colour), "edgecolor": "none", "pad": 1}
-                axes.text(left + 0.015, row, label, va="center", bbox=box)
+            if value > 0.06:  # the plate keeps the line of the entropy out of the words
+                axes.text(left + 0.015, row, label, va="center", bbox=PLATE | {"facecolor": pale(colour), "pad": 1})
             left += value
         axes.plot([nll[name]] * 2, [row - 0.38, row + 0.38], color=BLACK, linewidth=3)
         axes.text(left + 0.02, row, f"bound {left:.3f}\nexact {nll[name]:.3f}", va="center", fontsize=10)

@@ -11,12 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.figure import BLUE, GREEN, GREY, ORANGE, PINK, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, LINES, ORANGE
+from ddpm_lesson.lesson.kit.figure import PLATE, WIDTH, LiveFigure, Picture, key, picture, subplots
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.schedule import NoiseSchedule
-
-WIDTH = 8.6  # inches of 100 CSS pixels
-STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"))
 
 
 class Gaussian(NamedTuple):
@@ -154,10 +152,10 @@ class StepBackPlot:
         (self.shape,) = right.plot([], [], color=BLUE, linewidth=2.4)
         z = np.linspace(-4, 4, 161)
         right.plot(z, np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi), color=ORANGE, linestyle="--", linewidth=1.8)
-        left.text(0.02, 0.93, "$q(x_{t-1})$", color=GREY, transform=left.transAxes, va="top", fontsize=11)
-        left.text(0.98, 0.93, r"$q(x_{t-1} \mid x_t)$", color=BLUE, transform=left.transAxes, va="top", ha="right")
-        right.text(0.02, 0.93, "exact", color=BLUE, transform=right.transAxes, va="top", fontsize=11)
-        right.text(0.98, 0.93, "Gaussian fit", color=ORANGE, transform=right.transAxes, va="top", ha="right")
+        key(left, {"$q(x_{t-1})$": GREY})
+        key(left, {r"$q(x_{t-1} \mid x_t)$": BLUE}, "upper right")
+        key(right, {"exact": BLUE})
+        key(right, {"Gaussian fit": ORANGE}, "upper right")
         self.name = left.text(0, -0.13, "$x_t$", fontsize=11, va="center")
         self.verdict = right.text(0.02, 0.78, "", transform=right.transAxes, va="top", fontsize=11, weight="bold")
         figure.text(0.02, 0.03, f"The schedule's step from there (T = {schedule.n_steps}):", fontsize=11)
@@ -216,15 +214,12 @@ def curves_picture(
         xscale, yscale: as in matplotlib.
     """
     panels = list(panels)
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    for axes, (title, xlabel, ylabel, curves) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    figure, columns = subplots(3.4, len(panels))
+    for axes, (title, xlabel, ylabel, curves) in zip(columns, panels, strict=True):
         axes.set(xscale=xscale, yscale=yscale, xlabel=xlabel, ylabel=ylabel)
         axes.set_title(title, fontsize=11)
-        axes.grid(alpha=0.3)
         axes.margins(y=0.15)
-        for curve, (color, line) in zip(curves, STYLES, strict=False):
+        for curve, (color, line) in zip(curves, LINES, strict=False):
             axes.plot(curve.x, curve.y, color=color, linestyle=line, linewidth=2)
             write_label(axes, curve, color)
     return picture(figure, alt)
@@ -253,8 +248,7 @@ def paths_picture(paths: Tensor, mean: Tensor, std: Tensor, alt: str) -> Picture
         mean, std: (T,).
         alt: what is shown, in words.
     """
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.4)
     t = np.arange(len(paths))
     thin = slice(None, None, -(-len(paths) // 250))  # finer than that nobody can see
     axes.plot(t[thin], paths[thin], color=BLUE, linewidth=0.8, alpha=0.6)
@@ -265,6 +259,3 @@ def paths_picture(paths: Tensor, mean: Tensor, std: Tensor, alt: str) -> Picture
     for name, y in (("mean", mean[k]), ("mean + 2 std", mean[k] + 2 * std[k]), ("mean - 2 std", mean[k] - 2 * std[k])):
         axes.text(k, float(y), name, color=ORANGE, ha="center", va="center", fontsize=10.5, bbox=PLATE)
     return picture(figure, alt)
-
-
-PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 2}

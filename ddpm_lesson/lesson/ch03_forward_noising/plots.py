@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.figure import BLUE, GREY, SCALE, LiveFigure, Picture, picture, stacked
-from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail
+from ddpm_lesson.lesson.kit.colours import BLUE, GREY
+from ddpm_lesson.lesson.kit.figure import SCALE, LiveFigure, Picture, headline, picture, stacked, subplots
+from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnails
 from ddpm_lesson.pictures import grid_image
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -22,13 +22,11 @@ class SchedulePlot:
     """
 
     def __init__(self, reference: NoiseSchedule):
-        figure = Figure(figsize=(8.8, 3.1))
-        grid = figure.add_gridspec(1, 3, left=0.065, right=0.985, bottom=0.14, top=0.82, wspace=0.26)
-        axes = [figure.add_subplot(cell) for cell in grid]
+        figure, axes = subplots(3.1, 3, room=0.65)
         self.curves = [curve_axes(a, *labels) for a, labels in zip(axes, SCHEDULE_AXES, strict=True)]
         for a, values in zip(axes, series(reference), strict=True):
             a.plot(*thinned(values), color=GREY, linewidth=1, linestyle="--")
-        self.verdict = figure.text(0.065, 0.93, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         self.live = LiveFigure(figure, [*self.curves, self.verdict])
 
     def draw(self, schedule: NoiseSchedule, times: Sequence[int], xt: Tensor, bits: float) -> Picture:
@@ -49,7 +47,7 @@ class SchedulePlot:
             f"{float(schedule.alpha_bar[-1]):.1e}, signal-to-noise falls from {float(schedule.snr_db[0]):.0f} to "
             f"{float(schedule.snr_db[-1]):.0f} dB, L_T = {bits:.2g} bits/dim: {verdict(bits)}"
         )
-        strip = contact_sheet([f"t = {t}" for t in times], {"": [thumbnail(x, 128) for x in xt]}, gap=16)
+        strip = contact_sheet(thumbnails({"": xt}, 128), [f"t = {t}" for t in times])
         return picture(stacked(self.live.image(), strip), alt, SCALE)
 
 
@@ -70,7 +68,6 @@ def curve_axes(axes: Axes, title: str, limits: tuple[float, float], scale: str) 
     axes.set(title=title, xlim=(0, 1), yscale=scale, ylim=limits)
     axes.set_xlabel("t / T", labelpad=1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-    axes.grid(alpha=0.3)
     return axes.plot([], [], color=BLUE, linewidth=2)[0]
 
 
@@ -97,12 +94,11 @@ def xt_picture(x0: Tensor, eps: Tensor, one_shot: Tensor, chain: Tensor, caption
         alt: what is shown, in words.
     """
     images = [grid_image(x, min_side=200) for x in (x0, noise_image(eps), one_shot, chain)]
-    return picture(contact_sheet(["x_0", "eps", caption, "x_t step by step"], {"": images}), alt)
+    return picture(contact_sheet({"": images}, ["x_0", "eps", caption, "x_t step by step"]), alt)
 
 
 def noise_strip(rows: dict[str, Tensor], times: Sequence[int]) -> Picture:
     """Images drowning in noise: a row for each name, (len(times), C, H, W), a column for each time."""
-    pictures = {name: [thumbnail(x, 144) for x in xs] for name, xs in rows.items()}
     captions = [f"t = {t}" for t in times]
     alt = f"Images on their way into noise, at {', '.join(captions)}; a row each for {', '.join(rows)}"
-    return picture(contact_sheet(captions, pictures, gap=10), alt, SCALE)
+    return picture(contact_sheet(thumbnails(rows, 144), captions, gap=10), alt, SCALE)

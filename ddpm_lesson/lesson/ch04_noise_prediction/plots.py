@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, LiveFigure, Picture, picture
-from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, ORANGE, SKY
+from ddpm_lesson.lesson.kit.figure import WIDTH, LiveFigure, Picture, headline, key, picture, subplots
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnails
 
 
 class Weighting(NamedTuple):
@@ -33,20 +33,16 @@ class LossWeights:
 
     def __init__(self, unit: str):
         self.unit = unit
-        figure = Figure(figsize=(8.8, 3.5))
-        grid = figure.add_gridspec(1, 2, left=0.075, right=0.985, bottom=0.15, top=0.8, wspace=0.2)
-        left, right = (figure.add_subplot(cell) for cell in grid)
+        figure, (left, right) = subplots(3.5, 2, room=0.7)
         for axes in (left, right):
             axes.set(xscale="log", xlim=(0.9, 4500))
             axes.set_xlabel("t (logarithmic)", labelpad=1)
-            axes.grid(alpha=0.3)
         left.set(yscale="log", ylim=WEIGHT_LIMITS[unit], title=f"weight of the squared error of {unit}")
         right.set(ylim=(-0.03, 1.03), title="share of the total weight up to t")
         self.weights, self.shares = curve_pair(left), curve_pair(right)
         self.marks = [axes.axvline(1, color=GREY, linewidth=1) for axes in (left, right)]
-        self.verdict = figure.text(0.075, 0.92, "", fontsize=11, weight="bold")
-        left.text(0.03, 0.12, "solid: the bound", color=BLUE, transform=left.transAxes)
-        left.text(0.03, 0.04, "dashed: L_simple", color=ORANGE, transform=left.transAxes)
+        self.verdict = headline(figure)
+        key(left, {"solid: the bound": BLUE, "dashed: L_simple": ORANGE}, "lower left")
         self.live = LiveFigure(figure, [*self.weights, *self.shares, *self.marks, self.verdict])
 
     def draw(self, bound: Weighting, simple: Weighting, t: int, what: str) -> Picture:
@@ -88,9 +84,8 @@ class NoiseCurves:
 
     def __init__(self, xt: Tensor, n_times: int = 1):
         self.xt = xt.numpy()
-        figure = Figure(figsize=(8.8, 3.4))
-        edges = {"left": 0.06, "right": 0.985, "bottom": 0.14, "top": 0.87, "wspace": 0.06}
-        panes = figure.subplots(1, n_times, sharey=True, squeeze=False, gridspec_kw=edges)[0]
+        figure, panes = subplots(3.4, n_times, room=0.44, sharey=True)
+        figure.subplots_adjust(left=0.06, wspace=0.06)
         self.panes = [self.pane(axes) for axes in panes]
         panes[0].set_ylabel("noise", labelpad=1)
         for x, text, colour in ((0.06, "solid: exact", BLACK), (0.2, "dashed: learned", ORANGE)):
@@ -101,7 +96,6 @@ class NoiseCurves:
     def pane(self, axes: Axes) -> tuple:
         """The moving artists of one time: density, exact, learned, title."""
         axes.set(xlim=(self.xt[0], self.xt[-1]), ylim=(-3.2, 3.2), xlabel="x_t")
-        axes.grid(alpha=0.3)
         (density,) = axes.plot([], [], color=BLUE, linewidth=1)
         (exact,) = axes.plot([], [], color=BLACK, linewidth=2)
         (learned,) = axes.plot([], [], color=ORANGE, linewidth=2, linestyle="--")
@@ -133,9 +127,6 @@ class NoiseCurve(NamedTuple):
         return float(((self.exact - self.learned) ** 2 * self.density).sum() / self.density.sum()) ** 0.5
 
 
-GUESS_SIDE, GUESS_GAP = 104, 10  # pixels
-
-
 def x0_guess_picture(x0: Tensor, xt: Tensor, x0_hat: Tensor, where: str) -> Picture:
     """Images over their noisy versions over the guesses from there, with the error of each guess below it.
 
@@ -144,24 +135,11 @@ def x0_guess_picture(x0: Tensor, xt: Tensor, x0_hat: Tensor, where: str) -> Pict
         where: time and settings in words, for the name of the last row and the alternative text.
     """
     errors = (x0_hat - x0).flatten(1).square().mean(1).sqrt().tolist()
-    rows = {"x_0": x0, "x_t": xt, "x0_hat": x0_hat}
-    pictures = {name: [thumbnail(x, GUESS_SIDE) for x in images] for name, images in rows.items()}
-    sheet = contact_sheet([""] * len(x0), pictures, gap=GUESS_GAP)
-    sheet = captioned_below(sheet, [f"RMSE {error:.2f}" for error in errors])
+    rows = thumbnails({"x_0": x0, "x_t": xt, "x0_hat": x0_hat}, 104)
+    sheet = contact_sheet(rows, [f"RMSE {error:.2f}" for error in errors], gap=10, below=True)
     mean = float((x0_hat - x0).square().mean().sqrt())
     alt = f"{len(x0)} images, their noisy versions and the guesses of the images, {where}: RMSE of all {mean:.3f}"
     return picture(sheet, alt)
-
-
-def captioned_below(sheet: Image.Image, captions: Sequence[str]) -> Image.Image:
-    """A contact sheet of guesses with its captions under the last row, instead of the empty line over the first."""
-    font = ImageFont.load_default(size=18)
-    higher = ImageOps.expand(sheet.crop((0, 24, *sheet.size)), (0, 0, 0, 24), "white")  # the line at the top is empty
-    draw = ImageDraw.Draw(higher)
-    for i, caption in enumerate(captions):
-        x = sheet.width - (len(captions) - i) * (GUESS_SIDE + GUESS_GAP) + GUESS_SIDE // 2
-        draw.text((x, sheet.height - 16), caption, "black", font, anchor="mm")
-    return higher
 
 
 def amplification_picture(snr: Tensor) -> Picture:
@@ -170,14 +148,12 @@ def amplification_picture(snr: Tensor) -> Picture:
     ``snr`` is alpha_bar / (1 - alpha_bar), (T,).
     """
     to_eps = snr.sqrt().numpy()
-    figure = Figure(figsize=(8.8, 3.3), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.3)
     times = np.arange(len(to_eps))
     axes.semilogy(times, 1 / to_eps, color=ORANGE, linewidth=2)
     axes.semilogy(times, to_eps, color=BLUE, linewidth=2, linestyle="--")
     axes.axhline(1, color=GREY, linewidth=0.8)
     axes.set(xlabel="t", ylabel="error is multiplied by", xlim=(-15, len(to_eps) * 1.02), ylim=(2e-3, 600))
-    axes.grid(alpha=0.3)
     end, start = float(1 / to_eps[-1]), float(to_eps[0])
     axes.annotate(f"eps to x0: {end:.0f} at the end", (times[-1], end), (-8, 8), textcoords="offset points",
                   color=ORANGE, ha="right")  # fmt: skip
@@ -204,8 +180,7 @@ class BoundSummary(NamedTuple):
 
 def bound_picture(summary: BoundSummary) -> Picture:
     """The terms climbing to the bound, beside the sampled bound and the negative log-likelihood with the gap on top."""
-    figure = Figure(figsize=(8.8, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.8, grid="")
     ends = np.cumsum(summary.terms)
     starts = ends - np.asarray(summary.terms)
     n, total = len(ends), float(ends[-1])
@@ -264,7 +239,7 @@ def algorithms_picture() -> Picture:
 
     Ho et al. 2020, Algorithms 1 and 2, in the paper's count of t.
     """
-    figure = Figure(figsize=(8.8, 3.6), facecolor="white")
+    figure = Figure(figsize=(WIDTH, 3.6), facecolor="white")
     boxes = (("Training", TRAINING, BLUE, 0.01, 0.445), ("Sampling", SAMPLING, ORANGE, 0.475, 0.515))
     for title, lines, colour, left, width in boxes:
         axes = figure.add_axes((left, 0.03, width, 0.94), xticks=[], yticks=[])

@@ -7,24 +7,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from PIL import ImageDraw
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.diagram import Diagram, font
-from ddpm_lesson.lesson.kit.figure import (
-    AMBER,
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    SKY,
-    LiveFigure,
-    Picture,
-    picture,
-)
-from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY
+from ddpm_lesson.lesson.kit.diagram import Diagram
+from ddpm_lesson.lesson.kit.figure import GRID, WIDTH, LiveFigure, Picture, picture, subplots
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnails, titled
 from ddpm_lesson.unet import TimeEmbedding
 
 STYLES = ((BLUE, "-"), (GREEN, "--"), (PINK, "-."), (SKY, ":"), (AMBER, (0, (5, 1, 1, 1, 1, 1))), (GREY, (0, (8, 3))))
@@ -46,7 +34,7 @@ class ClockPlot:
         self.values = sinusoids.numpy()
         T, n = self.values.shape
         self.shown = np.linspace(0, n // 2 - 1, min(n // 2, N_CLOCKS)).round().astype(int)  # the hands that are drawn
-        figure = Figure(figsize=(8.6, 4.4))
+        figure = Figure(figsize=(WIDTH, 4.4))
         clocks = figure.add_axes((0.005, 0.61, 0.99, 0.39))
         self.centres = clock_faces(clocks, self.shown, turns.numpy())
         self.hands = clocks.add_collection(LineCollection([], colors=ORANGE, linewidths=2.5, capstyle="round"))
@@ -62,7 +50,7 @@ class ClockPlot:
         axes = figure.add_axes((0.06, 0.1, 0.92, 0.22), xlim=(0, T - 1), ylim=(-0.6, 1.08))
         axes.set_xlabel("other time u", labelpad=0)
         axes.set_yticks([-0.5, 0, 0.5, 1])
-        axes.grid(alpha=0.3)
+        axes.grid(**GRID)
         (self.curve,) = axes.plot(np.arange(T), self.values[:, 0], color=BLUE, linewidth=1.2)
         self.here = axes.axvline(0, color=ORANGE, linewidth=1.5, linestyle="--")
         (self.double,) = axes.plot([0], [0], "o", color=PINK, markersize=7, zorder=3)
@@ -115,8 +103,7 @@ def curves_over_xt(xt: Tensor, told: Mapping[int, Tensor], timeless: Mapping[str
         timeless: answers without t by name, each (N,); may be empty.
         at: the x_t at which the answers are compared in words.
     """
-    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.6)
     here = int((xt - at).abs().argmin())
     for (t, curve), (colour, line) in zip(told.items(), STYLES, strict=False):
         axes.plot(xt, curve, color=colour, linestyle=line, linewidth=1.6, label=f"t = {t}")
@@ -124,7 +111,6 @@ def curves_over_xt(xt: Tensor, told: Mapping[int, Tensor], timeless: Mapping[str
         axes.plot(xt, curve, color=colour, linestyle=line, linewidth=2.8, label=name)
     axes.axvline(at, color=GREY, linewidth=1)
     axes.set(xlabel="x_t", ylabel="best guess of eps", xlim=(float(xt[0]), float(xt[-1])), ylim=(-2.6, 2.6))
-    axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     answers = ", ".join(f"{float(curve[here]):.2f} at t = {t}" for t, curve in told.items())
     alt = f"Best guess of the noise over x_t; at x_t = {at:g} it is {answers}"
@@ -138,8 +124,7 @@ def time_posterior_picture(posteriors: Mapping[int, Tensor], t: int) -> Picture:
         posteriors: number of pixels -> (T,).
         t: the true time.
     """
-    figure = Figure(figsize=(8.6, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2)
     words = []
     for (n, posterior), (colour, line) in zip(posteriors.items(), STYLES, strict=False):
         values = posterior.numpy()
@@ -157,12 +142,10 @@ def time_posterior_picture(posteriors: Mapping[int, Tensor], t: int) -> Picture:
 
 def errors_picture(errors: Mapping[str, Tensor]) -> Picture:
     """What each contestant's loss has above the floor, over t; each (T,)."""
-    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.6)
     for (name, error), (colour, line) in zip(errors.items(), ((ORANGE, "-"), *STYLES), strict=False):
         axes.loglog(np.arange(1, len(error) + 1), error, color=colour, linestyle=line, linewidth=1.8, label=name)
     axes.set(xlabel="t + 1 (logarithmic)", ylabel="squared error above the floor", xlim=(1, len(error)))
-    axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     each = ", ".join(f"{name} {float(error.mean()):.4f}" for name, error in errors.items())
     return picture(figure, f"Squared error above the floor over t, by what the network is told; averages: {each}")
@@ -170,8 +153,7 @@ def errors_picture(errors: Mapping[str, Tensor]) -> Picture:
 
 def similarity_picture(maps: Mapping[str, Tensor]) -> Picture:
     """Cosine similarity of the vectors of all pairs of times, a heat map for each name; vectors are (T, n)."""
-    figure = Figure(figsize=(8.6, min(3.3, 1 + 7 / len(maps))), layout="constrained")
-    panes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    figure, panes = subplots(min(3.3, 1 + 7 / len(maps)), len(maps), grid="", sharey=True)
     words = []
     for axes, (name, vectors) in zip(panes, maps.items(), strict=True):
         unit = vectors / vectors.norm(dim=1, keepdim=True)
@@ -193,8 +175,7 @@ def told_losses_picture(told: list[int], losses: Mapping[int, Tensor]) -> Pictur
         told: the times that it is told.
         losses: true time, one of ``told`` -> (len(told),).
     """
-    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.6, which="both")
     words = []
     for (t, loss), (colour, line) in zip(losses.items(), STYLES, strict=False):
         axes.semilogy(told, loss, color=colour, linestyle=line, linewidth=1.8, label=f"true t = {t}")
@@ -203,7 +184,6 @@ def told_losses_picture(told: list[int], losses: Mapping[int, Tensor]) -> Pictur
         ends = f"{float(loss[0]):.2f} told {told[0]}, {float(loss[-1]):.2f} told {told[-1]}"
         words.append(f"true t = {t}: {here:.3f} told the truth, least when told {least}, {ends}")
     axes.set(xlabel="the t that the network is told", ylabel="squared error of eps", xlim=(told[0], told[-1]))
-    axes.grid(alpha=0.3, which="both")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title="dots: the truth")
     return picture(figure, f"Squared error of eps over the time that the network is told. {'; '.join(words)}")
 
@@ -221,12 +201,10 @@ def told_picture(
     """
     t, told = next(iter(guesses)), list(guesses)[-1]
     rows = {"x_0": x0, f"x_t, t = {t}": xt, f"told {t}": guesses[t], f"told {told} ": guesses[told]}
-    sheet = contact_sheet([""] * len(x0), {n: [thumbnail(x, 84) for x in xs] for n, xs in rows.items()}, gap=10)
     words = f"squared error of eps: {errors[t]:.3f} told the truth, {errors[told]:.3f} told t = {told}"
-    ImageDraw.Draw(sheet).text((sheet.width // 2, 18), words, BLACK, font(17), anchor="mm")
     what = f"{len(x0)} images noised to t = {t} with noise {seed}"
     alt = f"{what}, and the guesses x0_hat of a network that is told {t} and {told}; {words}"
-    return picture(sheet, alt)
+    return picture(titled(contact_sheet(thumbnails(rows, 84), gap=10), words), alt)
 
 
 def embedding_diagram(embedding: TimeEmbedding, t: int = 250) -> Picture:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.kit.curves import COLOURS, STYLES
+from ddpm_lesson.lesson.kit.colours import BLACK, GREY, LINES
 from ddpm_lesson.lesson.kit.diagram import Diagram
-from ddpm_lesson.lesson.kit.figure import BLACK, DPI, GREY, SCALE, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.figure import DPI, GRID, SCALE, WIDTH, LiveFigure, Picture, headline, picture, subplots
 from ddpm_lesson.unet import ResidualBlock
 
 
@@ -75,19 +75,16 @@ class GroupNormPlot:
         self.drawn = np.linspace(0, n_values - 1, min(n_values, 64)).round().astype(int)  # evenly over the pixels
         jitter = np.linspace(-0.32, 0.32, len(self.drawn))
         self.x = np.arange(n_channels)[:, None] + jitter[None, :]  # (C, drawn)
-        figure = Figure(figsize=(8.8, 3.6))
-        edges = {"left": 0.06, "right": 0.985, "bottom": 0.13, "top": 0.8, "wspace": 0.16}
-        left, right = figure.subplots(1, 2, gridspec_kw=edges)
+        figure, (left, right) = subplots(3.6, 2, room=0.7, grid="y")
         left.set(ylim=(-16, 16), title="what goes in  (black: mean of a group)", xlabel="channel")
         right.set(ylim=(-4.4, 4.4), title="what comes out  (grey: undisturbed)", xlabel="channel")
         for axes in (left, right):
             axes.set(xlim=(-0.6, n_channels - 0.4), xticks=range(n_channels))
-            axes.grid(axis="y", alpha=0.3)
         (self.before,) = right.plot([], [], ".", color="#bbbbbb", markersize=7)
         self.points = [[a.plot([], [], ".", markersize=3)[0] for _ in range(n_channels)] for a in (left, right)]
         self.bars = [a.plot([], [], color=GREY, linewidth=1)[0] for a in (left, right)]
         (self.means,) = left.plot([], [], color=BLACK, linewidth=2)
-        self.verdict = figure.text(0.06, 0.93, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         moving = [self.before, *self.points[0], *self.points[1], *self.bars, self.means, self.verdict]
         self.live = LiveFigure(figure, moving)
 
@@ -104,7 +101,7 @@ class GroupNormPlot:
         for lines, values in zip(self.points, (x, y), strict=True):
             for c, line in enumerate(lines):
                 line.set_data(self.x[c], values[c, self.drawn].numpy())
-                line.set_color(COLOURS[c // size])
+                line.set_color(LINES[c // size][0])
         self.before.set_data(self.x.flatten(), undisturbed[:, self.drawn].numpy().flatten())
         starts = np.arange(0, self.n_channels, size) - 0.5
         for bars in self.bars:
@@ -132,9 +129,8 @@ def swish_picture(x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], lowest
         curves: name -> values and slopes, each (N,).
         lowest: where the first of them is smallest, and how small.
     """
-    figure = Figure(figsize=(8.8, 3.3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for (name, (values, slopes)), colour, style in zip(curves.items(), COLOURS, STYLES, strict=False):
+    figure, (left, right) = subplots(3.3, 2)
+    for (name, (values, slopes)), (colour, style) in zip(curves.items(), LINES, strict=False):
         left.plot(x, values, color=colour, linestyle=style, linewidth=2, label=name)
         right.plot(x, slopes, color=colour, linestyle=style, linewidth=2, label=name)
     where, value = lowest
@@ -143,7 +139,6 @@ def swish_picture(x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], lowest
     left.set(title="value", xlabel="x", ylim=(-1.4, 4))
     right.set(title="slope", xlabel="x")
     for axes in (left, right):
-        axes.grid(alpha=0.3)
         axes.legend(loc="upper left")
     names = " and ".join(curves)
     return picture(figure, f"{names} over x, and their slopes; the lowest point lies at {where:.3f} and is {value:.3f}")
@@ -157,10 +152,8 @@ def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
     Args:
         flows: name -> size and cosine, each (n_blocks + 1,), as ``gradient_flow`` returns them.
     """
-    figure = Figure(figsize=(8.8, 4.3))
-    edges = {"left": 0.085, "right": 0.985, "bottom": 0.11, "top": 0.64, "wspace": 0.2}
-    left, right = figure.subplots(1, 2, gridspec_kw=edges)
-    for (name, (size, cosine)), colour, style in zip(flows.items(), COLOURS, STYLES, strict=False):
+    figure, (left, right) = subplots(4.3, 2)
+    for (name, (size, cosine)), (colour, style) in zip(flows.items(), LINES, strict=False):
         label = f"{name}: {float(size[0]):.2g}, {float(cosine[0]):.2f}"
         left.plot(size, color=colour, linestyle=style, linewidth=2, label=label)
         right.plot(cosine, color=colour, linestyle=style, linewidth=2)
@@ -169,9 +162,7 @@ def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
     left.set(yscale="log", title="size of the gradient", xlabel="in front of block number")
     right.set(ylim=(-0.05, 1.05), xlabel="in front of block number")
     right.set_title(f"cosine, input moved by a tenth\n{together} curves lie together near 1")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.legend(loc="upper center", ncols=2, title="size and cosine in front of the first block:")
+    figure.legend(loc="outside upper center", ncols=2, title="size and cosine in front of the first block:")
     each = "; ".join(f"{name} {float(s[0]):.2g} and {float(c[0]):.2f}" for name, (s, c) in flows.items())
     return picture(figure, f"Size of the gradient below {n_blocks} blocks and its cosine when the input moves: {each}")
 
@@ -200,7 +191,7 @@ class FeatureMapsPlot:
     """
 
     def __init__(self, n_maps: int, n_steps: int, largest: float):
-        figure = Figure(figsize=(8.8, 3.75))
+        figure = Figure(figsize=(WIDTH, 3.75))
         self.corner = 1312 - n_maps * (CELL[0] + GAP), 62  # of the maps, in pixels
         width, height = figure.get_size_inches() * DPI
         for j, place in enumerate(PLACES):
@@ -209,14 +200,12 @@ class FeatureMapsPlot:
         centres = [self.corner[0] + i * (CELL[0] + GAP) + CELL[0] / 2 for i in range(n_maps)]
         self.titles = [
             figure.text(x / width, 1 - 48 / height, "", ha="center", fontsize=8, color=c, linespacing=1.3)
-            for x, c in zip(centres, COLOURS, strict=False)
+            for x, (c, _) in zip(centres, LINES, strict=False)
         ]
         words = "channel\nshift → what survives"
         figure.text((self.corner[0] - 14) / width, 1 - 48 / height, words, ha="right", fontsize=8, linespacing=1.3)
         axes = shift_axes(figure, n_steps, largest)
-        self.curves = [
-            axes.plot([], [], color=c, linestyle=s)[0] for _, c, s in zip(range(n_maps), COLOURS, STYLES, strict=False)
-        ]
+        self.curves = [axes.plot([], [], color=c, linestyle=s)[0] for c, s in LINES[:n_maps]]
         self.mark = axes.axvline(0, color=GREY, linewidth=1)
         self.heading = figure.text(0.06, 1 - 42 / height, "", fontsize=11, weight="bold")
         self.live = LiveFigure(figure, [*self.titles, *self.curves, self.mark, self.heading])
@@ -257,7 +246,7 @@ def shift_axes(figure: Figure, n_steps: int, largest: float) -> Axes:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set_title("shift that survives, over t", fontsize=10)
-    axes.grid(alpha=0.3)
+    axes.grid(**GRID)
     return axes
 
 

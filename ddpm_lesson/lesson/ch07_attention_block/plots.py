@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.lesson.ch07_attention_block.experiments import Saturation, effective_pixels
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram, legend
-from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, headline, key, picture, subplots
 from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
 from ddpm_lesson.unet import AttentionBlock
 
@@ -158,21 +158,18 @@ class ScalePlot:
     """
 
     def __init__(self, n_keys: int):
-        figure = Figure(figsize=(8.8, 3.3))
-        grid = figure.add_gridspec(1, 2, left=0.075, right=0.985, bottom=0.14, top=0.76, wspace=0.18)
-        left, right = (figure.add_subplot(cell) for cell in grid)
+        figure, (left, right) = subplots(3.3, 2, room=0.7, grid="y")
         left.set(title="scores (linear to 3, then logarithmic)", xlabel="key", ylim=(-300, 300))
         left.set_yscale("symlog", linthresh=3)
         left.set_yticks([-100, -10, 0, 10, 100], ["-100", "-10", "0", "10", "100"])
         right.set(title="weights: their softmax (dashed: all alike)", xlabel="key", ylim=(0, 1.05))
         for axes in (left, right):
-            axes.grid(alpha=0.3, axis="y")
             axes.set(xlim=(-0.7, n_keys - 0.3), xticks=range(n_keys))
         left.axhline(0, color=BLACK, linewidth=0.8)
         self.scores = left.vlines(range(n_keys), 0, 1, color=BLUE, linewidth=12)
         self.weights = right.vlines(range(n_keys), 0, 1, color=ORANGE, linewidth=12)
         right.axhline(1 / n_keys, color=GREY, linewidth=1, linestyle="--")
-        self.verdict = figure.text(0.075, 0.9, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         self.live = LiveFigure(figure, [self.scores, self.weights, self.verdict])
 
     def draw(self, scores: Tensor, what: str) -> Picture:
@@ -191,17 +188,15 @@ class ScalePlot:
 
 def saturation_picture(d_k: Sequence[int], scaled: Saturation, unscaled: Saturation, n_keys: int) -> Picture:
     """Largest weight and what is left of the gradient over d_k, with and without the scale."""
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = subplots(3.2, 2)
     for axes, name, title in ((left, "largest", "largest weight of a row"), (right, "slope", "gradient left")):
         axes.plot(d_k, getattr(scaled, name), "o-", color=BLUE, linewidth=2)
         axes.plot(d_k, getattr(unscaled, name), "s--", color=ORANGE, linewidth=2)
         axes.set(xscale="log", xlabel="d_k", title=title, ylim=(0, 1.05))
         axes.set_xticks(d_k, [str(d) for d in d_k])
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    left.text(0.97, 0.2, "solid: divided by sqrt(d_k)", color=BLUE, transform=left.transAxes, ha="right", va="top")
-    left.text(0.03, 0.9, "dashed: not divided", color=ORANGE, transform=left.transAxes)
+    key(left, {"solid: divided by sqrt(d_k)": BLUE}, "lower right")
+    key(left, {"dashed: not divided": ORANGE})
     ends = [f"{float(s.largest[-1]):.2f} and gradient {float(s.slope[-1]):.2f}" for s in (scaled, unscaled)]
     alt = (
         f"Over d_k from {d_k[0]} to {d_k[-1]} with {n_keys} keys: at the end the largest weight is {ends[0]} with the "
@@ -222,8 +217,7 @@ def cost_picture(
         sides: of the image, in pixels.
         seconds, peaks: for "by hand" and "PyTorch's own", one value a side, in seconds and bytes.
     """
-    figure = Figure(figsize=(8.8, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2)
+    figure, axes = subplots(3.6, 2)
     milliseconds = {name: [1e3 * s for s in values] for name, values in seconds.items()}
     mebibytes = {name: [b / 2**20 for b in values] for name, values in peaks.items()}
     for pane, values, title in zip(axes, (milliseconds, mebibytes), ("milliseconds", "peak memory, MiB"), strict=True):
@@ -236,18 +230,17 @@ def cost_picture(
 
 def cost_axes(axes: Axes, sides: Sequence[int], values: Mapping[str, Sequence[float]], title: str) -> None:
     """One quantity over the side, with a guide that grows with its fourth power."""
-    for (name, colour, style), place in zip(COST_STYLES, ((0.03, 0.9), (0.03, 0.82)), strict=True):
+    for name, colour, style in COST_STYLES:
         axes.plot(sides, values[name], style, color=colour, linewidth=2)
-        axes.text(*place, f"{'dashed' if '--' in style else 'solid'}: {name}", color=colour, transform=axes.transAxes)
     last = max(values["by hand"][-1], values["PyTorch's own"][-1])
     guide = [last * 3 * (side / sides[-1]) ** 4 for side in sides]
     axes.plot(sides, guide, color=GREY, linewidth=1)
-    axes.text(0.03, 0.74, "thin: side to the power of 4", color=GREY, transform=axes.transAxes)
+    words = {f"{'dashed' if '--' in style else 'solid'}: {name}": colour for name, colour, style in COST_STYLES}
+    key(axes, words | {"thin: side to the power of 4": GREY})
     axes.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels")
     axes.set_xticks(sides, [str(side) for side in sides])
     axes.minorticks_off()
     axes.set_ylim(top=last * 60)
-    axes.grid(alpha=0.3)
 
 
 class Query(NamedTuple):
@@ -325,7 +318,7 @@ def looks_picture(
     sheet = {name: [marked(image, n_cells, cell) for image in row] for name, row in rows.items()}
     spreads = "; ".join(f"{name} {', '.join(f'{spread(w):.1f}' for w in row)}" for name, row in maps.items())
     where = f"the query at row {cell[0]}, column {cell[1]} looks: {', '.join(captions)}"
-    return picture(contact_sheet(captions, sheet, gap=10), f"Where {where}. Effective number of pixels: {spreads}")
+    return picture(contact_sheet(sheet, captions, gap=10), f"Where {where}. Effective number of pixels: {spreads}")
 
 
 def marked(image: Image.Image, n_cells: int, cell: tuple[int, int]) -> Image.Image:

@@ -10,13 +10,14 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import ImageOps
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent, influence
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram
-from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, LiveFigure, Picture, picture
-from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.figure import GRID, WIDTH, LiveFigure, Picture, headline, key, picture
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail, thumbnails, titled
 from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, UNet, Upsample
 
@@ -214,12 +215,11 @@ def sides_axes(axes: Axes, found: Sequence[Seen], formula: Mapping[str, int]) ->
     axes.plot([stages.index(seen.stage) for seen in whole], [seen.side for seen in whole], "o", color=BLUE)
     dashes = [stages.index(stage) for stage in formula]
     axes.plot(dashes, list(formula.values()), "_", color=ORANGE, markersize=17, markeredgewidth=2.5)
-    axes.text(0.02, 0.93, "dots: autograd, convolutions only", color=BLUE, transform=axes.transAxes, va="center")
-    axes.text(0.02, 0.85, "dashes: recursion (8.1)", color=ORANGE, transform=axes.transAxes, va="center")
+    key(axes, {"dots: autograd, convolutions only": BLUE, "dashes: recursion (8.1)": ORANGE})
     axes.set_xticks(range(len(stages)), stages, rotation=90)
     most = max([*formula.values(), *(seen.side for seen in whole)])
     axes.set(ylabel="side of the window, pixels", xlim=(-0.5, len(stages) - 0.5), ylim=(0, 1.35 * most))
-    axes.grid(alpha=0.3)
+    axes.grid(**GRID)
 
 
 class FieldPlot:
@@ -232,10 +232,10 @@ class FieldPlot:
 
     def __init__(self, found: Sequence[Seen], formula: Mapping[str, int]):
         self.found, self.formula = list(found), formula
-        figure = Figure(figsize=(8.8, 3.8))
+        figure = Figure(figsize=(WIDTH, 3.8))
         axes = figure.add_axes((0.01, 0.05, 0.38, 0.85))
         self.image, self.frame = influence_axes(axes, found[0].influence.shape)
-        self.title = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
+        self.title = headline(figure, 0.012)
         right = figure.add_axes((0.475, 0.26, 0.515, 0.64))
         sides_axes(right, self.found, formula)
         (self.here,) = right.plot([], [], "s", markersize=15, markerfacecolor="none", markeredgecolor=BLACK)
@@ -258,7 +258,7 @@ class FieldPlot:
 
 def fields_picture(found: Sequence[Seen], formula: Mapping[str, int]) -> Picture:
     """What the stages with a recursion see, side by side, above the side of the window at every stage."""
-    figure, shown = Figure(figsize=(8.8, 5)), [seen for seen in found if seen.stage in formula]
+    figure, shown = Figure(figsize=(WIDTH, 5)), [seen for seen in found if seen.stage in formula]
     width, room = 0.98 / len(shown), 0.6 * max(seen.side for seen in shown)  # room around the middle
     for i, seen in enumerate(shown):
         axes = figure.add_axes((0.01 + i * width, 0.66, width - 0.01, 0.23))
@@ -296,7 +296,7 @@ class CheckerboardPlot:
     TOP = 0.84
 
     def __init__(self, side: int = 24):
-        figure = Figure(figsize=(8.8, 3.3))
+        figure = Figure(figsize=(WIDTH, 3.3))
         taps = figure.add_axes((0.01, 0.04, 0.29, 0.78), xticks=[], yticks=[])
         self.taps = taps.imshow(np.zeros((4, 4)), "cividis", vmin=0, vmax=1)
         self.numbers = {
@@ -307,12 +307,12 @@ class CheckerboardPlot:
         right = figure.add_axes((0.685, 0.2, 0.305, 0.62))
         right.set(xlim=(-0.02, 0.52), ylim=(0, 1.08))
         right.set_xlabel("cycles per pixel along a row\n(0: brightness, and stripes along the row)", fontsize=9)
-        right.grid(alpha=0.3)
+        right.grid(**GRID)
         self.bars = right.vlines([0], [0], [0], color=BLUE, linewidth=5)
         for x, title in ((0.155, "taps that reach each pixel"), (0.465, "what a constant image becomes"),
                          (0.84, "amplitude by frequency")):  # fmt: skip
             figure.text(x, self.TOP, title, ha="center", fontsize=10)
-        self.verdict = figure.text(0.012, 0.94, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure, 0.012)
         moving = [self.taps, *self.numbers.values(), self.output, self.bars, self.verdict]
         self.live = LiveFigure(figure, moving)
 
@@ -342,8 +342,6 @@ class CheckerboardPlot:
 
 # Guesses without skips
 
-SIDE, GAP = 104, 10  # pixels
-
 
 def without_skips_picture(rows: Mapping[str, Tensor], losses: Mapping[str, float], where: str) -> Picture:
     """Images in named rows, (B, C, H, W) each in [-1, 1], with losses in words.
@@ -354,30 +352,14 @@ def without_skips_picture(rows: Mapping[str, Tensor], losses: Mapping[str, float
         where: time and settings in words.
     """
     said = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-    sheet = contact_sheet([""] * len(next(iter(rows.values()))), thumbnails(rows), gap=GAP)
-    return titled(sheet, (where, f"loss: {said}"), f"{', '.join(rows)}; {where}; loss {said}")
-
-
-def thumbnails(rows: Mapping[str, Tensor]) -> dict[str, list[Image.Image]]:
-    """Images of every row, ``SIDE`` pixels wide."""
-    return {name: [thumbnail(x, SIDE) for x in images] for name, images in rows.items()}
-
-
-def titled(sheet: Image.Image, lines: Sequence[str], alt: str) -> Picture:
-    """A contact sheet without captions, with lines of text at its top; made as wide as they need."""
-    font, step = ImageFont.load_default(size=18), 24
-    width = max(sheet.width, *(round(font.getlength(line)) + 2 * GAP for line in lines))
-    card = Image.new("RGB", (width, sheet.height + step * (len(lines) - 1)), "white")
-    card.paste(sheet, (0, card.height - sheet.height))
-    for i, line in enumerate(lines):
-        ImageDraw.Draw(card).text((GAP, 17 + step * i), line, "black", font, anchor="lm")
-    return picture(card, alt)
+    sheet = titled(contact_sheet(thumbnails(rows, 104), gap=10), where, f"loss: {said}")
+    return picture(sheet, f"{', '.join(rows)}; {where}; loss {said}")
 
 
 def side_by_side(images: Mapping[str, Tensor], side: int = 132) -> Picture:
     """Named images (C, H, W) in [-1, 1], enlarged to one size."""
     framed = [ImageOps.expand(thumbnail(x, side - 2), 1, GREY) for x in images.values()]  # white may be among them
-    sheet = contact_sheet(list(images), {"": framed}, gap=12)
+    sheet = contact_sheet({"": framed}, list(images), gap=12)
     sizes = ", ".join(f"{name} ({x.shape[1]} x {x.shape[2]}, values {float(x.min()):.2f} to {float(x.max()):.2f})"
                       for name, x in images.items())  # fmt: skip
     return picture(sheet, f"Images side by side: {sizes}")

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_lesson.lesson.ch09_unet.experiments import Cost, Route, costs
+from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, LINES, ORANGE
 from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, font
-from ddpm_lesson.lesson.kit.figure import BLUE, GREEN, GREY, ORANGE, PINK, Picture, picture
+from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots
 from ddpm_lesson.lesson.kit.images import NOISE_RANGE
 from ddpm_lesson.lesson.kit.xray import Layer, Part, bridges, parts
 from ddpm_lesson.pictures import markdown_table
@@ -363,9 +363,6 @@ def greyed(values: Tensor) -> np.ndarray:
     return ((values.clamp(-1, 1) + 1) * 127.5).byte().numpy()
 
 
-LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"))
-
-
 def routes_picture(
     times: Sequence[int], own: Mapping[Route, Tensor], same_noise: Mapping[Route, Tensor], sides: Sequence[int]
 ) -> Picture:
@@ -379,8 +376,7 @@ def routes_picture(
             image and noise, and of neighbours that share their noise.
         sides: of the levels' maps, for their names.
     """
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    panes = figure.subplots(1, 2)
+    figure, panes = subplots(3.8, 2)
     titles = "neighbour: another image, another noise", "neighbour: another image, the same noise"
     words = []
     for axes, losses, title, shared in zip(panes, (own, same_noise), titles, (False, True), strict=True):
@@ -394,7 +390,6 @@ def routes_picture(
             words.append(f"{title}, {name}: at most {float(rise[highest]):.3f}, at t = {times[highest]}")
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.set(title=title, xlabel="t", ylim=(-1e-3, 4))
-        axes.grid(alpha=0.3)
     handles, names = (
         one + other[:1] for one, other in zip(*(a.get_legend_handles_labels() for a in panes), strict=True)
     )
@@ -405,8 +400,7 @@ def routes_picture(
 
 def first_steps_picture(runs: Mapping[str, Sequence[float]]) -> Picture:
     """The loss over the first steps of trainings that begin differently, one line a name."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2)
     for (name, losses), (colour, line) in zip(runs.items(), LINES, strict=False):
         axes.plot(losses, color=colour, linestyle=line, linewidth=2, label=name)
     axes.axhline(1, color=GREY, linewidth=0.8)
@@ -414,6 +408,5 @@ def first_steps_picture(runs: Mapping[str, Sequence[float]]) -> Picture:
     axes.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
     axes.minorticks_off()
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     words = "; ".join(f"{name}: {losses[0]:.2f} at first, {losses[-1]:.2f} at last" for name, losses in runs.items())
     return picture(figure, f"Loss over the first steps. {words}")

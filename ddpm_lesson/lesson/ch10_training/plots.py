@@ -8,20 +8,19 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, LINES, ORANGE, PINK, SKY, YELLOW
 from ddpm_lesson.lesson.kit.figure import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
+    GRID,
+    LEFT,
     SCALE,
-    SKY,
-    YELLOW,
+    WIDTH,
     LiveFigure,
     Picture,
+    headline,
+    key,
     picture,
     stacked,
+    subplots,
 )
 from ddpm_lesson.lesson.kit.images import contact_sheet
 from ddpm_lesson.pictures import grid_image
@@ -41,42 +40,39 @@ class RunPlot:
     """
 
     def __init__(self, n_steps: int, reference: Curve = ((), ())):
-        figure = Figure(figsize=(8.8, 3))
-        axes = figure.add_axes((0.085, 0.16, 0.9, 0.7))
+        figure, (axes,) = subplots(3, room=0.45, which="both")
         axes.set(xlim=(0.7, max(n_steps, 2) * 1.4), xscale="log", yscale="log", ylim=(0.015, 3), ylabel="loss")
         axes.set_xlabel("optimiser step", labelpad=1)
-        axes.grid(alpha=0.3, which="both")
         axes.plot(*reference, color=GREY, linewidth=1, alpha=0.6)
         (self.loss,) = axes.plot([], [], color=BLUE, linewidth=1.5)
         (self.probe,) = axes.plot([], [], color=ORANGE, linewidth=2, linestyle="--", marker="o", markersize=4)
-        texts = (
-            ("solid: loss of the batches", BLUE),
-            ("dashed: average of the weights, same question always", ORANGE),
-            ("thin: a run that comes with the lesson", GREY),
-        )
-        for i, (text, colour) in enumerate(texts):
-            axes.text(0.02, 0.2 - 0.08 * i, text, color=colour, transform=axes.transAxes)
-        self.headline = figure.text(0.07, 0.92, "", fontsize=11, weight="bold")
+        lines = {
+            "solid: loss of the batches": BLUE,
+            "dashed: average of the weights, same question always": ORANGE,
+            "thin: a run that comes with the lesson": GREY,
+        }
+        key(axes, lines, "lower left")
+        self.headline = headline(figure)
         self.live = LiveFigure(figure, [self.loss, self.probe, self.headline])
 
-    def draw(self, losses: Curve, probes: Curve, samples: Sequence[Tensor], headline: str) -> Picture:
+    def draw(self, losses: Curve, probes: Curve, samples: Sequence[Tensor], words: str) -> Picture:
         """The run as it stands.
 
         Args:
             losses: of the batches.
             probes: of the averaged weights; ``samples`` were drawn at the same steps.
             samples: each (N, C, H, W) in [-1, 1].
-            headline: how far the run is, in words.
+            words: how far the run is.
         """
         self.loss.set_data(*losses)
         self.probe.set_data([max(step, 1) for step in probes[0]], probes[1])
-        self.headline.set_text(headline)
+        self.headline.set_text(words)
         chosen = sorted({round(i) for i in np.linspace(0, len(samples) - 1, min(LOOKS, len(samples)))})
         grids = [grid_of(samples[i], LOOK_SIDE) for i in chosen]
         grids += [Image.new("RGB", grids[0].size, "white")] * (LOOKS - len(grids))
         captions = [f"step {probes[0][i]:,}" for i in chosen] + [""] * (LOOKS - len(chosen))
-        alt = f"Training: {headline}. Samples of the average after steps {', '.join(str(probes[0][i]) for i in chosen)}"
-        return picture(stacked(self.live.image(), contact_sheet(captions, {"": grids})), alt, SCALE)
+        alt = f"Training: {words}. Samples of the average after steps {', '.join(str(probes[0][i]) for i in chosen)}"
+        return picture(stacked(self.live.image(), contact_sheet({"": grids}, captions)), alt, SCALE)
 
 
 def grid_of(images: Tensor, side: int) -> Image.Image:
@@ -100,7 +96,7 @@ def time_machine_picture(step: int, samples: Tensor, xt: Tensor, guesses: Tensor
         f"The run {what} after {step} steps: 16 samples with brightness spread {float(samples.std()):.2f}, and its "
         f"guesses of four noisy images at four times each, with spread {contrast:.2f}"
     )
-    return picture(one_channel_if_grey(contact_sheet(captions, {"": grids})), alt, SCALE)
+    return picture(one_channel_if_grey(contact_sheet({"": grids}, captions)), alt, SCALE)
 
 
 def time_machine_strip(
@@ -116,7 +112,7 @@ def time_machine_strip(
         "samples": [blank] + [grid_of(samples[i], 150) for i in shown],
         "x0_hat": [grid_of(xt, 150)] + [grid_of(guesses[i], 150) for i in shown],
     }
-    sheet = contact_sheet(["asked: x_t"] + [f"step {steps[i]:,}" for i in shown], rows)
+    sheet = contact_sheet(rows, ["asked: x_t", *(f"step {steps[i]:,}" for i in shown)])
     alt = (
         f"The run {what} after steps {', '.join(str(steps[i]) for i in shown)}: samples from the same noise, over "
         "guesses x0_hat of the noisy images x_t on the left"
@@ -136,25 +132,21 @@ class AveragePlot:
 
     def __init__(self, weights: Tensor):
         self.n = len(weights) - 1
-        figure = Figure(figsize=(8.8, 3.6))
-        grid = figure.add_gridspec(1, 2, left=0.065, right=0.985, bottom=0.14, top=0.79, wspace=0.2)
-        left, right = (figure.add_subplot(cell) for cell in grid)
+        figure, (left, right) = subplots(3.6, 2, room=0.7)
         for axes in (left, right):
             axes.set(xlim=(0, self.n))
             axes.set_xlabel("step", labelpad=1)
-            axes.grid(alpha=0.3)
         left.set(title="one weight of the network", ylim=(float(weights.min()) - 0.1, float(weights.max()) + 0.1))
         right.set(title="share of each step in the average", yscale="log", ylim=(1e-5, 1.5))
         left.plot(range(self.n + 1), weights.numpy(), color=SKY, linewidth=1)
-        left.text(0.97, 0.91, "thin: the weight itself", color=BLUE, ha="right", transform=left.transAxes)
-        left.text(0.97, 0.83, "thick: its average", color=ORANGE, ha="right", transform=left.transAxes)
+        key(left, {"thin: the weight itself": BLUE, "thick: its average": ORANGE}, "upper right")
         (self.average,) = left.plot([], [], color=ORANGE, linewidth=2.5)
         (self.shares,) = right.plot([], [], color=ORANGE, linewidth=2)
         (self.first,) = right.plot([], [], color=BLACK, marker="o", linestyle="")
         self.dot = right.text(0.04, 0.92, "", transform=right.transAxes)
         self.lowest = right.get_ylim()[0]
         self.marks = [axes.axvline(0, color=GREY, linewidth=1) for axes in (left, right)]
-        self.headline = figure.text(0.065, 0.92, "", fontsize=11, weight="bold")
+        self.headline = headline(figure)
         self.live = LiveFigure(figure, [self.average, self.shares, self.first, self.dot, *self.marks, self.headline])
 
     def draw(self, average: Tensor, shares: Tensor, what: str) -> Picture:
@@ -178,16 +170,12 @@ def percent(share: float) -> str:
 
 def rate_picture(rates: Mapping[str, Sequence[float]]) -> Picture:
     """Learning rates over the steps of runs, each in shares of its own length and height."""
-    figure = Figure(figsize=(8.8, 2.6), layout="constrained")
-    axes = figure.subplots()
-    for (name, values), (colour, style) in zip(
-        rates.items(), ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-.")), strict=False
-    ):
+    figure, (axes,) = subplots(2.6)
+    for (name, values), (colour, style) in zip(rates.items(), LINES, strict=False):
         top = max(values)
         x = np.arange(len(values)) / (len(values) - 1)
         axes.plot(x, np.asarray(values) / top, color=colour, linestyle=style, linewidth=2, label=f"{name}: top {top:g}")
     axes.set(xlabel="share of the run", ylabel="share of the top", ylim=(0, 1.08))
-    axes.grid(alpha=0.3)
     axes.legend(loc="lower center")
     each = "; ".join(f"{name} starts at {values[0]:.2g}, ends at {values[-1]:.2g}" for name, values in rates.items())
     return picture(figure, f"Learning rate over the run, rising, flat, falling: {each}")
@@ -205,23 +193,16 @@ def curve_picture(
         marks: step -> what happened there.
     """
     marks = marks or {}
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2, which="both")
     axes.plot(steps, losses, color=BLUE, linewidth=0.7 if window else 1.5, alpha=0.4 if window else 1)
     ends = f"{losses[0]:.2f} at step {steps[0]:,} and {losses[-1]:.3f} at step {steps[-1]:,}"
     if window:
         mean = np.convolve(losses, np.full(2 * window + 1, 1 / (2 * window + 1)), mode="valid")
         axes.plot(steps[window:-window], mean, color=ORANGE, linewidth=2)
-        for y, words, colour in (
-            (0.9, "thin: each point", BLUE),
-            (0.8, f"thick: mean over {2 * window + 1} of them", ORANGE),
-        ):
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-            axes.text(0.98, y, words, color=colour, ha="right", transform=axes.transAxes, bbox=box)
+        key(axes, {"thin: each point": BLUE, f"thick: mean over {2 * window + 1} of them": ORANGE}, "upper right")
         ends = f"its mean over {2 * window + 1} points falls from {mean[0]:.4f} to {mean[-1]:.4f}"
     axes.set(xlabel="optimiser step", ylabel="loss", yscale="log" if max(losses) > 3 * min(losses) else "linear")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(alpha=0.3, which="both")
     for i, (step, name) in enumerate(marks.items()):
         axes.axvline(step, color=GREY, linewidth=1, linestyle=":")
         axes.text(step, 0.72 - 0.1 * i, f" {name}", color=GREY, transform=axes.get_xaxis_transform())
@@ -237,8 +218,7 @@ def loss_by_time_picture(times: Tensor, losses: Tensor, straight: Tensor) -> Pic
         losses: (n, B).
         straight: (T,), of the best linear guess.
     """
-    figure = Figure(figsize=(8.8, 3.5), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.5, which="both")
     low, high = (losses.quantile(q, dim=1).numpy() for q in (0.1, 0.9))
     mean = losses.mean(1).numpy()
     axes.fill_between(times.numpy(), low, high, color=SKY, alpha=0.5, linewidth=0)
@@ -246,7 +226,6 @@ def loss_by_time_picture(times: Tensor, losses: Tensor, straight: Tensor) -> Pic
     axes.plot(np.arange(len(straight)), straight.numpy(), color=ORANGE, linestyle="--", linewidth=2)
     axes.axhline(1, color=GREY, linewidth=1)
     axes.set(yscale="log", xlabel="t", ylabel="loss", xlim=(0, len(straight)), ylim=(5e-4, 2))
-    axes.grid(alpha=0.3, which="both")
     end = len(straight)
     axes.text(0.55 * end, 1.1, "guessing no noise at all: 1", color=GREY)
     axes.text(0.3 * end, 0.25, "dashed: the best straight line", color=ORANGE)
@@ -265,14 +244,12 @@ class WobblePlot:
 
     def __init__(self, n: int = 400):
         self.n = n
-        figure = Figure(figsize=(8.8, 2.9))
-        axes = figure.add_axes((0.07, 0.17, 0.915, 0.65))
+        figure, (axes,) = subplots(2.9, room=0.5)
         axes.set(xlim=(0, n), ylim=(0, 0.35), ylabel="loss of the batch")
         axes.set_xlabel("batch (the network stands still)", labelpad=1)
-        axes.grid(alpha=0.3)
         (self.points,) = axes.plot([], [], color=BLUE, marker=".", markersize=4, linewidth=0.5)
         self.mean = axes.axhline(0, color=ORANGE, linestyle="--")
-        self.headline = figure.text(0.07, 0.9, "", fontsize=11, weight="bold")
+        self.headline = headline(figure)
         self.live = LiveFigure(figure, [self.points, self.mean, self.headline])
 
     def draw(self, losses: Tensor, predicted: float, what: str) -> Picture:
@@ -293,7 +270,7 @@ def courses_picture(courses: Mapping[str, Any], words: Mapping[str, str]) -> Pic
         courses: name -> a course with ``losses`` and ``samples``; the first is the healthy one, drawn into all.
         words: name -> what to read off, a line or two.
     """
-    figure = Figure(figsize=(8.8, 1.5 * len(courses) + 0.3))
+    figure = Figure(figsize=(WIDTH, 1.5 * len(courses) + 0.3))
     healthy = next(iter(courses.values()))
     n = len(courses)
     for i, (name, course) in enumerate(courses.items()):
@@ -302,7 +279,7 @@ def courses_picture(courses: Mapping[str, Any], words: Mapping[str, str]) -> Pic
         axes.plot(range(1, len(healthy.losses) + 1), healthy.losses, color=GREY, linewidth=1)
         axes.plot(range(1, len(course.losses) + 1), course.losses, color=BLUE, linewidth=1.5)
         axes.set(yscale="log", ylim=(0.02, 8), xlim=(1, len(healthy.losses)))
-        axes.grid(alpha=0.3)
+        axes.grid(**GRID)
         axes.tick_params(labelsize=8)
         axes.set_title(name, loc="left", fontsize=10, weight="bold", color=BLACK if i == 0 else ORANGE)
         shown = figure.add_axes((0.44, bottom, 0.21, height), xticks=[], yticks=[])
@@ -327,22 +304,20 @@ class MemoryPlot:
     """
 
     def __init__(self, parts: Sequence[str], most: float):
-        figure = Figure(figsize=(8.8, 2.5))
-        axes = figure.add_axes((0.09, 0.2, 0.89, 0.52))
+        figure, (axes,) = subplots(2.5, room=0.7, grid="x")
         axes.set(xscale="linear", ylim=(-0.6, 1.6), yticks=[0, 1])
         axes.set_yticklabels(["sampling", "training"])
         self.unit, self.size = ("GB", 1e9) if most >= 1e9 else ("MB", 1e6)
         axes.set_xlabel("gigabytes" if self.unit == "GB" else "megabytes", labelpad=1)
         axes.set_xlim(0, most / self.size)
-        axes.grid(alpha=0.3, axis="x")
         self.parts, self.axes = list(parts), axes
         self.bars = [axes.barh(1, 0, color=c, edgecolor=BLACK, linewidth=0.5)[0] for c in PART_COLOURS[: len(parts)]]
         self.sampling = axes.barh(0, 0, color=GREY)[0]
         self.texts = [axes.text(0, y, "", va="center") for y in (0, 1)]
         for i, (part, colour) in enumerate(zip(parts, PART_COLOURS, strict=False)):
-            figure.text(0.09 + 0.165 * i, 0.78, "■", color=colour)
-            figure.text(0.107 + 0.165 * i, 0.78, part, fontsize=9)
-        self.headline = figure.text(0.09, 0.9, "", fontsize=11, weight="bold")
+            figure.text(LEFT + 0.165 * i, 0.77, "■", color=colour)
+            figure.text(LEFT + 0.017 + 0.165 * i, 0.77, part, fontsize=9)
+        self.headline = headline(figure)
         self.live = LiveFigure(figure, [*self.bars, self.sampling, *self.texts, self.headline])
 
     def draw(self, training: Mapping[str, float], sampling: float, what: str) -> Picture:

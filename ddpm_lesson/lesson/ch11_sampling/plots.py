@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ddpm_lesson.lesson.ch11_sampling.race import Lap
-from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREEN, GREY, ORANGE, LiveFigure, Picture, picture
-from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, ORANGE
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, headline, picture, stacked, subplots
+from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnail, thumbnails
 from ddpm_lesson.sample import ReverseStep
 
 SIDE = 92  # pixels of an image
@@ -40,30 +40,23 @@ def state_picture(step: ReverseStep, before: ReverseStep | None, T: int, what: s
     """
     change = torch.zeros_like(step.x0_hat) if before is None else step.x0_hat - before.x0_hat
     rows = {"x_t": step.xt, "x0_hat": step.x0_hat, "change": noise_image(3 * change)}
-    pictures = {name: [thumbnail(x, SIDE) for x in images] for name, images in rows.items()}
     since = (
         "nothing to compare with yet" if before is None else f"since t = {before.t} x0_hat has moved {rms(change):.3f}"
     )
     alt = f"{what} at t = {step.t} of {T}: x_t, the guess x0_hat, and its change. {since}"
     captions = [f"t = {step.t}", *[""] * (len(step.xt) - 1)]
-    return picture(contact_sheet(captions, pictures, gap=10), alt)
+    return picture(contact_sheet(thumbnails(rows, SIDE), captions, gap=10), alt)
 
 
 def step_picture(tensors: dict[str, Tensor], alt: str) -> Picture:
     """What one step computes, a row of images for each name; signed noise (a name with eps or z) in colours."""
-    signed = {name for name in tensors if name.startswith(("eps", "sigma"))}
-    pictures = {
-        name: [thumbnail(x, SIDE) for x in (noise_image(images) if name in signed else images)]
-        for name, images in tensors.items()
-    }
-    return picture(contact_sheet([""] * len(next(iter(tensors.values()))), pictures, gap=8), alt)
+    rows = {name: noise_image(x) if name.startswith(("eps", "sigma")) else x for name, x in tensors.items()}
+    return rows_picture(rows, alt)
 
 
 def rows_picture(rows: dict[str, Tensor], alt: str, captions: Sequence[str] = (), side: int = SIDE) -> Picture:
     """Batches of images, each a named row."""
-    pictures = {name: [thumbnail(x, side) for x in images] for name, images in rows.items()}
-    columns = len(next(iter(rows.values())))
-    return picture(contact_sheet(captions or [""] * columns, pictures, gap=8), alt)
+    return picture(contact_sheet(thumbnails(rows, side), captions, gap=8), alt)
 
 
 class ClipRun(NamedTuple):
@@ -83,8 +76,7 @@ class ClipRun(NamedTuple):
 
 def clip_picture(without: ClipRun) -> Picture:
     """How far the estimate leaves the range of the data when nothing clips it, over t."""
-    figure = Figure(figsize=(8.8, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = subplots(3.1, 2)
     left.semilogy(without.times, without.largest, color=ORANGE, linewidth=2)
     left.axhline(1, color=GREY, linewidth=1)
     left.text(0.02, 1.08, "data: at most 1", color=GREY, transform=left.get_yaxis_transform())
@@ -92,7 +84,6 @@ def clip_picture(without: ClipRun) -> Picture:
     right.plot(without.times, [100 * share for share in without.outside], color=ORANGE, linewidth=2)
     right.set(xlabel="t (sampling goes to the right)", ylabel="% of values beyond [-1, 1]", ylim=(0, 100))
     for axes in (left, right):
-        axes.grid(alpha=0.3)
         axes.invert_xaxis()
     alt = (
         f"Without clipping: the largest |x0_hat| is {without.largest[0]:.1f} at t = {without.times[0]} and "
@@ -109,13 +100,11 @@ class StepVariances:
     """Over t, as shares of beta' of the shorter chain: the right variance for Gaussian data, and beta_tilde'."""
 
     def __init__(self):
-        figure = Figure(figsize=(8.8, 3.5))
-        axes = figure.add_axes((0.075, 0.15, 0.9, 0.66))
+        figure, (axes,) = subplots(3.5, room=0.65)
         axes.set_xscale("function", functions=(np.sqrt, np.square))
         axes.set(xlim=(0, 1020), ylim=(0, 2), ylabel="variance over beta'")
         axes.set_xticks([3, 20, 50, 100, 200, 400, 600, 800, 1000])
         axes.set_xlabel("t that the step leaves (the small ones drawn wider)", labelpad=1)
-        axes.grid(alpha=0.3)
         axes.axhline(1, color=ORANGE, linestyle="--", linewidth=1.6)
         self.curves = [
             axes.plot([], [], color=colour, linestyle=line, marker=marker, markersize=size, linewidth=1.6)[0]
@@ -127,7 +116,7 @@ class StepVariances:
             (0.51, "dotted: beta_tilde'", BLUE),
         ):
             figure.text(x, 0.85, text, color=colour, fontsize=11)
-        self.title = figure.text(0.075, 0.93, "", fontsize=11, weight="bold")
+        self.title = headline(figure)
         self.live = LiveFigure(figure, [*self.curves, self.title])
 
     def draw(self, times: Sequence[int], beta: Tensor, right: Tensor, beta_tilde: Tensor, std: float) -> Picture:
@@ -154,8 +143,7 @@ def excess_picture(ratios: dict[int, tuple[Sequence[int], Tensor]]) -> Picture:
 
     ``ratios`` is number of steps -> times (rising) and the ratio of standard deviations there, (n,).
     """
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(3.2)
     looks = ((ORANGE, "--"), (BLUE, "-"), (GREEN, "-."), (GREY, "--"), (BLACK, ":"))
     for (n, (times, ratio)), (colour, line) in zip(ratios.items(), looks, strict=False):
         places = np.asarray(times) + 1
@@ -165,7 +153,6 @@ def excess_picture(ratios: dict[int, tuple[Sequence[int], Tensor]]) -> Picture:
     axes.set(xlabel="t + 1 (logarithmic)", ylabel="noise that is there /\nnoise that should be", xscale="log")
     axes.axhline(1, color=GREY, linewidth=1)
     axes.set(ylim=(0.95, 1.95), xlim=(0.9, 1100))
-    axes.grid(alpha=0.3)
     ends = ", ".join(f"{n} steps {float(ratio[0]):.2f} at t = {times[0]}" for n, (times, ratio) in ratios.items())
     return picture(figure, f"Standard deviation of the noise in x_t over the right one, sigma² = beta: {ends}")
 
@@ -175,8 +162,7 @@ def excess_picture(ratios: dict[int, tuple[Sequence[int], Tensor]]) -> Picture:
 
 def paths_of_steps_picture(runs: dict[str, Sequence[ReverseStep]]) -> Picture:
     """Values on their way from noise to data, one pane a run; the end of the path is the last estimate."""
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-    panes = figure.subplots(1, len(runs), sharey=True)
+    figure, panes = subplots(3.2, len(runs), sharey=True)
     for axes, (name, steps) in zip(panes, runs.items(), strict=True):
         times = [step.t + 1 for step in steps] + [0]
         values = torch.stack([*(step.xt[:, 0] for step in steps), steps[-1].x0_hat[:, 0]])
@@ -184,7 +170,6 @@ def paths_of_steps_picture(runs: dict[str, Sequence[ReverseStep]]) -> Picture:
             axes.plot(times, path, color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.2)
         axes.set(title=name, xlabel="t + 1", xlim=(1000, 0), ylim=(-2.6, 2.6))
         axes.title.set_fontsize(11)
-        axes.grid(alpha=0.3)
     panes[0].set_ylabel("x_t")
     ends = "; ".join(
         f"{name}: ends at " + ", ".join(f"{x:.2f}" for x in steps[-1].x0_hat[:, 0].tolist())
@@ -205,8 +190,7 @@ class Race(NamedTuple):
 
 def race_picture(races: Sequence[Race]) -> Picture:
     """Distance against network evaluations, both logarithmic, a pane for each race."""
-    figure = Figure(figsize=(8.8, 3.7), layout="constrained")
-    panes = figure.subplots(1, len(races), squeeze=False)[0]
+    figure, panes = subplots(3.7, len(races), which="both")
     for axes, race in zip(panes, races, strict=True):
         race_pane(axes, race)
     for name, (colour, line, marker) in STYLES.items():
@@ -232,7 +216,6 @@ def race_pane(axes: Axes, race: Race) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.grid(alpha=0.3, which="both")
 
 
 def race_in_words(race: Race) -> str:
@@ -264,13 +247,9 @@ def mix_picture(
     """
     large = [thumbnail(x, 190) for x in (ends[0], xt[at], x0_hat[at], ends[1])]
     captions = ["image a", f"x_t, weight {weights[at]:.1f} on b", "back from there", "image b"]
-    top = contact_sheet(captions, {"": large}, gap=16)
+    top = contact_sheet({"": large}, captions)
     small = [framed(thumbnail(x, 68), ORANGE if i == at else "white") for i, x in enumerate(x0_hat)]
-    bottom = contact_sheet([f"{w:.1f}" for w in weights], {"": small}, gap=2)
-    sheet = Image.new("RGB", (max(top.width, bottom.width), top.height + bottom.height), "white")
-    sheet.paste(top, (0, 0))
-    sheet.paste(bottom, (0, top.height))
-    return picture(sheet, alt)
+    return picture(stacked(top, contact_sheet({"": small}, [f"{w:.1f}" for w in weights], gap=2)), alt)
 
 
 def framed(image: Image.Image, colour: str, width: int = 3) -> Image.Image:
@@ -292,6 +271,6 @@ def completions_picture(known: Tensor, mask: Tensor, completions: Tensor, alt: s
     hidden = ~mask.expand(3, -1, -1)
     orange = torch.tensor([0.67, -0.27, -1.0]).view(3, 1, 1).expand_as(seen)
     seen[hidden] = orange[hidden]
-    images = [thumbnail(x, 100) for x in (known, seen, *completions)]
+    images = {"": [thumbnail(x, 100) for x in (known, seen, *completions)]}
     captions = ["the image", "known", *(f"{i + 1}" for i in range(len(completions)))]
-    return picture(contact_sheet(captions, {"": images}, gap=8), alt)
+    return picture(contact_sheet(images, captions, gap=8), alt)

@@ -10,20 +10,20 @@ from matplotlib.ticker import LogLocator
 from PIL import Image
 from torch import Tensor
 
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, ORANGE, SKY
 from ddpm_lesson.lesson.kit.figure import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
+    GRID,
     SCALE,
-    SKY,
+    WIDTH,
     LiveFigure,
     Picture,
+    headline,
+    key,
     picture,
     stacked,
+    subplots,
 )
-from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnails
 from ddpm_lesson.pictures import grid_image
 
 # The decoder
@@ -35,18 +35,15 @@ class DecoderPlot:
     """The mass of a Gaussian in the bins of the 256 bytes, and what one byte costs."""
 
     def __init__(self):
-        figure = Figure(figsize=(8.8, 3.3))
-        axes = figure.add_axes((0.075, 0.15, 0.91, 0.68))
+        figure, (axes,) = subplots(3.3, room=0.55)
         axes.set(xlim=(-2.5, 257.5), yscale="log", ylim=DECODER_LIMITS, ylabel="probability of the byte")
         axes.set_xlabel("byte (0 is -1, 255 is +1)", labelpad=1)
-        axes.grid(alpha=0.3)
         (self.masses,) = axes.plot([], [], color=BLUE, linewidth=1.5, drawstyle="steps-mid")
         (self.density,) = axes.plot([], [], color=ORANGE, linewidth=1.5, linestyle="--")
         (self.mark,) = axes.plot([], [], color=BLACK, marker="o", linestyle="", clip_on=False)
-        self.verdict = figure.text(0.075, 0.92, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         axes.axhline(1, color=GREY, linewidth=1)
-        axes.text(0.015, 0.81, "solid: mass of the bin", color=BLUE, va="top", transform=axes.transAxes)
-        axes.text(0.015, 0.74, "dashed: density times 2/255", color=ORANGE, va="top", transform=axes.transAxes)
+        key(axes, {"solid: mass of the bin": BLUE, "dashed: density times 2/255": ORANGE})
         self.live = LiveFigure(figure, [self.masses, self.density, self.mark, self.verdict])
 
     def draw(self, mass: Tensor, density: Tensor, byte: int, what: str) -> Picture:
@@ -82,15 +79,12 @@ class BitsLedger:
     """
 
     def __init__(self, scale: str):
-        figure = Figure(figsize=(8.8, 3.4))
-        grid = figure.add_gridspec(1, 2, left=0.08, right=0.985, bottom=0.15, top=0.8, wspace=0.2)
-        left, right = (figure.add_subplot(cell) for cell in grid)
+        figure, (left, right) = subplots(3.4, 2, room=0.7)
         for axes in (left, right):
             axes.set(xscale="log", xlim=(0.9, 1300))
             axes.set_xticks([1, 11, 101, 1001], ["0", "10", "100", "1000"])
             axes.minorticks_off()
             axes.set_xlabel("t (logarithmic)", labelpad=1)
-            axes.grid(alpha=0.3)
         left.set(yscale=scale, ylim=(1e-7, 10) if scale == "log" else (-0.05, 2.6), title="term of step t in bits/dim")
         right.set(ylim=(-0.2, 8.2), title="bits/dim from the end down to t")
         right.axhline(8, color=GREY, linewidth=1)
@@ -100,7 +94,7 @@ class BitsLedger:
         self.marks = [axes.axvline(1, color=GREY, linewidth=1) for axes in (left, right)]
         (self.first,) = left.plot([], [], color=ORANGE, marker="o", linestyle="")
         self.name = left.text(1.25, 0, "", color=ORANGE, va="center")
-        self.verdict = figure.text(0.08, 0.92, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         self.live = LiveFigure(figure, [self.terms, self.sums, *self.marks, self.first, self.name, self.verdict])
 
     def draw(self, L_t: Tensor, L_T: float, t: int, what: str) -> Picture:
@@ -142,14 +136,12 @@ class RateDistortionPlot:
 
     def __init__(self, rate: Tensor, rmse: Tensor, x0: Tensor):
         self.rate, self.rmse, self.x0 = rate, rmse, x0
-        figure = Figure(figsize=(8.8, 2.9))
-        axes = figure.add_axes((0.075, 0.17, 0.91, 0.65))
+        figure, (axes,) = subplots(2.9, room=0.5)
         axes.set(xlim=(-0.05, float(rate.max()) * 1.04), ylim=(0, float(rmse.max()) * 1.08), ylabel="RMSE of 0 .. 255")
         axes.set_xlabel("rate: bits/dim received so far", labelpad=1)
-        axes.grid(alpha=0.3)
         axes.plot(rate.numpy(), rmse.numpy(), color=BLUE, linewidth=2)
         (self.mark,) = axes.plot([], [], color=ORANGE, marker="o", markersize=9, linestyle="")
-        self.verdict = figure.text(0.075, 0.92, "", fontsize=11, weight="bold")
+        self.verdict = headline(figure)
         self.live = LiveFigure(figure, [self.mark, self.verdict])
 
     def draw(self, t: int, xt: Tensor, x0_hat: Tensor, what: str) -> Picture:
@@ -159,9 +151,7 @@ class RateDistortionPlot:
         shown = f"t = {t}: after {rate:.2f} bits/dim the error is {rmse:.1f} of 255"
         self.verdict.set_text(shown)
         rows = {"x_t": xt, "x0_hat": x0_hat, "x_0": self.x0}
-        pictures = {name: [thumbnail(x, WIDE) for x in images] for name, images in rows.items()}
-        strip = contact_sheet([""] * len(self.x0), pictures, gap=10)
-        sheet = stacked(self.live.image(), strip.crop((0, 26, *strip.size)))
+        sheet = stacked(self.live.image(), contact_sheet(thumbnails(rows, WIDE), gap=10))
         alt = f"Rate and distortion of progressive coding, and what the receiver sees, {what}, at {shown}"
         return picture(sheet, alt, SCALE)
 
@@ -178,7 +168,7 @@ class FrechetPlot:
 
     def __init__(self, sizes: Sequence[int], limits: tuple[float, float]):
         self.sizes = list(sizes)
-        figure = Figure(figsize=(8.8, 3.5))
+        figure = Figure(figsize=(WIDTH, 3.5))
         images = figure.add_axes((0.012, 0.03, 0.34, 0.85))
         images.set_axis_off()
         axes = figure.add_axes((0.44, 0.15, 0.545, 0.68))
@@ -187,16 +177,15 @@ class FrechetPlot:
         axes.minorticks_off()
         axes.set_xlabel("N, number of images (logarithmic)", labelpad=1)
         axes.set_ylabel("Frechet distance", labelpad=1)
-        axes.grid(alpha=0.3)
-        self.images = images.imshow(np.zeros((GRID, GRID, 3), np.uint8))
+        axes.grid(**GRID)
+        self.images = images.imshow(np.zeros((SIDE_OF_GRID, SIDE_OF_GRID, 3), np.uint8))
         (self.bad,) = axes.plot([], [], color=ORANGE, linewidth=2, marker="o")
         (self.floor,) = axes.plot([], [], color=BLACK, linewidth=2, linestyle="--", marker="o", markersize=4)
         (self.expected,) = axes.plot([], [], color=GREY, linewidth=1, linestyle=":")
         self.mark = axes.axvline(1, color=GREY, linewidth=1)
-        axes.text(0.02, 0.18, "solid: these images", color=ORANGE, va="bottom", transform=axes.transAxes)
-        axes.text(0.02, 0.11, "dashed: real images", color=BLACK, va="bottom", transform=axes.transAxes)
-        axes.text(0.02, 0.04, "dotted: floor by (12.6)", color=GREY, va="bottom", transform=axes.transAxes)
-        self.verdict = figure.text(0.015, 0.93, "", fontsize=11, weight="bold")
+        lines = {"solid: these images": ORANGE, "dashed: real images": BLACK, "dotted: floor by (12.6)": GREY}
+        key(axes, lines, "lower left")
+        self.verdict = headline(figure, 0.015)
         moving = [self.images, self.bad, self.floor, self.expected, self.mark, self.verdict]
         self.live = LiveFigure(figure, moving)
 
@@ -209,7 +198,7 @@ class FrechetPlot:
             n: the size to read, one of ``sizes``.
             what: degradation and features in words.
         """
-        grid = grid_image(images, 6, GRID).resize((GRID, GRID), Image.Resampling.NEAREST)
+        grid = grid_image(images, 6, SIDE_OF_GRID).resize((SIDE_OF_GRID, SIDE_OF_GRID), Image.Resampling.NEAREST)
         self.images.set_data(np.asarray(grid))
         for line, values in zip((self.bad, self.floor, self.expected), curves, strict=True):
             line.set_data(self.sizes, values)
@@ -221,7 +210,7 @@ class FrechetPlot:
         return self.live.picture(f"Frechet distance over the number of images, {what}, with 36 of the images. {shown}")
 
 
-GRID = 480  # pixels of the grid of images
+SIDE_OF_GRID = 480  # pixels of the grid of images
 
 
 class FrechetCurves(NamedTuple):
@@ -239,8 +228,7 @@ def couplings_picture(x: Tensor, pairs: dict[str, tuple[Tensor, float]]) -> Pict
         x: (N, 2), drawn from the first.
         pairs: name -> the partner of every point, (N, 2), and the mean squared distance of all pairs.
     """
-    figure = Figure(figsize=(3.8 * len(pairs), 3.6), layout="constrained")
-    panes = figure.subplots(1, len(pairs), sharex=True, sharey=True)
+    figure, panes = subplots(3.6, len(pairs), sharex=True, sharey=True)
     for axes, (name, (y, cost)) in zip(panes, pairs.items(), strict=True):
         draw_pairs(axes, x.numpy(), y.numpy())
         axes.set_title(f"{name}\nmean squared distance {cost:.2f}", fontsize=10)
@@ -255,14 +243,11 @@ def draw_pairs(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(*x.T, "o", color=BLUE, markersize=4)
     axes.plot(*y.T, "s", color=ORANGE, markersize=4)
     axes.set_aspect("equal")
-    axes.grid(alpha=0.3)
 
 
 def sets_picture(sets: dict[str, Tensor], n: int = 10) -> Picture:
     """The first images of several sets, a row each; every set is (N, C, H, W), in [-1, 1]."""
-    rows = {name: [thumbnail(x, 84) for x in images[:n]] for name, images in sets.items()}
-    sheet = contact_sheet([""] * n, rows, gap=10)
-    sheet = sheet.crop((0, 26, *sheet.size))  # there are no captions
+    sheet = contact_sheet(thumbnails({name: images[:n] for name, images in sets.items()}, 84), gap=10)
     return picture(sheet, f"{n} images of each of these sets, a row each: {', '.join(sets)}", SCALE)
 
 
@@ -272,8 +257,7 @@ def balance_picture(counts: dict[str, Sequence[int]]) -> Picture:
     Args:
         counts: name of the set -> images of every class.
     """
-    figure = Figure(figsize=(8.8, 2.5), layout="constrained")
-    panes = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    figure, panes = subplots(2.5, len(counts), grid="y", sharey=True)
     for axes, (name, values) in zip(panes, counts.items(), strict=True):
         total, share = sum(values), 1 / len(values)
         width = 1.96 * (share * (1 - share) / total) ** 0.5
@@ -282,7 +266,6 @@ def balance_picture(counts: dict[str, Sequence[int]]) -> Picture:
         axes.axhline(100 * share, color=BLACK, linewidth=1)
         axes.set_xticks(range(len(values)))
         axes.set_title(f"{name}, N = {total:,}", fontsize=10)
-        axes.grid(axis="y", alpha=0.3)
     panes[0].set_ylabel("% of the images")
     words = "; ".join(f"{name}: {' '.join(map(str, values))}" for name, values in counts.items())
     return picture(figure, f"Images of each class, with the band of chance around equal shares. {words}")
@@ -306,9 +289,9 @@ def floors_picture(panes: dict[str, Sequence[DistanceCurve]], features: str) -> 
         panes: title -> the curves of a pane; the first is dashed, the floor.
         features: what they are measured with, in words.
     """
-    figure = Figure(figsize=(8.8, 3.0), layout="constrained")
+    figure, columns = subplots(3, len(panes))
     words = []
-    for axes, (title, curves) in zip(figure.subplots(1, len(panes), squeeze=False)[0], panes.items(), strict=True):
+    for axes, (title, curves) in zip(columns, panes.items(), strict=True):
         colours, styles = (BLACK, *(ORANGE,) * len(curves)), ("--", *("-",) * len(curves))
         for curve, colour, style in zip(curves, colours, styles, strict=False):
             axes.plot(curve.n, curve.distance, color=colour, linestyle=style, marker="o", label=curve.name)
@@ -322,7 +305,6 @@ def floors_picture(panes: dict[str, Sequence[DistanceCurve]], features: str) -> 
         axes.yaxis.set_minor_formatter("")
         axes.set_xlim(100, 15_000)
         axes.set_title(f"{title}, {features}", fontsize=10)
-        axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     return picture(figure, f"Frechet distance over the number of images, {features}. {'; '.join(words)}")
 
@@ -335,24 +317,20 @@ def neighbours_picture(samples: Tensor, nearest: Tensor, distance: Tensor, unsee
         distance: (N,) of all samples to the training images.
         unseen: (M,) the same for real images that the model has not seen.
     """
-    figure = Figure(figsize=(8.8, 2.3), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = subplots(2.3, grid="")
     bins = np.linspace(0, float(max(distance.max(), unseen.max())), 40)
     for values, colour, style in ((unseen, BLACK, "--"), (distance, ORANGE, "-")):
         weights = np.full(len(values), 1 / len(values))
         axes.hist(values.numpy(), bins, weights=weights, histtype="step", color=colour, linewidth=2, linestyle=style)
     axes.set(xlabel="distance to the nearest training image (0 would be a copy)", ylabel="share of images")
-    axes.text(0.01, 0.92, "solid: samples", color=ORANGE, va="top", transform=axes.transAxes)
-    axes.text(0.01, 0.78, "dashed: unseen real images", color=BLACK, va="top", transform=axes.transAxes)
-    rows = {"sample": samples, "nearest": nearest}
-    pictures = {name: [thumbnail(x, SIDE) for x in images] for name, images in rows.items()}
-    sheet = contact_sheet([""] * len(samples), pictures, gap=12)
+    key(axes, {"solid: samples": ORANGE, "dashed: unseen real images": BLACK})
+    sheet = contact_sheet(thumbnails({"sample": samples, "nearest": nearest}, SIDE), gap=12)
     histogram = LiveFigure(figure, []).image()
     alt = (
         f"{len(samples)} samples over their nearest training images; median distance of all samples "
         f"{float(distance.median()):.2f}, of unseen real images {float(unseen.median()):.2f}"
     )
-    return picture(stacked(histogram, sheet.crop((0, 26, *sheet.size))), alt, SCALE)
+    return picture(stacked(histogram, sheet), alt, SCALE)
 
 
 def samplers_picture(rows: Sequence[tuple[str, float, float, float]], real_sure: float, what: str) -> Picture:
@@ -365,9 +343,8 @@ def samplers_picture(rows: Sequence[tuple[str, float, float, float]], real_sure:
     """
     names, distances, floors, sure = zip(*rows, strict=True)
     y = np.arange(len(rows))
-    figure = Figure(figsize=(8.8, 0.36 * len(rows) + 1.4), layout="constrained")
+    figure, (left, right) = subplots(0.36 * len(rows) + 1.4, 2, grid="x", sharey=True)
     figure.suptitle(what, fontsize=11, weight="bold")
-    left, right = figure.subplots(1, 2, sharey=True)
     left.barh(y, distances, color=SKY)
     left.plot(floors, y, "|", color=BLACK, markersize=18, markeredgewidth=2)
     left.set_yticks(y, names)
@@ -377,7 +354,5 @@ def samplers_picture(rows: Sequence[tuple[str, float, float, float]], real_sure:
     right.axvline(100 * real_sure, color=BLACK, linewidth=2)
     right.set(xlim=(0, 103))
     right.set_title("confident above 0.9, % (black: real images)", fontsize=10)
-    for axes in (left, right):
-        axes.grid(axis="x", alpha=0.3)
     each = "; ".join(f"{name}: {d:.3g}, {s:.0%}" for name, d, _, s in rows)
     return picture(figure, f"Frechet distance and share of confident answers, {what}. {each}; real: {real_sure:.0%}")

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from ddpm_lesson.lesson.kit.figure import BLACK, BLUE, GREY, ORANGE, SCALE, Picture, picture
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
+from ddpm_lesson.lesson.kit.figure import SCALE, Picture, picture
 
 FINE = 2  # drawn so many times larger and shrunk, so that slanted lines are smooth
 COLOURS = {  # fill and edge of each kind of box
@@ -133,7 +134,10 @@ class Diagram:
         """Words beside the longest piece of a line."""
         a, b = max(pairwise(points), key=lambda piece: np.hypot(*(piece[1] - piece[0])))
         (x, y), steep = (a + b) / 2, abs(b[1] - a[1]) > abs(b[0] - a[0])
-        self.text(x + 6 * steep, y - 9 * (not steep), text, 12, colour, "lm" if steep else "mm")
+        if steep:
+            self.text(x + 6, y, text, 12, colour, "lm")
+        else:
+            self.text(x, y - 9, text, 12, colour)
 
     def line(self, points: Sequence[Point], colour: str, dashes: Sequence[float] = (), width: float = 1.3) -> None:
         """A line through points; ``dashes`` are the lengths of stroke and gap, solid without."""

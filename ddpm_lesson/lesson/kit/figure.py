@@ -6,21 +6,63 @@ import html
 import inspect
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#D55E00", "#56B4E9", "#009E73"  # Okabe and Ito's colours
-YELLOW, BLUE, PINK, AMBER = "#F0E442", "#0072B2", "#CC79A7", "#E69F00"
-GREY = "#666666"
+from ddpm_lesson.lesson.kit.colours import ORANGE
+
 SCALE = 1.5  # pixels of a figure for every pixel on the page, so that text is sharp on fine screens
 DPI = 100 * SCALE
+WIDTH = 8.8  # inches of a figure, 100 CSS pixels each
+LEFT, RIGHT = 0.075, 0.985  # where axes begin and end in a figure with a headline
+GRID = {"alpha": 0.3}  # how its lines look
+PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # behind words that a line would cross
+
+
+def subplots(
+    height: float, n_columns: int = 1, *, room: float = 0, grid: str = "both", which: str = "major", **share: Any
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with axes side by side, in the one style of the lesson: its width, its margins, its light grid.
+
+    Args:
+        height: of the figure in inches.
+        n_columns: axes.
+        room: inches above the axes, for a headline; then the margins are fixed. Without, they follow from the labels.
+        grid, which: its lines: along ``"x"``, ``"y"``, ``"both"`` or nothing (``""``), and at which ticks.
+        share: more for ``Figure.subplots``, such as ``sharey=True``.
+    """
+    figure = Figure(figsize=(WIDTH, height), layout=None if room else "constrained")
+    if room:
+        figure.subplots_adjust(LEFT, 0.5 / height, RIGHT, 1 - room / height, wspace=0.2)
+    columns = figure.subplots(1, n_columns, squeeze=False, **share)[0]
+    for axes in columns if grid else ():
+        axes.grid(axis=grid, which=which, **GRID)
+    return figure, columns
+
+
+def headline(figure: Figure, left: float = LEFT) -> Text:
+    """Room for a line in bold at the top of a figure, which starts ``left`` of its width from the edge."""
+    return figure.text(left, 1 - 0.28 / figure.get_figheight(), "", fontsize=11, weight="bold")
+
+
+def key(axes: Axes, lines: Mapping[str, str], corner: str = "upper left") -> None:
+    """Say in a corner which line is which: ``lines`` is words -> their colour, from top to bottom."""
+    vertical, side = corner.split()
+    place = {"left": 0.02, "right": 0.98}[side], {"upper": 0.96, "lower": 0.04}[vertical]
+    align = {"ha": side, "va": {"upper": "top", "lower": "bottom"}[vertical]}
+    for row, (words, colour) in enumerate(lines.items()):
+        down = row if vertical == "upper" else row + 1 - len(lines)  # rows from the corner
+        box = {"bbox": PLATE | {"alpha": 0.8}, "textcoords": "offset points"}
+        axes.annotate(words, place, (0, -15 * down), xycoords="axes fraction", color=colour, **align, **box)
 
 
 @dataclass(frozen=True)
@@ -138,8 +180,8 @@ class LiveFigure:
 
 
 def stacked(top: Image.Image, bottom: Image.Image) -> Image.Image:
-    """One image below the other on white, as wide as the first."""
-    sheet = Image.new("RGB", (top.width, top.height + bottom.height), "white")
+    """One image below the other on white."""
+    sheet = Image.new("RGB", (max(top.width, bottom.width), top.height + bottom.height), "white")
     sheet.paste(top, (0, 0))
     sheet.paste(bottom, (0, top.height))
     return sheet

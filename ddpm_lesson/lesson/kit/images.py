@@ -1,12 +1,13 @@
 """Images beside each other, and noise as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ddpm_lesson.data import from_bytes, to_bytes
+from ddpm_lesson.lesson.kit.figure import stacked
 
 NOISE_RANGE = 3  # standard deviations that the colours of a noise picture span
 
@@ -28,26 +29,45 @@ def noise_image(eps: Tensor) -> Tensor:
     return from_bytes(Tensor(colours)).permute(0, 3, 1, 2)
 
 
-def contact_sheet(captions: Sequence[str], rows: dict[str, Sequence[Image.Image]], gap: int = 16) -> Image.Image:
-    """Pictures of one size in named rows on white, with a caption over each column.
+def thumbnails(rows: Mapping[str, Tensor], side: int) -> dict[str, list[Image.Image]]:
+    """Batches of images (B, C, H, W) by name, every image ``side`` pixels wide."""
+    return {name: [thumbnail(x, side) for x in images] for name, images in rows.items()}
+
+
+def contact_sheet(
+    rows: Mapping[str, Sequence[Image.Image]], captions: Sequence[str] = (), *, gap: int = 16, below: bool = False
+) -> Image.Image:
+    """Pictures of one size in named rows on white.
 
     Args:
-        captions: one a column.
         rows: name (may be empty) -> one picture a column.
+        captions: one a column, or none.
         gap: pixels between pictures.
+        below: the captions stand below the last row instead of over the first.
     """
     font = ImageFont.load_default(size=18)
-    side, head = max(font.getlength(name) for name in rows), 34  # pixels for names and captions
-    cell = next(iter(rows.values()))[0]
-    left = round(side) + gap * (2 if side else 1)
-    width, height = left + len(captions) * (cell.width + gap), head + len(rows) * (cell.height + gap)
+    side, edge, band = max(font.getlength(name) for name in rows), 8, 34 if captions else 8  # pixels
+    first = next(iter(rows.values()))
+    cell, left, top = first[0], round(side) + gap * (2 if side else 1), edge if below else band
+    width, height = left + len(first) * (cell.width + gap), top + len(rows) * (cell.height + gap) + below * (band - gap)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     for i, caption in enumerate(captions):
-        draw.text((left + i * (cell.width + gap) + cell.width // 2, head // 2), caption, "black", font, anchor="mm")
+        place = left + i * (cell.width + gap) + cell.width // 2, height - band // 2 if below else band // 2
+        draw.text(place, caption, "black", font, anchor="mm")
     for j, (name, pictures) in enumerate(rows.items()):
-        y = head + j * (cell.height + gap)
+        y = top + j * (cell.height + gap)
         draw.text((gap, y + cell.height // 2), name, "black", font, anchor="lm")
         for i, image in enumerate(pictures):
             sheet.paste(image, (left + i * (cell.width + gap), y))
     return sheet
+
+
+def titled(sheet: Image.Image, *lines: str) -> Image.Image:
+    """A sheet below lines of text; made as wide as they need."""
+    font, margin, step = ImageFont.load_default(size=18), 10, 24
+    width = max(sheet.width, *(round(font.getlength(line)) + 2 * margin for line in lines))
+    title = Image.new("RGB", (width, margin + step * len(lines)), "white")
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(title).text((margin, 17 + step * i), line, "black", font, anchor="lm")
+    return stacked(title, sheet)

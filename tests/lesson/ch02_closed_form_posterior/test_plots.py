@@ -49,5 +49,5 @@ def test_pictures_have_words_and_a_fixed_size():
     two = curves_picture([("title", "x", "y", [Curve("a", x, x, 5)]), ("b", "x", "y", [Curve("b", x, -x, 5)])], "two")
     paths = paths_picture(torch.randn(30, 4), torch.zeros(30), torch.ones(30), "four paths")
     assert [p.alt for p in (one, two, paths)] == ["a straight line", "two", "four paths"]
-    assert {(p.width, p.height) for p in (one, two, paths)} == {(860, 340)}
+    assert {(p.width, p.height) for p in (one, two, paths)} == {(880, 340)}
     assert one.png != two.png
