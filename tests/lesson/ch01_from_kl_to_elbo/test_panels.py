@@ -1,4 +1,4 @@
-"""Panels of notebook 01: every control changes the picture, and the words give the right numbers."""
+"""Panels of notebook 01: the words give the right numbers."""
 
 import math
 import re
@@ -8,43 +8,7 @@ import pytest
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo import panels
 from tests.lesson.shown import shown
 
-PANELS = {"kl": panels.show_kl, "elbo_gap": panels.show_elbo_gap}
-
-
-def step(control):
-    """What one press of an arrow key does."""
-    if hasattr(control, "options"):
-        control.index = (control.index + 1) % len(control.options)
-    else:
-        control.value += control.step
-
-
-@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
-def test_every_control_changes_picture_and_words(make):
-    panel = make()
-    for name, control in panel.controls.items():
-        before, alt_before = shown(panel)
-        step(control)
-        after, alt_after = shown(panel)
-        assert after.tobytes() != before.tobytes(), name
-        assert alt_after != alt_before, name
-        assert after.size == before.size
-        assert "Still shown" not in alt_after  # nothing was refused
-
-
-@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
-def test_ends_of_every_slider_make_sense(make):
-    panel = make()
-    for control in panel.controls.values():
-        for value in (control.min, control.max) if hasattr(control, "min") else control.options:
-            control.value = value
-            assert "Still shown" not in shown(panel)[1]  # nothing was refused
-            assert "nan" not in shown(panel)[1]
-
-
-@pytest.mark.parametrize("make", PANELS.values(), ids=PANELS)
-def test_panel_asks_a_question(make):
-    assert make().box.children[0].value.endswith("?</b>")
+PANELS = {"show_kl": panels.show_kl, "show_elbo_gap": panels.show_elbo_gap}
 
 
 def numbers(panel, pattern):

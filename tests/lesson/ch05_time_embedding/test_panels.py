@@ -32,28 +32,20 @@ def network():
 
 @pytest.fixture
 def told(network):
-    x0 = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return told_time(network)
+
+
+def told_time(network):
+    x0 = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return panels.show_told_time(DenoiseDiffusion(network, 100), x0)
+
+
+PANELS = {"show_clocks": panels.show_clocks, "show_told_time": lambda: told_time(Believer())}
 
 
 @pytest.fixture
 def clocks():
     return panels.show_clocks()
-
-
-CONTROLS = {"clocks": {"t": 251, "n": 64}, "told": {"t": 25, "told": 10, "seed": 1}}
-
-
-@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
-def test_every_control_changes_picture_and_words_but_not_the_size(name, control, request):
-    panel = request.getfixturevalue(name)
-    assert set(panel.controls) == set(CONTROLS[name])
-    before, before_alt = shown(panel)
-    panel.controls[control].value = CONTROLS[name][control]
-    after, after_alt = shown(panel)
-    assert after.size == before.size
-    assert after.tobytes() != before.tobytes()
-    assert after_alt != before_alt
 
 
 @pytest.mark.parametrize("n", [8, 32, 128])
@@ -106,7 +98,7 @@ def test_at_time_zero_all_hands_stand_at_noon(clocks):
 def test_errors_in_words_are_those_of_the_network(told):
     told.controls["t"].value = 60
     told.controls["told"].value = 20
-    x0 = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    x0 = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     alpha_bar = NoiseSchedule.linear(100).alpha_bar[60]
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     xt = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
@@ -130,9 +122,3 @@ def test_words_name_the_noise_even_where_the_errors_are_the_same(told):
 
 def test_network_keeps_its_mode(told, network):
     assert network.training
-
-
-def test_controls_are_labelled_and_a_question_stands_in_front(told, clocks):
-    for panel in (told, clocks):
-        assert all(control.description for control in panel.controls.values())
-        assert panel.box.children[0].value.endswith("?</b>")

@@ -10,7 +10,7 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion
 from ddpm_lesson.lesson.ch06_residual_block import panels
-from ddpm_lesson.lesson.ch06_residual_block.experiments import look_inside, residual_blocks, shifts
+from ddpm_lesson.lesson.ch06_residual_block.experiments import look_inside, shifts
 from ddpm_lesson.lesson.ch06_residual_block.plots import flow_picture, residual_picture, swish_picture
 from ddpm_lesson.lesson.kit.curves import losses_picture
 from ddpm_lesson.unet import ResidualBlock, UNet
@@ -19,6 +19,10 @@ from tests.lesson.shown import shown
 
 @pytest.fixture(scope="module")
 def diffusion():
+    return random_model()
+
+
+def random_model():
     torch.manual_seed(0)
     model = UNet(1, 8, (1, 2), (False, False), 1, n_groups=2)
     for parameter in model.parameters():
@@ -28,27 +32,26 @@ def diffusion():
 
 @pytest.fixture
 def maps(diffusion):
-    return panels.show_feature_maps(diffusion, torch.zeros(1, 1, 8, 8), n_maps=4, n_times=12)
+    return feature_maps(diffusion)
 
 
 @pytest.fixture
 def norm():
-    return panels.show_group_norm(torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0)))
+    return PANELS["show_group_norm"]()
+
+
+def feature_maps(diffusion):
+    return panels.show_feature_maps(diffusion, torch.zeros(1, 1, 8, 8), n_maps=4, n_times=12)
+
+
+PANELS = {
+    "show_group_norm": lambda: panels.show_group_norm(torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0))),
+    "show_feature_maps": lambda: feature_maps(random_model()),
+}
 
 
 def change(panel):
     return float(re.search(r"largest change of what comes out is ([\d.]+)", shown(panel)[1])[1])
-
-
-@pytest.mark.parametrize(
-    ("control", "value"), [("scale", 5.0), ("offset", -3.0), ("shift", 4.0), ("n_groups", 8), ("n_groups", 1)]
-)
-def test_every_control_of_the_norm_changes_picture_and_words(norm, control, value):
-    before, alt = shown(norm)
-    norm.controls[control].value = value
-    after, words = shown(norm)
-    assert after.tobytes() != before.tobytes()
-    assert words != alt
 
 
 def test_scale_and_offset_of_all_are_not_noticed(norm):
@@ -74,25 +77,6 @@ def test_means_of_the_groups_are_told(norm):
     norm.controls["n_groups"].value = 1
     told = float(re.search(r"Means of its groups (-?[\d.]+)\.", shown(norm)[1])[1])
     assert told == pytest.approx(2.0, abs=0.3)
-
-
-def test_every_block_can_be_seen(maps, diffusion):
-    seen = set()
-    for name in residual_blocks(diffusion.eps_model):
-        maps.controls["name"].value = name
-        picture, alt = shown(maps)
-        assert alt.startswith(f"Block {name}, maps of ")
-        seen.add(picture.tobytes())
-    assert len(seen) == len(residual_blocks(diffusion.eps_model))
-
-
-def test_time_changes_maps_and_words(maps):
-    before, alt = shown(maps)
-    maps.controls["t"].value = 99
-    after, words = shown(maps)
-    assert "at t = 99" in words
-    assert words != alt
-    assert after.tobytes() != before.tobytes()
 
 
 def test_shifts_told_are_those_of_the_block(maps, diffusion):
@@ -125,12 +109,6 @@ def test_network_keeps_its_mode(diffusion):
     diffusion.train()
     panels.show_feature_maps(diffusion, torch.zeros(1, 1, 8, 8), n_maps=2, n_times=3)
     assert diffusion.eps_model.training
-
-
-def test_controls_are_labelled_and_a_question_stands_in_front(maps, norm):
-    for panel in (maps, norm):
-        assert all(control.description for control in panel.controls.values())
-        assert panel.box.children[0].value.endswith("?</b>")
 
 
 # Pictures

@@ -10,85 +10,36 @@ from ddpm_lesson.lesson.ch11_sampling import panels
 from ddpm_lesson.lesson.ch11_sampling.panels import halves
 from ddpm_lesson.lesson.ch11_sampling.plots import completions_picture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, final_samples, inpaint_steps, spaced_times
+from tests.conftest import WavyEps
 from tests.lesson.shown import shown
 
 SHAPE = (1, 8, 8)
 
 
-@pytest.fixture
-def model(wavy):
-    return DenoiseDiffusion(wavy)
+MODEL = DenoiseDiffusion(WavyEps())
+IMAGES = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-@pytest.fixture
-def images():
-    return torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def steps():
+    return list(ddpm_steps(MODEL, (3, *SHAPE), torch.Generator().manual_seed(1), n_steps=6))
 
 
-@pytest.fixture
-def steps(model, rng):
-    return list(ddpm_steps(model, (3, *SHAPE), rng(1), n_steps=6))
-
-
-@pytest.fixture
-def states(steps):
-    return panels.show_states(steps, 1000, "3 patterns")
-
-
-@pytest.fixture
-def variance():
-    return panels.show_step_variance()
-
-
-@pytest.fixture
-def samplers(model):
-    return panels.show_samplers(model, SHAPE, (2, 4), n_images=3)
-
-
-@pytest.fixture
-def interpolation(model, images):
-    return panels.show_interpolation(model, tuple(images), (50, 500, 999), n_steps=3)
-
-
-@pytest.fixture
-def inpainting(model, images):
-    return panels.show_inpainting(model, images[0], n_steps=3, n_images=2)
-
-
-CONTROLS = {
-    "states": {"step": 3},
-    "variance": {"n_steps": 20, "std": 0.5},
-    "samplers": {"sampler": "sigma² = beta", "n_steps": 4, "seed": 1},
-    "interpolation": {"t": 999, "weight": 0.2, "mix": "spherical"},
-    "inpainting": {"part": "frame", "resample": 3, "seed": 1},
+PANELS = {
+    "show_states": lambda: panels.show_states(steps(), 1000, "3 patterns"),
+    "show_step_variance": panels.show_step_variance,
+    "show_samplers": lambda: panels.show_samplers(MODEL, SHAPE, (2, 4), n_images=3),
+    "show_interpolation": lambda: panels.show_interpolation(MODEL, tuple(IMAGES), (50, 500, 999), n_steps=3),
+    "show_inpainting": lambda: panels.show_inpainting(MODEL, IMAGES[0], n_steps=3, n_images=2),
 }
 
 
-@pytest.mark.parametrize(("name", "control"), [(name, control) for name in CONTROLS for control in CONTROLS[name]])
-def test_every_control_changes_picture_and_words_but_not_the_size(name, control, request):
-    panel = request.getfixturevalue(name)
-    assert set(panel.controls) == set(CONTROLS[name])
-    before, before_alt = shown(panel)
-    panel.controls[control].value = CONTROLS[name][control]
-    after, after_alt = shown(panel)
-    assert after.size == before.size
-    assert after.tobytes() != before.tobytes()
-    assert after_alt != before_alt
-
-
-@pytest.mark.parametrize("name", CONTROLS)
-def test_controls_are_labelled_and_a_question_stands_in_front(name, request):
-    panel = request.getfixturevalue(name)
-    assert all(control.description for control in panel.controls.values())
-    assert panel.box.children[0].value.endswith("?</b>")
-
-
-def test_first_state_has_nothing_to_compare_with_and_later_ones_tell_their_change(states, steps):
+def test_first_state_has_nothing_to_compare_with_and_later_ones_tell_their_change():
+    states, run = PANELS["show_states"](), steps()
     assert "at t = 999 of 1000" in shown(states)[1]
     assert "nothing to compare with" in shown(states)[1]
     states.controls["step"].value = 4
-    moved = float((steps[4].x0_hat - steps[3].x0_hat).square().mean().sqrt())
-    assert f"since t = {steps[3].t} x0_hat has moved {moved:.3f}" in shown(states)[1]
+    moved = float((run[4].x0_hat - run[3].x0_hat).square().mean().sqrt())
+    assert f"since t = {run[3].t} x0_hat has moved {moved:.3f}" in shown(states)[1]
 
 
 def test_no_states_are_refused():
@@ -96,7 +47,8 @@ def test_no_states_are_refused():
         panels.show_states([], 1000)
 
 
-def test_variances_in_words_are_those_of_the_spaced_chain(variance):
+def test_variances_in_words_are_those_of_the_spaced_chain():
+    variance = panels.show_step_variance()
     variance.controls["n_steps"].value = 50
     variance.controls["std"].value = 0.2
     schedule = NoiseSchedule.linear().spaced(spaced_times(1000, 50)[::-1])
@@ -106,7 +58,8 @@ def test_variances_in_words_are_those_of_the_spaced_chain(variance):
     assert f"beta_tilde' {float(schedule.beta_tilde[1]):.2g}" in alt
 
 
-def test_for_wide_data_beta_is_right_and_for_thin_data_it_is_too_much(variance):
+def test_for_wide_data_beta_is_right_and_for_thin_data_it_is_too_much():
+    variance = panels.show_step_variance()
     variance.controls["n_steps"].value = 10
 
     def ratio():
@@ -119,23 +72,30 @@ def test_for_wide_data_beta_is_right_and_for_thin_data_it_is_too_much(variance):
     assert ratio() == pytest.approx(float((schedule.beta / schedule.beta_tilde)[1]), abs=0.011)
 
 
-def test_samples_are_those_of_the_sampler(samplers, model):
-    few, many = (final_samples(ddim_steps(model, (6, *SHAPE), n, generator=torch.Generator().manual_seed(0))) for n in (2, 4))
+def test_samples_are_those_of_the_sampler():
+    samplers = PANELS["show_samplers"]()
+    few, many = (
+        final_samples(ddim_steps(MODEL, (6, *SHAPE), n, generator=torch.Generator().manual_seed(0))) for n in (2, 4)
+    )
     far = float((few[:3] - many[:3]).square().mean().sqrt())
     assert f"difference {far:.2f}" in shown(samplers)[1]
     samplers.controls["n_steps"].value = 4
     assert "difference 0.00" in shown(samplers)[1]
 
 
-def test_completions_are_drawn_with_the_posterior_variance(inpainting, model, images):
+def test_completions_are_drawn_with_the_posterior_variance():
+    inpainting = PANELS["show_inpainting"]()
     masks = list(halves(SHAPE).values())
-    batch, mask = images[0].expand(20, *SHAPE), torch.stack(masks).repeat_interleave(4, 0)
-    found = final_samples(inpaint_steps(model, batch, mask, torch.Generator().manual_seed(0), n_steps=3, sigma="posterior"))
-    expected = completions_picture(images[0], masks[0], found[:2], "the top half")
+    batch, mask = IMAGES[0].expand(20, *SHAPE), torch.stack(masks).repeat_interleave(4, 0)
+    found = final_samples(
+        inpaint_steps(MODEL, batch, mask, torch.Generator().manual_seed(0), n_steps=3, sigma="posterior")
+    )
+    expected = completions_picture(IMAGES[0], masks[0], found[:2], "the top half")
     assert shown(inpainting)[0].tobytes() == expected.image().tobytes()
 
 
-def test_a_linear_mix_is_shorter_than_one_on_the_arc(interpolation):
+def test_a_linear_mix_is_shorter_than_one_on_the_arc():
+    interpolation = PANELS["show_interpolation"]()
     interpolation.controls["t"].value = 999
     sizes = {}
     for mix in ("linear", "spherical"):
