@@ -4,8 +4,9 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ddpm_lesson.lesson.kit.exercise import (
     FAILURES,
     CheckResult,
     Exercise,
+    Later,
     Mistake,
     as_tensors,
     call,
@@ -23,53 +25,38 @@ from ddpm_lesson.lesson.kit.exercise import (
 )
 from ddpm_lesson.unet import DownBlock, Downsample, MiddleBlock, UpBlock, Upsample
 
-# widths
 
-
-def compounding(n_channels: int, ch_mults: Sequence[int]) -> list[int]:
-    """Every level as a multiple of the level above."""
-    widths = []
-    for m in ch_mults:
-        n_channels = n_channels * m
-        widths.append(n_channels)
-    return widths
+def widths(n_channels: int, ch_mults: Sequence[int]) -> Tensor:
+    """Channels of every level."""
+    return torch.tensor([n_channels * m for m in ch_mults])
 
 
 check_widths = Exercise(
-    function="widths",
-    solution=lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in ch_mults]),
+    solution=widths,
     cases=[(64, (1, 2, 2, 4)), (128, (1, 2, 2, 2)), (24, (1, 2, 4)), (32, (3, 2))],
     mistakes=(
-        Mistake("compounding", lambda n_channels, ch_mults: torch.tensor(compounding(n_channels, ch_mults))).says("""
+        Mistake("compounding", ("in ch_mults", "in torch.tensor(ch_mults).cumprod(0)")).says("""
             This looks like multipliers that compound: each level multiplies the width of the level above.
             What is a multiplier a multiple of: the base width, or whatever came before?
             Every level starts again from the base: `n_channels * m`.
                 Nothing is carried from one level to the next."""),
-        Mistake("multipliers alone", lambda n_channels, ch_mults: torch.tensor(ch_mults)).says("""
+        Mistake("multipliers alone", ("n_channels * m", "m")).says("""
             This looks like the multipliers themselves.
             They say how many times as wide as something. As what?
             Multiply each by `n_channels`."""),
-        Mistake(
-            "base in front",
-            lambda n_channels, ch_mults: torch.tensor([n_channels, *(n_channels * m for m in ch_mults)]),
-        ).says("""
+        Mistake("base in front", ("[n_channels", "[n_channels] + [n_channels")).says("""
             This looks like the right widths with the base width in front.
             The projection makes a map of the base width, but it is no level of its own.
             One number a level: as many as there are multipliers."""),
-        Mistake(
-            "lowest level first",
-            lambda n_channels, ch_mults: torch.tensor([n_channels * m for m in reversed(ch_mults)]),
-        ).says("""
+        Mistake("lowest level first", ("in ch_mults", "in reversed(ch_mults)")).says("""
             This looks like the right widths, from the lowest level to the highest.
             Level 0 is the one with the full image.
             Keep the order of `ch_mults`."""),
-        Mistake(
-            "doubling", lambda n_channels, ch_mults: torch.tensor([n_channels * 2**i for i in range(len(ch_mults))])
-        ).says("""
+        Mistake("doubling", ("m for m in ch_mults", "2**i for i in range(len(ch_mults))")).says("""
             This looks like a width that doubles from level to level, whatever the multipliers say.
             Doubling is a common choice of multipliers, (1, 2, 4, 8), but not the only one.
             Use the numbers in `ch_mults`."""),
-        Mistake("added", lambda n_channels, ch_mults: torch.tensor([n_channels + m for m in ch_mults])).says("""
+        Mistake("added", ("n_channels * m", "n_channels + m")).says("""
             This looks like multipliers that were added to the base width.
             A multiplier multiplies.
             `n_channels * m` for each `m`."""),
@@ -77,14 +64,6 @@ check_widths = Exercise(
     consequence="With compounding multipliers, (1, 2, 2, 4) on 64 would end at 1024 channels instead of 256. Section 7 "
     "shows what that costs.",
 )
-
-
-# kept maps
-
-
-def maps_and_divisor(maps: Callable[[int, int], int], divisor: Callable[[int], int] = lambda n: 2 ** (n - 1)):
-    """An answer to ``kept_maps``, right or wrong."""
-    return lambda n_levels, n_blocks: (maps(n_levels, n_blocks), divisor(n_levels))
 
 
 class PairExercise(Exercise):
@@ -109,52 +88,53 @@ class PairExercise(Exercise):
         return list(zip(*([float(number) for number in answer] for answer in answers), strict=True))
 
 
+def kept_maps(n_levels: int, n_blocks: int) -> tuple[int, int]:
+    """How many maps the way down keeps, and what the sides of an image must be divisible by."""
+    maps, divisor = n_levels * (n_blocks + 1), 2 ** (n_levels - 1)
+    return maps, divisor
+
+
 check_kept_maps = PairExercise(
-    function="kept_maps",
-    solution=maps_and_divisor(lambda n, b: n * (b + 1)),
+    solution=kept_maps,
     cases=[(4, 2), (3, 1), (1, 3), (6, 2)],
     mistakes=(
-        Mistake("projection forgotten", maps_and_divisor(lambda n, b: n * (b + 1) - 1)).says("""
+        Mistake("projection forgotten", ("(n_blocks + 1)", "(n_blocks + 1) - 1")).says("""
             This looks like one map too few: that of the projection.
             What stands on the stack before the first block has run?
             The projection's map is kept as well: one more."""),
-        Mistake("downsampled maps forgotten", maps_and_divisor(lambda n, b: n * b + 1)).says("""
+        Mistake("downsampled maps forgotten", ("(n_blocks + 1)", "n_blocks + 1")).says("""
             This looks like the maps of the blocks and the projection, without those of the `Downsample` layers.
             The loop keeps what *every* module of the way down makes.
             There are `n_levels - 1` `Downsample` layers. Add their maps."""),
-        Mistake("blocks only", maps_and_divisor(lambda n, b: n * b)).says("""
+        Mistake("blocks only", ("(n_blocks + 1)", "n_blocks")).says("""
             This looks like the maps of the blocks alone.
             Two more kinds of modules make a map that is kept.
             Add one for the projection and `n_levels - 1` for the `Downsample` layers."""),
-        Mistake("a downsample on every level", maps_and_divisor(lambda n, b: n * (b + 1) + 1)).says("""
+        Mistake("a downsample on every level", ("(n_blocks + 1)", "(n_blocks + 1) + 1")).says("""
             This looks like one `Downsample` too many.
             What would the lowest level be halved for?
             Between `n_levels` levels there are `n_levels - 1` steps down."""),
-        Mistake("halved on every level", maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2**n)).says("""
+        Mistake("halved on every level", ("(n_levels - 1)", "n_levels")).says("""
             This looks like an image that is halved once more than it is.
             How many steps down are there between `n_levels` levels?
             `n_levels - 1` halvings: the sides must be divisible by `2 ** (n_levels - 1)`."""),
-        Mistake("halvings added", maps_and_divisor(lambda n, b: n * (b + 1), lambda n: 2 * (n - 1))).says("""
+        Mistake("halvings added", ("2 **", "2 *")).says("""
             This looks like 2 for every step down, added instead of multiplied.
             Half of a half is a quarter.
             Each step divides by 2 what the last one left: `2 ** (n_levels - 1)`."""),
-        Mistake(
-            "halved after every block", lambda n_levels, n_blocks: (n_levels * (n_blocks + 1), 2**n_blocks)
-        ).says("""
+        Mistake("halved after every block", ("(n_levels - 1)", "n_blocks")).says("""
             This looks like an image that is halved once for every block of a level.
             Blocks keep the sides. Which module halves them, and how often does it stand on the way down?
             One halving between two levels: `2 ** (n_levels - 1)`."""),
-        Mistake(
-            "the two exchanged", lambda n_levels, n_blocks: (2 ** (n_levels - 1), n_levels * (n_blocks + 1))
-        ).says("""
+        Mistake("the two exchanged", ("return maps, divisor", "return divisor, maps")).says("""
             This looks like the two right numbers in the wrong order.
             Which one does the cell ask for first?
             `return maps, divisor`."""),
-        Mistake("both ways counted", maps_and_divisor(lambda n, b: 2 * n * (b + 1))).says("""
+        Mistake("both ways counted", ("= n_levels", "= 2 * n_levels")).says("""
             This looks like the maps of both ways.
             The way up makes maps too, but does anybody keep them?
             Only the way down keeps maps."""),
-        Mistake("projection counted on every level", maps_and_divisor(lambda n, b: n * (b + 2) - 1)).says("""
+        Mistake("projection counted on every level", ("(n_blocks + 1)", "(n_blocks + 2) - 1")).says("""
             This looks like a projection on every level.
             The projection turns the image into a map of the base width. How often does the image come in?
             One projection in all: `1 + n_levels * n_blocks + (n_levels - 1)`."""),
@@ -164,121 +144,84 @@ check_kept_maps = PairExercise(
 )
 
 
-# residual_parameters
-
-
-class Sizes(NamedTuple):
-    """What each layer of a residual block counts; a mistake replaces some of them."""
-
-    norm1: int
-    conv1: int
-    time: int
-    norm2: int
-    conv2: int
-    shortcut: int
-
-
-def sizes(c_in: int, c_out: int, d: int) -> Sizes:
-    """Parameters of each layer, gains, shifts and biases included."""
-    shortcut = 0 if c_in == c_out else c_in * c_out + c_out
-    conv1, conv2 = (9 * c * c_out + c_out for c in (c_in, c_out))
-    return Sizes(2 * c_in, conv1, d * c_out + c_out, 2 * c_out, conv2, shortcut)
-
-
-def sized(**changes: Callable[[int, int, int], int]) -> Callable[[int, int, int], int]:
-    """The parameters of a residual block with some layers counted otherwise, each by its own function."""
-
-    def count(c_in: int, c_out: int, d: int) -> int:
-        changed = {name: function(c_in, c_out, d) for name, function in changes.items()}
-        return sum(sizes(c_in, c_out, d)._replace(**changed))
-
-    return count
+def residual_parameters(c_in: int, c_out: int, d: int) -> int:
+    """Weights and biases of a residual block, gains and shifts among them."""
+    norm1, conv1 = 2 * c_in, 9 * c_in * c_out + c_out
+    time = d * c_out + c_out
+    norm2, conv2 = 2 * c_out, 9 * c_out * c_out + c_out
+    shortcut = c_in * c_out + c_out if c_in != c_out else 0
+    return norm1 + conv1 + time + norm2 + conv2 + shortcut
 
 
 check_residual_parameters = Exercise(
-    function="residual_parameters",
-    solution=sized(),
+    solution=residual_parameters,
     cases=[(64, 128, 512), (128, 128, 512), (384, 128, 256), (24, 24, 96)],
     mistakes=(
-        Mistake(
-            "no biases",
-            sized(
-                conv1=lambda i, o, d: 9 * i * o,
-                conv2=lambda i, o, d: 9 * o * o,
-                time=lambda i, o, d: d * o,
-                shortcut=lambda i, o, d: i * o if i != o else 0,
-            ),
-        ).says("""
+        Mistake("no biases", lambda i, o, d: residual_parameters(i, o, d) - (3 + (i != o)) * o).says("""
             This looks like weights without biases.
             A convolution and a linear layer add a number to every channel of their output.
             Add `c_out` for each convolution and for the linear layer."""),
-        Mistake(
-            "convolutions without biases", sized(conv1=lambda i, o, d: 9 * i * o, conv2=lambda i, o, d: 9 * o * o)
-        ).says("""
+        Mistake("convolutions without biases", lambda i, o, d: residual_parameters(i, o, d) - 2 * o).says("""
             This looks like two 3x3 convolutions without biases.
             A convolution adds a number to every channel of its output.
             Add `c_out` for each of the two."""),
-        Mistake("time without bias", sized(time=lambda i, o, d: d * o)).says("""
+        Mistake("time without bias", ("d * c_out + c_out", "d * c_out")).says("""
             This looks like a linear layer for the time without its bias.
             What shift does a channel get when the embedding is all zeros?
             `d * c_out + c_out`."""),
-        Mistake("shortcut without bias", sized(shortcut=lambda i, o, d: i * o if i != o else 0)).says("""
+        Mistake("shortcut without bias", ("= c_in * c_out + c_out", "= c_in * c_out")).says("""
             This looks like a convolution on the shortcut without its bias.
             The shortcut is a convolution like the others, only 1x1.
             `c_in * c_out + c_out` where the widths differ."""),
-        Mistake("scale and shift", sized(time=lambda i, o, d: 2 * (d * o + o))).says("""
+        Mistake("scale and shift", ("d * c_out + c_out", "2 * (d * c_out + c_out)")).says("""
             This looks like a time embedding that gives every channel two numbers, a scale and a shift.
             Later networks do that. What does this block do with the time?
             One shift for each channel: `d * c_out + c_out`."""),
-        Mistake("no normalisations", sized(norm1=lambda i, o, d: 0, norm2=lambda i, o, d: 0)).says("""
+        Mistake("no normalisations", ("norm1 + ", "", "norm2 + ", "")).says("""
             This looks like a block whose normalisations have no parameters.
             Group normalisation learns two numbers a channel. Which?
             A gain and a shift: `2 * c_in` for the first, `2 * c_out` for the second."""),
-        Mistake("gain without shift", sized(norm1=lambda i, o, d: i, norm2=lambda i, o, d: o)).says("""
+        Mistake("gain without shift", ("2 * c_in", "c_in", "2 * c_out", "c_out")).says("""
             This looks like one number a channel for each normalisation.
             Beside the gain there is something that is added.
             Gain and shift: twice the channels."""),
-        Mistake("time forgotten", sized(time=lambda i, o, d: 0)).says("""
+        Mistake("time forgotten", ("time + ", "")).says("""
             This looks like a block that is not told the time.
             What turns the time embedding into a shift of every channel?
             A linear layer from `d` to `c_out` numbers: `d * c_out + c_out`."""),
-        Mistake("time on the way in", sized(time=lambda i, o, d: d * i + i)).says("""
+        Mistake("time on the way in", ("d * c_out + c_out", "d * c_in + c_in")).says("""
             This looks like a time embedding that is added to the map that comes in.
             The shift is added after the first convolution. How many channels are there then?
             `d * c_out + c_out`."""),
-        Mistake("shortcut never", sized(shortcut=lambda i, o, d: 0)).says("""
+        Mistake("shortcut never", (" + shortcut", "")).says("""
             This looks like a shortcut without a convolution, even where the widths differ.
             Can 64 channels be added to 128?
             If `c_in != c_out`, a 1x1 convolution stands on the shortcut: `c_in * c_out + c_out`."""),
-        Mistake("shortcut always", sized(shortcut=lambda i, o, d: i * o + o)).says("""
+        Mistake("shortcut always", (" if c_in != c_out else 0", "")).says("""
             This looks like a convolution on the shortcut even where the widths are the same.
             What is the shortcut of a block whose input and output have the same channels?
             If `c_in == c_out`, it is the identity and has no parameters."""),
-        Mistake("shortcut of 3x3", sized(shortcut=lambda i, o, d: 9 * i * o + o if i != o else 0)).says("""
+        Mistake("shortcut of 3x3", ("= c_in * c_out", "= 9 * c_in * c_out")).says("""
             This looks like a 3x3 convolution on the shortcut.
             The shortcut only has to change the number of channels.
             It is 1x1: `c_in * c_out + c_out`."""),
-        Mistake("second convolution from c_in", sized(conv2=lambda i, o, d: 9 * i * o + o)).says("""
+        Mistake("second convolution from c_in", ("9 * c_out", "9 * c_in")).says("""
             This looks like two equal convolutions, both from `c_in` to `c_out`.
             What comes into the second one?
             The first has already changed the width: the second goes from `c_out` to `c_out`."""),
-        Mistake(
-            "first convolution to c_in", sized(conv1=lambda i, o, d: 9 * i * i + i, conv2=lambda i, o, d: 9 * i * o + o)
-        ).says("""
+        Mistake("first convolution to c_in", ("conv1 +", "9 * c_in * c_in + c_in +", "9 * c_out", "9 * c_in")).says("""
             This looks like a width that changes in the second convolution instead of the first.
             Which of the two convolutions sees `c_in` channels?
             The first goes from `c_in` to `c_out`, the second from `c_out` to `c_out`."""),
-        Mistake("second normalisation on c_in", sized(norm2=lambda i, o, d: 2 * i)).says("""
+        Mistake("second normalisation on c_in", ("2 * c_out", "2 * c_in")).says("""
             This looks like two normalisations of `c_in` channels.
             The second one comes after the first convolution.
             `2 * c_out` for the second."""),
-        Mistake(
-            "3 instead of 9", sized(conv1=lambda i, o, d: 3 * i * o + o, conv2=lambda i, o, d: 3 * o * o + o)
-        ).says("""
+        Mistake("3 instead of 9", ("9 * c_in", "3 * c_in", "9 * c_out", "3 * c_out")).says("""
             This looks like 3 weights for each pair of channels.
             How many pixels does a 3x3 window cover?
             9 for each pair of an input and an output channel."""),
-        Mistake("one convolution", sized(conv2=lambda i, o, d: 0, norm2=lambda i, o, d: 0)).says("""
+        Mistake("one convolution", ("norm2 + conv2 + ", "")).says("""
             This looks like the first half of the block.
             After the time is added there is another normalisation and another convolution.
             Add `2 * c_out + 9 * c_out * c_out + c_out`."""),
@@ -287,8 +230,6 @@ check_residual_parameters = Exercise(
     tolerance=1e-9,
 )
 
-
-# through_the_u
 
 Call = tuple[int, ...]  # number of the module, then what it was given: a map's number, TIME or UNKNOWN
 UNKNOWN, TIME = -1, -2
@@ -343,7 +284,12 @@ class LoopExercise(Exercise):
     @cached_property
     def without_mistakes(self) -> Exercise:
         """The same exercise, for which every wrong answer is an unknown one."""
-        return Exercise(self.solution, self.cases, (), self.consequence, function=self.function)
+        return replace(self, mistakes=())
+
+    @cached_property
+    def known(self) -> list[Mistake]:
+        """The mistakes, each with its loop watched."""
+        return [replace(mistake, function=Watched(mistake.function)) for mistake in super().known]
 
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
@@ -422,10 +368,10 @@ def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple
         return torch.randn(2, widths[0], side, side), torch.randn(2, 8), down, middle, up
 
 
-U_CASES = [small_u((4,), 2, 8, seed=0), small_u((4, 4), 1, 8, seed=1), small_u((4, 6, 8), 2, 8, seed=2)]
+U_CASES = Later(lambda: [small_u((4,), 2, 8, seed=0), small_u((4, 4), 1, 8, seed=1), small_u((4, 6, 8), 2, 8, seed=2)])
 
 
-def right_loop(x, t_emb, down, middle, up):
+def through_the_u(x: Tensor, t_emb: Tensor, down: nn.ModuleList, middle: nn.Module, up: nn.ModuleList) -> Tensor:
     """The loop of ``UNet.forward``."""
     kept = [x]
     for module in down:
@@ -437,226 +383,92 @@ def right_loop(x, t_emb, down, middle, up):
     return x
 
 
-def way_down(x: Tensor, t_emb: Tensor, down: nn.ModuleList) -> list[Tensor]:
-    """All kept maps."""
-    kept = [x]
-    for module in down:
-        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-        kept.append(x)
-    return kept
-
-
-def way_up(x: Tensor, kept: list[Tensor], t_emb: Tensor, up: nn.ModuleList, take: Callable = list.pop) -> Tensor:
-    """The way up; ``take(kept)`` is the map for the next block."""
-    for module in up:
-        x = module(x) if isinstance(module, Upsample) else module(x, take(kept), t_emb)
-    return x
-
-
-def oldest_first(x, t_emb, down, middle, up):
-    """Take the maps as from a queue."""
-    kept = way_down(x, t_emb, down)
-    return way_up(middle(kept[-1], t_emb), kept, t_emb, up, lambda kept: kept.pop(0))
-
-
-def always_the_last(x, t_emb, down, middle, up):
-    """Look at the top of the stack without taking it away."""
-    kept = way_down(x, t_emb, down)
-    return way_up(middle(kept[-1], t_emb), kept, t_emb, up, lambda kept: kept[-1])
-
-
-def without_projection(x, t_emb, down, middle, up):
-    """Start with an empty stack."""
-    _, *kept = way_down(x, t_emb, down)
-    return way_up(middle(kept[-1], t_emb), kept, t_emb, up)
-
-
-def kept_before(x, t_emb, down, middle, up):
-    """Keep what goes into every module, not what comes out."""
-    *kept, last = way_down(x, t_emb, down)
-    return way_up(middle(last, t_emb), kept, t_emb, up)
-
-
-def kept_before_twice(x, t_emb, down, middle, up):
-    """Keep x at the start, and again what goes into every module."""
-    *kept, last = way_down(x, t_emb, down)
-    return way_up(middle(last, t_emb), [x, *kept], t_emb, up)
-
-
-def without_downsampled(x, t_emb, down, middle, up):
-    """Keep what the blocks make, but not what ``Downsample`` makes."""
-    maps = way_down(x, t_emb, down)
-    kept = [maps[0], *(made for made, module in zip(maps[1:], down, strict=True) if not isinstance(module, Downsample))]
-    return way_up(middle(maps[-1], t_emb), kept, t_emb, up)
-
-
-def popped_at_upsample(x, t_emb, down, middle, up):
-    """Take a map from the stack at every module of the way up."""
-    kept = way_down(x, t_emb, down)
-    x = middle(kept[-1], t_emb)
-    for module in up:
-        skip = kept.pop()
-        x = module(x) if isinstance(module, Upsample) else module(x, skip, t_emb)
-    return x
-
-
-def upsample_as_block(x, t_emb, down, middle, up):
-    """Hand every module of the way up a map and the time."""
-    kept = way_down(x, t_emb, down)
-    x = middle(kept[-1], t_emb)
-    for module in up:
-        x = module(x, kept.pop(), t_emb)
-    return x
-
-
-def downsample_as_block(x, t_emb, down, middle, up):
-    """Hand every module of the way down the time."""
-    for module in down:
-        x = module(x, t_emb)
-    return x
-
-
-def no_time_down(x, t_emb, down, middle, up):
-    """Hand no module of the way down the time."""
-    for module in down:
-        x = module(x)
-    return x
-
-
-def no_time_middle(x, t_emb, down, middle, up):
-    """Hand the middle no time."""
-    return middle(way_down(x, t_emb, down)[-1])
-
-
-def no_time_up(x, t_emb, down, middle, up):
-    """Hand the blocks of the way up a map but no time."""
-    kept = way_down(x, t_emb, down)
-    return up[0](middle(kept[-1], t_emb), kept.pop())
-
-
-def no_skips(x, t_emb, down, middle, up):
-    """Go up as one goes down."""
-    return up[0](middle(way_down(x, t_emb, down)[-1], t_emb), t_emb)
-
-
-def x_alone(x, t_emb, down, middle, up):
-    """Hand the blocks of the way up neither map nor time."""
-    return up[0](middle(way_down(x, t_emb, down)[-1], t_emb))
-
-
-def no_middle(x, t_emb, down, middle, up):
-    """Go from the way down straight to the way up."""
-    kept = way_down(x, t_emb, down)
-    return way_up(kept[-1], kept, t_emb, up)
-
-
-def middle_kept(x, t_emb, down, middle, up):
-    """Keep what the middle makes as well."""
-    kept = way_down(x, t_emb, down)
-    x = middle(kept[-1], t_emb)
-    return way_up(x, [*kept, x], t_emb, up)
-
-
-def other_side(x, t_emb, down, middle, up):
-    """Hand the kept map to the block as if it came from below."""
-    kept = way_down(x, t_emb, down)
-    x = middle(kept[-1], t_emb)
-    for module in up:
-        x = module(x) if isinstance(module, Upsample) else module(kept.pop(), x, t_emb)
-    return x
-
-
-def up_reversed(x, t_emb, down, middle, up):
-    """Run the way up from its last module to its first."""
-    kept = way_down(x, t_emb, down)
-    return way_up(middle(kept[-1], t_emb), kept, t_emb, list(reversed(up)))
-
-
-def only_down(x, t_emb, down, middle, up):
-    """Stop after the middle."""
-    return middle(way_down(x, t_emb, down)[-1], t_emb)
-
-
 check_through_the_u = LoopExercise(
-    function="through_the_u",
-    solution=right_loop,
+    solution=through_the_u,
     cases=U_CASES,
     mistakes=(
-        Mistake("oldest first", Watched(oldest_first)).says("""
+        Mistake("oldest first", ("pop()", "pop(0)")).says("""
             This looks like `pop(0)`: the map that was kept first is taken first.
             At the bottom of the U the network needs a map of *that* resolution. Which one was kept last?
             Last in, first out: `kept.pop()` without an argument."""),
-        Mistake("always the last", Watched(always_the_last)).says("""
+        Mistake("always the last", ("kept.pop()", "kept[-1]")).says("""
             This looks like `kept[-1]`: the same map for every block.
             When a map has been used, the next block wants the one before it.
             `kept.pop()` gives the last map *and* takes it away."""),
-        Mistake("projection not kept", Watched(without_projection)).says("""
+        Mistake("projection not kept", ("kept = [x]", "kept = []")).says("""
             This looks like a list that starts empty: the last block of the way up finds nothing.
             Which map was there before the first module of the way down ran?
             Start with `kept = [x]`."""),
-        Mistake("kept before the module", Watched(kept_before)).says("""
+        Mistake("kept before the module", ("middle(x, t_emb)", "middle(kept.pop(), t_emb)")).says("""
             This looks like a list without its last map: either `kept.append(x)` stands above the call, so that you
                 keep what goes in, or `middle(kept.pop(), t_emb)` takes the map away.
             The first block of the way up wants what the last block of the way down made. It must still be there.
             Start with `kept = [x]`, append after `x = module(...)`, and hand the middle `x`."""),
-        Mistake("first map twice", Watched(kept_before_twice)).says("""
+        Mistake("first map twice", ("x = middle", "kept = kept[:1] + kept[:-1]; x = middle")).says("""
             This looks like `kept = [x]` and then `kept.append(x)` above the call: the first map is kept twice, the
                 last one never.
             Write down the list after two modules. Is the second module's map in it?
             Move `kept.append(x)` below the line that calls the module."""),
-        Mistake("downsampled maps not kept", Watched(without_downsampled)).says("""
+        Mistake("downsampled maps not kept", ("kept.app", "if not isinstance(module, Downsample): kept.app")).says("""
             This looks like keeping the maps of the blocks only.
             How many maps do you have, and how many blocks has the way up?
             Keep what *every* module of the way down makes, `Downsample` too."""),
-        Mistake("popped at Upsample", Watched(popped_at_upsample)).says("""
+        Mistake(
+            "popped at Upsample", ("in up:", "in up:\n        skip = kept.pop()", "kept.pop(), t", "skip, t")
+        ).says("""
             This looks like a map that is taken from the list at `Upsample` too, and thrown away.
             `Upsample` makes a map larger. It takes nothing in from the other side.
             Call `kept.pop()` in the branch of the blocks only."""),
-        Mistake("Upsample like a block", Watched(upsample_as_block)).says("""
+        Mistake("Upsample like a block", ("module(x) if isinstance(module, Upsample) else ", "")).says("""
             This looks like a loop that hands `Upsample` a kept map and the time.
             What does `Upsample.forward` take?
             `module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`."""),
-        Mistake("Downsample like a block", Watched(downsample_as_block)).says("""
+        Mistake(
+            "Downsample like a block",
+            ("module(x) if isinstance(module, Downsample) else ", "", "x = middle(x, t_emb)", "return x"),
+        ).says("""
             This looks like a loop that hands `Downsample` the time.
             What does `Downsample.forward` take?
             `module(x) if isinstance(module, Downsample) else module(x, t_emb)`."""),
-        Mistake("no time on the way down", Watched(no_time_down)).says("""
+        Mistake("no time on the way down", (" if isinstance(module, Downsample) else module(x, t_emb)", "")).says("""
             This looks like blocks on the way down that are not told the time.
             Every residual block adds a shift that depends on t. Or are the two branches exchanged?
             `module(x) if isinstance(module, Downsample) else module(x, t_emb)`."""),
-        Mistake("no time in the middle", Watched(no_time_middle)).says("""
+        Mistake("no time in the middle", ("middle(x, t_emb)", "middle(x)")).says("""
             This looks like a middle that is not told the time.
             The middle holds two residual blocks.
             `middle(x, t_emb)`."""),
-        Mistake("no time on the way up", Watched(no_time_up)).says("""
+        Mistake("no time on the way up", ("kept.pop(), t_emb", "kept.pop()")).says("""
             This looks like blocks on the way up that are not told the time.
             An `UpBlock` takes three things.
             `module(x, kept.pop(), t_emb)`."""),
-        Mistake("nothing but x on the way up", Watched(x_alone)).says("""
+        Mistake(
+            "nothing but x on the way up", (" if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)", "")
+        ).says("""
             This looks like blocks on the way up that get `x` and nothing else.
             An `UpBlock` takes three things, an `Upsample` one. Or are the two branches exchanged?
             `module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`."""),
-        Mistake("no kept maps", Watched(no_skips)).says("""
+        Mistake("no kept maps", ("kept.pop(), ", "")).says("""
             This looks like a way up without the maps of the way down.
             What tells an `UpBlock` from a `DownBlock`?
             `module(x, kept.pop(), t_emb)` for every `UpBlock`."""),
-        Mistake("no middle", Watched(no_middle)).says("""
+        Mistake("no middle", ("x = middle(x, t_emb)", "")).says("""
             This looks like a U without its bottom: the middle never runs.
             What stands between the two loops?
             `x = middle(x, t_emb)`."""),
-        Mistake("middle kept", Watched(middle_kept)).says("""
+        Mistake("middle kept", ("middle(x, t_emb)", "middle(x, t_emb); kept.append(x)")).says("""
             This looks like a list that also holds what the middle made.
             The first block of the way up gets the middle's map as `x`. Which map should it get beside it?
             Append in the first loop only."""),
-        Mistake("the other side", Watched(other_side)).says("""
+        Mistake("the other side", ("x, kept.pop()", "kept.pop(), x")).says("""
             This looks like the two maps swapped: the kept one where the one from below belongs.
             `UpBlock.forward(x, skip, t_emb)` puts `x` first and the kept map behind it; its weights rely on that.
             `module(x, kept.pop(), t_emb)`."""),
-        Mistake("way up reversed", Watched(up_reversed)).says("""
+        Mistake("way up reversed", ("in up", "in reversed(up)")).says("""
             This looks like a way up that is run from its end.
             `up` is already in the order of the forward pass, from the lowest level to the highest.
             `for module in up:`."""),
-        Mistake("no way up", Watched(only_down)).says("""
+        Mistake("no way up", ("in up", "in []")).says("""
             This looks like a network that ends in its middle.
             What brings the map back to the size of the image?
             Write a second loop, over `up`."""),

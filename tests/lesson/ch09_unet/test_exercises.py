@@ -7,20 +7,15 @@ from torch import nn
 from ddpm_lesson.lesson.ch09_unet.exercises import (
     calls_of,
     check_kept_maps,
-    check_residual_parameters,
     check_through_the_u,
     check_widths,
+    kept_maps,
+    residual_parameters,
     small_u,
+    through_the_u,
 )
-from ddpm_lesson.unet import DownBlock, Downsample, ResidualBlock, UNet, UpBlock, Upsample
-
-EXERCISES = [check_widths, check_kept_maps, check_residual_parameters, check_through_the_u]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.function)
-def test_knows_many_mistakes(exercise):
-    names = [mistake.name for mistake in exercise.mistakes]
-    assert len(set(names)) == len(names) >= 6
+from ddpm_lesson.lesson.kit.exercise import edited
+from ddpm_lesson.unet import DownBlock, ResidualBlock, UNet, UpBlock, Upsample
 
 
 def test_solutions_agree_with_the_package():
@@ -29,7 +24,7 @@ def test_solutions_agree_with_the_package():
         blocks = [m for m in unet.down if isinstance(m, DownBlock)]
         widths = [blocks[i * n_blocks].res.conv1.out_channels for i in range(len(mults))]
         assert check_widths.solution(16, mults).tolist() == widths
-        count, divisor = check_kept_maps.solution(len(mults), n_blocks)
+        count, divisor = kept_maps(len(mults), n_blocks)
         assert count == len(unet.down) + 1 == sum(isinstance(m, UpBlock) for m in unet.up)
         unet(torch.zeros(1, 1, divisor, 3 * divisor), torch.zeros(1))
         if divisor > 1:
@@ -40,7 +35,7 @@ def test_solutions_agree_with_the_package():
 @pytest.mark.parametrize(("c_in", "c_out"), [(8, 8), (8, 16), (48, 16)])
 def test_parameters_are_those_of_the_live_block(c_in, c_out):
     block = ResidualBlock(c_in, c_out, 24, n_groups=8)
-    assert check_residual_parameters.solution(c_in, c_out, 24) == sum(p.numel() for p in block.parameters())
+    assert residual_parameters(c_in, c_out, 24) == sum(p.numel() for p in block.parameters())
 
 
 def through_the_networks_own_forward(x, t_emb, down, middle, up):
@@ -72,50 +67,13 @@ def test_right_loops_of_any_form_pass(loop):
     assert check_through_the_u(loop).passed
 
 
-def written_out(x, t_emb, down, middle, up):
-    """A wrong loop as a learner writes it: an empty list at first, so that the last block finds nothing."""
-    kept = []
-    for module in down:
-        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-        kept.append(x)
-    x = middle(x, t_emb)
-    for module in up:
-        x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
-    return x
+def loop(*pieces):
+    """The right loop with pieces of its source replaced: old, new, old, new, ..."""
+    return edited(through_the_u, *pieces)
 
 
-def time_for_all(x, t_emb, down, middle, up):
-    for module in down:
-        x = module(x, t_emb)
-    return x
-
-
-def swapped(x, t_emb, down, middle, up):
-    kept = [x]
-    for module in down:
-        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-        kept.append(x)
-    x = middle(x, t_emb)
-    for module in up:
-        x = module(x) if isinstance(module, Upsample) else module(skip=x, x=kept.pop(), t_emb=t_emb)
-    return x
-
-
-def middle_takes_from_the_list(x, t_emb, down, middle, up):
-    kept = [x]
-    for module in down:
-        x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-        kept.append(x)
-    x = middle(kept.pop(), t_emb)
-    for module in up:
-        x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
-    return x
-
-
-def branches_exchanged(x, t_emb, down, middle, up):
-    for module in down:
-        x = module(x, t_emb) if isinstance(module, Downsample) else module(x)
-    return x
+DOWN = "module(x) if isinstance(module, Downsample) else module(x, t_emb)"
+KEPT_ABOVE = ("kept = [x]", "kept = []", "        kept.append(x)\n", "", f"x = {DOWN}", f"kept.append(x); x = {DOWN}")
 
 
 def tried_and_without_return(x, t_emb, down, middle, up):
@@ -136,48 +94,27 @@ def tried_and_without_return(x, t_emb, down, middle, up):
 
 
 @pytest.mark.parametrize(
-    ("loop", "name"),
+    ("wrong", "name"),
     [
-        (written_out, "projection not kept"),
-        (time_for_all, "Downsample like a block"),
-        (swapped, "the other side"),
-        (middle_takes_from_the_list, "kept before the module"),
-        (branches_exchanged, "no time on the way down"),
+        (loop(*KEPT_ABOVE), "kept before the module"),
+        (loop(DOWN, "module(x, t_emb) if isinstance(module, Downsample) else module(x)"), "no time on the way down"),
+        (loop("module(x, kept.pop(), t_emb)", "module(skip=x, x=kept.pop(), t_emb=t_emb)"), "the other side"),
         (tried_and_without_return, "always the last"),
     ],
 )
-def test_a_learners_loop_that_fails_on_its_way_is_recognised(loop, name):
-    assert check_through_the_u(loop).misconception == name
+def test_a_learners_loop_that_fails_on_its_way_is_recognised(wrong, name):
+    assert check_through_the_u(wrong).misconception == name
 
 
 def test_an_unknown_mistake_is_told_by_its_first_wrong_call():
-    def middle_twice(x, t_emb, down, middle, up):
-        kept = [x]
-        for module in down:
-            x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-            kept.append(x)
-        x = middle(middle(x, t_emb), t_emb)
-        for module in up:
-            x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
-        return x
-
-    result = check_through_the_u(middle_twice)
+    result = check_through_the_u(loop("middle(x, t_emb)", "middle(middle(x, t_emb), t_emb)"))
     assert not result.passed
     assert result.misconception is None
     assert "calls `middle` with (map 3, t_emb) where `up[0]` with (map 3, map 2, t_emb) comes next" in result.message
 
 
 def test_a_return_inside_the_loop_is_asked_for():
-    def early(x, t_emb, down, middle, up):
-        kept = [x]
-        for module in down:
-            x = module(x) if isinstance(module, Downsample) else module(x, t_emb)
-            kept.append(x)
-        x = middle(x, t_emb)
-        for module in up:
-            x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
-            return x
-
+    early = loop("    return x", "        return x")
     assert "stops after `up[0]`; `up[1]` comes next. Is `return` inside the loop?" in check_through_the_u(early).message
 
 
@@ -198,11 +135,11 @@ def test_two_wrong_numbers_are_judged_each_by_itself():
 
 def test_calls_number_the_maps_in_the_order_they_are_made():
     case = small_u((4,), 1, 4, seed=0)
-    assert calls_of(check_through_the_u.solution, case) == [(0, 0, -2), (1, 1, -2), (2, 2, 1, -2), (3, 3, 0, -2)]
+    assert calls_of(through_the_u, case) == [(0, 0, -2), (1, 1, -2), (2, 2, 1, -2), (3, 3, 0, -2)]
 
 
 def test_a_right_loop_with_a_wrong_result_is_not_called_a_known_mistake():
-    result = check_through_the_u(lambda *case: 2 * check_through_the_u.solution(*case))
+    result = check_through_the_u(lambda *case: 2 * through_the_u(*case))
     assert not result.passed
     assert result.misconception is None
     assert "is right" in result.message
