@@ -1,8 +1,6 @@
 """The command line: ``ddpm-lesson train``, ``sample``, ``evaluate``, ``export``, ``import`` and the rest."""
 
-import inspect
 import json
-import re
 import types
 import typing
 from dataclasses import fields, replace
@@ -78,14 +76,13 @@ def option_type(annotation: Any) -> Any:
 
 
 def config_options(command: click.Command) -> click.Command:
-    """Give ``command`` one option for every field of ``TrainConfig``; its comment is the help text."""
+    """Give ``command`` one option for every field of ``TrainConfig``; which brings its help text."""
     hints = typing.get_type_hints(TrainConfig)
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(TrainConfig), re.MULTILINE))
     for f in fields(TrainConfig):
         name = f.name.replace("_", "-")
         flag = f"--{name}/--no-{name}" if hints[f.name] is bool else f"--{name}"
         kind = None if hints[f.name] is bool else option_type(hints[f.name])
-        command.params.append(click.Option([flag], type=kind, default=None, help=comments[f.name]))
+        command.params.append(click.Option([flag], type=kind, default=None, help=f.metadata["help"]))
     return command
 
 

@@ -1,50 +1,57 @@
 """Every setting of a training run, and a preset for each data set."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from ddpm_lesson.data import nearest
+
+T = TypeVar("T")
+
+
+def setting(default: T, help: str) -> T:
+    """A field of ``TrainConfig`` with its default, and with words for whoever reads this or asks for ``--help``."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Every setting of a training run; the defaults are the paper's. ``PRESETS`` holds one for each data set."""
 
-    data: str = "cifar10"  # data set or folder of images, see load_images
-    image_size: int | None = None  # pixels a side; the data set's own unless given
+    data: str = setting("cifar10", "data set or folder of images, see load_images")
+    image_size: int | None = setting(None, "pixels a side; the data set's own unless given")
 
-    n_channels: int = 128  # base width of the U-Net
-    ch_mults: tuple[int, ...] = (1, 2, 2, 2)  # width of each level, times the base width
-    is_attn: tuple[bool, ...] = (False, True, False, False)  # which levels have attention
-    n_blocks: int = 2  # blocks a level
-    n_heads: int = 1  # attention heads
-    n_groups: int = 32  # groups of the group normalisation
-    dropout: float = 0.1  # inside the residual blocks
+    n_channels: int = setting(128, "base width of the U-Net")
+    ch_mults: tuple[int, ...] = setting((1, 2, 2, 2), "width of each level, times the base width")
+    is_attn: tuple[bool, ...] = setting((False, True, False, False), "which levels have attention")
+    n_blocks: int = setting(2, "blocks a level")
+    n_heads: int = setting(1, "attention heads")
+    n_groups: int = setting(32, "groups of the group normalisation")
+    dropout: float = setting(0.1, "inside the residual blocks")
 
-    n_steps: int = 1000  # T, diffusion steps
-    schedule: str = "linear"  # linear, cosine, quadratic or sigmoid
-    sigma: str = "beta"  # variance of the reverse step: beta or posterior
-    clip_x0: bool = True  # clip the estimate of x0 to [-1, 1]
+    n_steps: int = setting(1000, "T, diffusion steps")
+    schedule: str = setting("linear", "linear, cosine, quadratic or sigmoid")
+    sigma: str = setting("beta", "variance of the reverse step: beta or posterior")
+    clip_x0: bool = setting(True, "clip the estimate of x0 to [-1, 1]")
 
-    train_steps: int = 800_000  # optimiser steps
-    batch_size: int = 128  # images a step, over all processes
-    accumulation_steps: int = 1  # parts that a batch is worked off in, which saves memory
-    lr: float = 2e-4  # Adam's learning rate after warm-up
-    warmup_steps: int = 5_000  # first steps, over which the learning rate rises to lr
-    cooldown_steps: int = 0  # last steps, over which the learning rate falls to 0
-    grad_clip: float = 1.0  # largest norm of the gradient
-    ema_decay: float = 0.9999  # of the average of the weights, once warmed up
-    flip: bool = False  # mirror each image left to right with probability 1/2
-    mixed_precision: str = "no"  # no, bf16 or fp16
-    compiled: bool = False  # translate the network with torch.compile: about a minute at the start, then faster steps
-    seed: int = 0  # of weights, batches, times and noise
+    train_steps: int = setting(800_000, "optimiser steps")
+    batch_size: int = setting(128, "images a step, over all processes")
+    accumulation_steps: int = setting(1, "parts that a batch is worked off in, which saves memory")
+    lr: float = setting(2e-4, "Adam's learning rate after warm-up")
+    warmup_steps: int = setting(5_000, "first steps, over which the learning rate rises to lr")
+    cooldown_steps: int = setting(0, "last steps, over which the learning rate falls to 0")
+    grad_clip: float = setting(1.0, "largest norm of the gradient")
+    ema_decay: float = setting(0.9999, "of the average of the weights, once warmed up")
+    flip: bool = setting(False, "mirror each image left to right with probability 1/2")
+    mixed_precision: str = setting("no", "no, bf16 or fp16")
+    compiled: bool = setting(False, "torch.compile the network: about a minute at the start, then faster steps")
+    seed: int = setting(0, "of weights, batches, times and noise")
 
-    save_every: int = 5_000  # steps between checkpoints
-    sample_every: int = 20_000  # steps between sample grids
-    n_samples: int = 64  # images in a sample grid
-    sample_steps: int | None = None  # DDIM steps for the grids; all T steps of DDPM unless given
+    save_every: int = setting(5_000, "steps between checkpoints")
+    sample_every: int = setting(20_000, "steps between sample grids")
+    n_samples: int = setting(64, "images in a sample grid")
+    sample_steps: int | None = setting(None, "DDIM steps for the grids; all T steps of DDPM unless given")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("ch_mults", "is_attn"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists only
         counts = (
@@ -149,7 +156,7 @@ def get_preset(name: str, **overrides: Any) -> TrainConfig:
         near = nearest(name, list(PRESETS))
         raise ValueError(f"no preset called {name!r}{near}; the presets are {', '.join(PRESETS)}")
     known = [f.name for f in fields(TrainConfig)]
-    for field in overrides:
-        if field not in known:
-            raise ValueError(f"a training run has no setting {field!r}{nearest(field, known)}")
+    for wanted in overrides:
+        if wanted not in known:
+            raise ValueError(f"a training run has no setting {wanted!r}{nearest(wanted, known)}")
     return replace(PRESETS[name], **overrides)

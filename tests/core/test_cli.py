@@ -38,6 +38,7 @@ def test_every_setting_has_an_option_with_help():
     text = " ".join(invoke("train", "--help").output.split())
     for field in fields(TrainConfig):
         assert f"--{field.name.replace('_', '-')} " in text
+        assert field.metadata["help"] in text
 
 
 def test_overrides_reach_the_run(trained):

@@ -152,7 +152,9 @@ def test_with_the_posterior_variance_it_is_ddim_with_full_noise(wavy, rng, n_ste
 
 def test_all_steps_asked_for_by_number_are_all_steps(wavy, rng):
     model = make(wavy)
-    assert final_samples(ddpm_steps(model, SHAPE, rng(1), n_steps=T)).equal(final_samples(ddpm_steps(model, SHAPE, rng(1))))
+    assert final_samples(ddpm_steps(model, SHAPE, rng(1), n_steps=T)).equal(
+        final_samples(ddpm_steps(model, SHAPE, rng(1)))
+    )
 
 
 @pytest.mark.parametrize("n_steps", [0, T + 1, 2.5, True])

@@ -214,10 +214,10 @@ def fitted_reverse(schedule: NoiseSchedule, data: GaussianMixture) -> Reverse:
         before, after = data.noised(float(s.alpha_bar_prev[t])), data.noised(float(s.alpha_bar[t]))
         gain = s.alpha[t].sqrt() * (before.stds / after.stds) ** 2  # Cov(x_{t-1}, x_t) / Var(x_t) within a component
         means = before.means + gain * (xt[..., None] - after.means)
-        vars = s.beta[t] * (before.stds / after.stds) ** 2
+        variances = s.beta[t] * (before.stds / after.stds) ** 2
         share = after.responsibilities(xt)
         mean = (share * means).sum(-1)
-        return mean, (share * (vars + (means - mean[..., None]) ** 2)).sum(-1)
+        return mean, (share * (variances + (means - mean[..., None]) ** 2)).sum(-1)
 
     return reverse
 

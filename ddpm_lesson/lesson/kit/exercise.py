@@ -1,7 +1,7 @@
 """What every exercise shares: run the learner's function, and find the hint that fits the mistake."""
 
+import ast
 import copy
-import dis
 import functools
 import inspect
 import re
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-EMPTY = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}  # the bytecode of a function without a body
 FAILURES = (Exception, SystemExit)  # whatever a learner's function may do, the answer is a hint
 
 
@@ -175,9 +174,22 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
-    """Whether a function holds nothing yet but ``...``, ``pass`` or its docstring."""
-    code = getattr(function, "__code__", None)
-    return code is not None and {step.opname for step in dis.get_instructions(code)} <= EMPTY
+    """Whether a function's source holds nothing yet but its docstring, ``...``, ``pass`` or an empty ``return``.
+
+    Functions of a notebook's cells have a source too; where there is none, the answer is no.
+    """
+    try:
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        return False
+    return isinstance(definition, ast.FunctionDef) and all(map(is_idle, definition.body))
+
+
+def is_idle(statement: ast.stmt) -> bool:
+    """Whether a statement does nothing: ``pass``, a constant on its own, ``return`` of nothing or of one."""
+    if isinstance(statement, ast.Expr | ast.Return):
+        return statement.value is None or isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Pass)
 
 
 def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> CheckResult:

@@ -1,13 +1,16 @@
 """Checks of exercises: right answers pass in any form, mistakes are named, and nothing a learner writes breaks them."""
 
 import inspect
+import runpy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, same
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, is_stub, same
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
 EXERCISES = exercises()
@@ -143,6 +146,38 @@ def test_forgotten_return_is_no_stub(name):
     message = EXERCISES[name](forgets_to_return).message
     assert "Your turn" not in message
     assert "`return` missing" in message
+
+
+IDLE = [
+    "def f(x): ...",
+    "def f(x):\n    pass",
+    'def f(x):\n    """Words."""',
+    'def f(x):\n    """Words."""\n\n    # your code here\n    ...\n    pass\n    return None',
+    "def f(x):\n    return",
+]
+BUSY = [
+    "def f(x):\n    x * 2",
+    "def f(x):\n    y = 3",
+    "def f(x):\n    print(end='')",
+    "f = lambda x: None",
+    "f = print",
+]
+
+
+@pytest.mark.parametrize(("source", "stub"), [*((s, True) for s in IDLE), *((s, False) for s in BUSY)])
+@pytest.mark.parametrize("place", ["file", "cell", "nowhere"])
+def test_stub_is_told_by_its_source(source, stub, place, tmp_path):
+    if place == "file":
+        path = tmp_path / "mine.py"
+        path.write_text(source)
+        namespace = runpy.run_path(str(path))
+    elif place == "cell":
+        shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
+        shell.run_cell(source).raise_error()
+        namespace = shell.user_ns
+    else:
+        exec(source, namespace := {})
+    assert is_stub(namespace["f"]) == (stub and place != "nowhere")
 
 
 def double(x):
