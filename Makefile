@@ -1,5 +1,6 @@
 # make lab    everything that a reader needs, then JupyterLab on the first notebook
-# make test   everything that a contributor checks
+# make test   what a contributor checks: minutes
+# make test-all   that, and the browser, several processes, kills, the book and Colab's versions: what lets a change in
 # make PYTHON=python3.12 lab   with another Python
 
 PYTHON ?= python3
@@ -15,7 +16,11 @@ COLAB_PYTHON ?= $(call find_python,3.12)
 NEWEST := .venv-newest
 NEWEST_PYTHON ?= $(call find_python,3.13)
 
-.PHONY: lab test unit notebooks-test lint notebooks book screenshots colab colab-test newest-test clean
+# Two processes of one thread each beat one of many.
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: lab test test-all test-numerics unit notebooks-test slow-test browser-test lint notebooks book screenshots \
+  colab colab-test newest-test clean
 
 lab: $(VENV)/lab.done
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
@@ -26,11 +31,24 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-unit: $(VENV)/test.done # two processes of one thread each beat one of many; in order, so that the slow browser starts early
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+unit: $(VENV)/test.done
+	$(TEST) -m "not slow" tests
 
 notebooks-test: $(VENV)/test.done
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval notebooks
+	$(TEST) --nbval notebooks
+
+test-all: test slow-test browser-test # and Colab's versions, where there is a Python 3.12
+	@if [ -n '$(COLAB_PYTHON)' ]; then $(MAKE) colab-test; \
+	else echo "Skipped: Colab's versions need Python 3.12, and none was found. Name one: make test-all COLAB_PYTHON=path"; fi
+
+slow-test: $(VENV)/test.done # several processes, kills, installations
+	$(TEST) -m slow tests
+
+browser-test: $(VENV)/test.done # every notebook, panel and page of the book in Chromium
+	$(TEST) tests/browser
+
+test-numerics: $(VENV)/test.done # instruction set x threads x failures: hours; OPTIONS="--set avx2 --threads 1"
+	$(BIN)/python tools/numerics.py $(OPTIONS)
 
 notebooks: $(VENV)/test.done # run every notebook from top to bottom and store one clean run
 	$(BIN)/python tools/run_notebooks.py

@@ -62,6 +62,7 @@ def pair(tmp_path_factory) -> tuple[Path, str]:
     return folder, output
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(pair, tmp_path):
     one = run(CONFIG, tmp_path, "cpu")
     np.testing.assert_allclose(losses(pair[0]), losses(tmp_path), rtol=1e-4)
@@ -70,6 +71,7 @@ def test_two_processes_have_the_loss_curve_of_one(pair, tmp_path):
         torch.testing.assert_close(two[name], expected, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_writes_and_draws(pair):
     folder, output = pair
     assert output.count("train digits: 100%") > 0
@@ -77,6 +79,7 @@ def test_one_of_two_processes_writes_and_draws(pair):
     assert all(f"process {i} returned at step 40" in output for i in (0, 1))
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_both_processes_at_the_same_step(tmp_path):
     folder = tmp_path / "run"
     process = start_two(replace(CONFIG, train_steps=10**6), folder)
