@@ -10,7 +10,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, is_stub, same
+from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, is_stub, same
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
 EXERCISES = exercises()
@@ -315,6 +315,17 @@ def test_an_edit_must_fit_once(old):
     edit = replace(EXAMPLE, mistakes=[Mistake("thrice", (old, "3 * x"))])
     with pytest.raises(ValueError, match="old must stand once in double"):
         edit(lambda x: x * 3)
+
+
+def test_later_cases_are_made_once_and_when_asked_for():
+    made = []
+    cases = Later(lambda: made.append(1) or EXAMPLE.cases)
+    later = replace(EXAMPLE, cases=cases)
+    assert made == []
+    assert later(double).passed
+    assert later(lambda x: x**2).misconception == "square"
+    assert len(cases) == 2
+    assert made == [1]
 
 
 def test_words_are_three_lines_that_may_go_on_further_in():
