@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.influence import influence as influence_in
 from ddpm_lesson.lesson.kit.xray import watched_pass
 from ddpm_lesson.unet import AttentionBlock, Downsample, UNet
 
@@ -174,8 +175,7 @@ def influence(function: Callable[[Tensor], Tensor], x: Tensor, row: int, column:
         (H, W), the absolute derivatives summed over channels; exactly 0 where the pixel does not look.
     """
     x = x.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(x)[0, :, row, column].sum(), x)
-    return gradient[0].abs().sum(0)
+    return influence_in(function(x), x, (row, column))
 
 
 def attention_macs(side: int, n_channels: int, n_heads: int = 1, d_k: int | None = None) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.influence import influence
 from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import AttentionBlock, Swish, UNet
@@ -97,22 +98,6 @@ def convolutions_only(model: UNet) -> UNet:
             if isinstance(module, nn.GroupNorm | AttentionBlock):
                 setattr(parent, name, nn.Identity())
     return model
-
-
-def influence(y: Tensor, x: Tensor, at: tuple[int, int] | None = None) -> Tensor:
-    """How much each pixel of ``x`` moves one pixel of ``y``: absolute gradients, added up over the channels of x.
-
-    Args:
-        y: (1, C', H', W'), computed from ``x``.
-        x: (1, C, H, W), requires a gradient.
-        at: row and column in ``y``; the middle unless given.
-
-    Returns:
-        (H, W).
-    """
-    i, j = at or (y.shape[2] // 2, y.shape[3] // 2)
-    (gradient,) = torch.autograd.grad(y[0, :, i, j].sum(), x, retain_graph=True)
-    return gradient[0].abs().sum(0)
 
 
 def stage_influences(model: UNet, xt: Tensor, t: int = 0, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -369,7 +354,8 @@ def guess_without(
     times = torch.full((len(x0),), t, device=x0.device)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
     xt = diffusion.q_sample(x0, times, eps)
-    with eval_mode(diffusion), without_skips(diffusion.eps_model, names, below):
-        eps_theta = diffusion.eps_model(xt, times)
+    unet = eval_mode(diffusion).eps_model
+    with without_skips(unet, names, below):
+        eps_theta = unet(xt, times)
     x0_hat = diffusion.predict_x0(xt, times, eps_theta).clamp(-1, 1)
     return xt, x0_hat, float((eps_theta - eps).square().mean())

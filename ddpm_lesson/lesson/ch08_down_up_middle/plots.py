@@ -13,11 +13,12 @@ from matplotlib.patches import Rectangle
 from PIL import ImageOps
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent, influence
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent
 from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram
 from ddpm_lesson.lesson.kit.figure import GRID, WIDTH, LiveFigure, Picture, headline, key, picture
 from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnail, thumbnails, titled
+from ddpm_lesson.lesson.kit.influence import influence
 from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, UNet, Upsample
 

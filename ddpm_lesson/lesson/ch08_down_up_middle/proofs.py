@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     conv_size,
     extent,
-    influence,
     nearest_kernel,
     nyquist_gain,
     receptive_fields,
@@ -19,6 +18,7 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     transposed_size,
     up_channels,
 )
+from ddpm_lesson.lesson.kit.influence import influence
 from ddpm_lesson.lesson.kit.proof import ProofBook, largest
 from ddpm_lesson.unet import UNet, UpBlock
 

@@ -16,12 +16,11 @@ from ddpm_lesson.lesson.ch11_sampling.plots import (
     state_picture,
 )
 from ddpm_lesson.lesson.ch11_sampling.proofs import exact_variance
+from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, ddim
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, log_slider, slider, stops
 from ddpm_lesson.sample import (
     ReverseStep,
-    ddim_steps,
-    ddpm_steps,
     final_samples,
     inpaint_steps,
     interpolate_steps,
@@ -75,11 +74,11 @@ def show_step_variance() -> Panel:
     )
 
 
-SAMPLERS = {
-    "DDIM, eta = 0": lambda model, shape, n, generator: ddim_steps(model, shape, n, 0.0, generator),
-    "DDIM, eta = 0.5": lambda model, shape, n, generator: ddim_steps(model, shape, n, 0.5, generator),
-    "eta = 1, which is beta_tilde": lambda model, shape, n, generator: ddim_steps(model, shape, n, 1.0, generator),
-    "sigma² = beta": lambda model, shape, n, generator: ddpm_steps(model, shape, generator, n_steps=n, sigma="beta"),
+CONTESTANTS = {
+    "DDIM, eta = 0": SAMPLERS["ddim"],
+    "DDIM, eta = 0.5": ddim(0.5),
+    "eta = 1, which is beta_tilde": ddim(1.0),
+    "sigma² = beta": SAMPLERS["beta"],
 }
 
 
@@ -100,7 +99,7 @@ def show_samplers(
         n_images: images of each.
     """
     drawn = {}
-    for (name, steps), n in product(SAMPLERS.items(), counts):
+    for (name, steps), n in product(CONTESTANTS.items(), counts):
         generator = torch.Generator().manual_seed(0)
         samples = final_samples(steps(diffusion, (n_seeds * n_images, *shape), n, generator)).cpu()
         drawn[name, n] = samples.view(n_seeds, n_images, *shape)
@@ -119,7 +118,7 @@ def show_samplers(
     return Panel(
         "How few steps are enough, and what goes wrong below that?",
         draw,
-        sampler=choice("sampler", SAMPLERS),
+        sampler=choice("sampler", CONTESTANTS),
         n_steps=stops("steps", counts, counts[0]),
         seed=slider("seed", 0, n_seeds - 1, 0),
     )

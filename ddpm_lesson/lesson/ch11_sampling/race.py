@@ -12,10 +12,16 @@ from ddpm_lesson.schedule import NoiseSchedule
 
 Sampler = Callable[[DenoiseDiffusion, Sequence[int], int, torch.Generator | None], Iterator[ReverseStep]]
 
+
+def ddim(eta: float) -> Sampler:
+    """DDIM with this eta."""
+    return lambda model, shape, n, generator: ddim_steps(model, shape, n, eta, generator)
+
+
 SAMPLERS: dict[str, Sampler] = {  # name -> steps(diffusion, shape, n_steps, generator)
     "beta": lambda model, shape, n, generator: ddpm_steps(model, shape, generator, n_steps=n, sigma="beta"),
     "posterior": lambda model, shape, n, generator: ddpm_steps(model, shape, generator, n_steps=n, sigma="posterior"),
-    "ddim": lambda model, shape, n, generator: ddim_steps(model, shape, n, generator=generator),
+    "ddim": ddim(0.0),
 }
 
 

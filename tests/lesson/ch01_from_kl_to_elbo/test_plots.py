@@ -1,17 +1,10 @@
 """Static pictures of notebook 01."""
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import fits_picture, likelihood_picture, terms_picture
-
-
-def colours(picture):
-    return len(Image.open(io.BytesIO(picture.png)).convert("RGB").getcolors(maxcolors=10**6))
-
+from tests.lesson.shown import drawn
 
 X = torch.linspace(-1, 1, 21)
 
@@ -20,7 +13,7 @@ def test_fits_are_named_and_drawn():
     one = fits_picture(X, X**2, {"left": X.abs()})
     two = fits_picture(X, X**2, {"left": X.abs(), "right": 1 - X.abs()})
     assert two.alt.endswith("left; right")
-    assert colours(two) > colours(one) > 10
+    assert len(drawn(two).getcolors(1 << 24)) > len(drawn(one).getcolors(1 << 24))
 
 
 def test_likelihood_picture_says_where_the_curves_are_lowest():

@@ -1,10 +1,7 @@
 """Static pictures of notebook 04: the words beside them are true."""
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 
 from ddpm_lesson import NoiseSchedule
 from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
@@ -15,18 +12,12 @@ from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
     x0_guess_picture,
 )
 from ddpm_lesson.lesson.kit.curves import samples_picture
+from tests.lesson.shown import drawn
 
 
 @pytest.fixture
 def summary():
     return BoundSummary(terms=[-1.0, 0.5, 1.0, 0.25], sampled=0.76, nll=0.5, gap=0.25, entropy=0.4)
-
-
-def drawn(shown):
-    """The picture, if it holds more than a blank card."""
-    image = Image.open(io.BytesIO(shown.png)).convert("RGB")
-    assert len(image.getcolors(maxcolors=1 << 24)) > 10
-    return image
 
 
 def test_bound_is_the_sum_of_its_terms_in_picture_and_words(summary):

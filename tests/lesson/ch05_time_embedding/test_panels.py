@@ -5,29 +5,21 @@ import re
 
 import pytest
 import torch
-from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.lesson.ch05_time_embedding import panels
+from tests.lesson.networks import Listening
 from tests.lesson.shown import shown
 
 
-class Believer(nn.Module):
-    """Calls a share of x_t noise that grows with the time it is told."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = []
-
-    def forward(self, xt, t):
-        assert not self.training
-        self.asked.append(int(t[0]))
-        return xt * (t.view(-1, 1, 1, 1) + 1) / 100
+def believer():
+    """A network that calls a share of x_t noise which grows with the time it is told."""
+    return Listening(lambda t: (t + 1) / 100)
 
 
 @pytest.fixture
 def network():
-    return Believer()
+    return believer()
 
 
 @pytest.fixture
@@ -40,7 +32,7 @@ def told_time(network):
     return panels.show_told_time(DenoiseDiffusion(network, 100), x0)
 
 
-PANELS = {"show_clocks": panels.show_clocks, "show_told_time": lambda: told_time(Believer())}
+PANELS = {"show_clocks": panels.show_clocks, "show_told_time": lambda: told_time(believer())}
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Pictures of notebook 05: the words beside them are true, and the drawing follows the module."""
 
-import io
-
 import torch
-from PIL import Image
 
 from ddpm_lesson.lesson.ch05_time_embedding.plots import (
     curves_over_xt,
@@ -14,13 +11,7 @@ from ddpm_lesson.lesson.ch05_time_embedding.plots import (
     told_losses_picture,
 )
 from ddpm_lesson.unet import TimeEmbedding
-
-
-def drawn(shown):
-    """The picture, if it holds more than a blank card."""
-    image = Image.open(io.BytesIO(shown.png)).convert("RGB")
-    assert len(image.getcolors(maxcolors=1 << 24)) > 10
-    return image
+from tests.lesson.shown import drawn
 
 
 def test_answers_are_compared_at_one_point():

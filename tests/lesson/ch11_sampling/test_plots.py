@@ -1,9 +1,6 @@
 """Static pictures of notebook 11: the words beside them are true."""
 
-import io
-
 import torch
-from PIL import Image
 
 from ddpm_lesson.lesson.ch11_sampling.plots import (
     ClipRun,
@@ -18,13 +15,7 @@ from ddpm_lesson.lesson.ch11_sampling.plots import (
 )
 from ddpm_lesson.lesson.ch11_sampling.race import Lap
 from ddpm_lesson.sample import ReverseStep
-
-
-def drawn(shown):
-    """The picture, if it holds more than a blank card."""
-    image = Image.open(io.BytesIO(shown.png)).convert("RGB")
-    assert len(image.getcolors(maxcolors=1 << 24)) > 5
-    return image
+from tests.lesson.shown import drawn
 
 
 def state(t, value):

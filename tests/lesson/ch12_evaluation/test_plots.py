@@ -1,10 +1,7 @@
 """Static pictures of notebook 12: the words beside them are true, and what matters is drawn."""
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 
 from ddpm_lesson.lesson.ch12_evaluation.plots import (
     DistanceCurve,
@@ -15,14 +12,7 @@ from ddpm_lesson.lesson.ch12_evaluation.plots import (
     samplers_picture,
     sets_picture,
 )
-from ddpm_lesson.lesson.kit.figure import Picture
-
-
-def drawn(shown: Picture) -> Image.Image:
-    """The picture, if it holds more than a blank card."""
-    image = Image.open(io.BytesIO(shown.png)).convert("RGB")
-    assert len(image.getcolors(maxcolors=1 << 24)) > 5
-    return image
+from tests.lesson.shown import drawn
 
 
 def random_images(n, seed=0):
