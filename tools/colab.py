@@ -2,7 +2,7 @@
 
 After its title every notebook gets a badge and a cell that installs the package, pinned to the tag; outside Colab that
 cell does nothing. Dependencies stay out, but for two small ones that Colab lacks: everything else that the notebooks
-import is there (tests/notebooks/test_colab.py compares requirements.txt with colab_versions.txt), and a new torch or
+import is there (tests/notebooks/test_colab.py compares pyproject.toml with colab_versions.txt), and a new torch or
 ipywidgets would break it.
 """
 

@@ -112,6 +112,10 @@ def check(path: Path, source: str, work: Path) -> bool:
 
 def main() -> None:
     """Check every notebook of the last commit; the exit status is 1 if anything is wrong."""
+    try:
+        git("rev-parse", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        sys.exit("make colab-test installs the last commit, and there is none here, or no git: it needs a clone")
     names = ("ipython", "ipywidgets", "ipykernel", "numpy", "matplotlib", "torch", "torchvision")
     print(f"Python {sys.version.split()[0]},", ", ".join(f"{name} {version(name)}" for name in names))
     if git("status", "--porcelain", "--untracked-files=no"):

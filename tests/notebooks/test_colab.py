@@ -5,8 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import types
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -179,8 +180,11 @@ def requirements(name):
 
 def test_colab_has_what_the_package_requires():
     pins = {r.name: str(r.specifier).strip("=") for r in requirements("tools/colab_versions.txt")}
-    wanted = {r.name: r.specifier for r in requirements("requirements.txt")}
-    assert len(wanted) >= 12
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [project["optional-dependencies"][name] for name in ("plots", "evaluate", "lesson")]
+    wanted = {r.name: r.specifier for r in map(Requirement, chain(project["dependencies"], *extras))}
+    del wanted[project["name"]]  # the lesson names the other extras
+    assert {"torch", "matplotlib", "torchmetrics", "ipywidgets"} <= set(wanted)
     lacking = {name for name, range_ in wanted.items() if name not in pins or Version(pins[name]) not in range_}
     brought = {r.name: r.specifier for r in map(Requirement, colab.LACKING)}
     assert lacking == {"jupyterlab", "torchmetrics"}  # Colab has a front end of its own, and the cell brings the other
