@@ -83,7 +83,7 @@ $(VENV)/python.done:
 	@touch $@
 
 $(VENV)/lab.done: $(VENV)/python.done requirements.txt constraints.txt pyproject.toml
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -r requirements.txt
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/python.done requirements.txt constraints.txt pyproject.toml
