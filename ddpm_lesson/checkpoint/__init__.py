@@ -1,45 +1,62 @@
 """Models on disk: weights in safetensors, settings in readable JSON. Loading never executes code.
 
 A folder holds ``settings.json`` and ``model.safetensors`` (the weights to sample from). While a run trains it also
-holds ``training.safetensors``: everything that is needed to go on as if the run had never stopped. Models also go out
-as pipelines of diffusers, and pipelines come in.
+holds ``training.safetensors``: everything that is needed to go on as if the run had never stopped, and the one before
+it. Every file carries its step and a checksum. Models also go out as pipelines of diffusers, and pipelines come in.
 """
 
 from ddpm_lesson.checkpoint.diffusers import from_diffusers, import_diffusers, to_diffusers
+from ddpm_lesson.checkpoint.disk import CheckpointError, locked, read_json, read_tensors, tensor_bytes, write_whole
 from ddpm_lesson.checkpoint.files import (
     MODEL,
+    PREVIOUS,
     SETTINGS,
     TRAINING,
-    CheckpointError,
+    check_free,
     find,
+    holds_run,
     image_shape,
     load,
+    load_weights,
+    present,
+    read_settings,
+    save,
+)
+from ddpm_lesson.checkpoint.training import (
+    SavedRun,
+    heal,
     load_config,
     load_training,
-    load_weights,
-    read_settings,
-    read_tensors,
-    save,
+    open_run,
+    restore,
     save_training,
-    tensor_bytes,
-    write_whole,
 )
 
 __all__ = [
     "MODEL",
+    "PREVIOUS",
     "SETTINGS",
     "TRAINING",
     "CheckpointError",
+    "SavedRun",
+    "check_free",
     "find",
     "from_diffusers",
+    "heal",
+    "holds_run",
     "image_shape",
     "import_diffusers",
     "load",
     "load_config",
     "load_training",
     "load_weights",
+    "locked",
+    "open_run",
+    "present",
+    "read_json",
     "read_settings",
     "read_tensors",
+    "restore",
     "save",
     "save_training",
     "tensor_bytes",

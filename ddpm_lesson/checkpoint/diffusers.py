@@ -88,8 +88,10 @@ def open_pipeline(source: str | Path) -> tuple[DenoiseDiffusion, tuple[int, int,
     except ValueError as error:
         raise CheckpointError(f"{source} cannot be opened here: {error}") from error
     size = model.config["sample_size"]
-    sides = (size, size) if isinstance(size, int) else size
-    return diffusion, (model.config["in_channels"], *sides) if sides else None
+    if not size:
+        return diffusion, None
+    height, width = (size, size) if isinstance(size, int) else size
+    return diffusion, (model.config["in_channels"], height, width)
 
 
 # Files

@@ -1,32 +1,56 @@
-"""Our own files: ``settings.json``, ``model.safetensors`` and, for a run in training, ``training.safetensors``."""
+"""A model on disk: ``settings.json`` and ``model.safetensors``."""
 
 import contextlib
-import json
 import os
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from ddpm_lesson.checkpoint.disk import (
+    FORMAT,
+    CheckpointError,
+    read_json,
+    read_tensors,
+    tensor_bytes,
+    text_sum,
+    to_json,
+    write_whole,
+)
 from ddpm_lesson.data import nearest
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.runtime import assets_folder, get_device
 from ddpm_lesson.schedule import NoiseSchedule
-from ddpm_lesson.train import TrainConfig, TrainState
 from ddpm_lesson.unet import UNet
 
-FORMAT = "ddpm_lesson 1"
-MODEL_FIELDS = ("n_channels", "ch_mults", "is_attn", "n_blocks", "n_heads", "n_groups", "n_steps", "schedule")
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-SETTINGS, MODEL, TRAINING = "settings.json", "model.safetensors", "training.safetensors"
+FORMATS = ("ddpm_lesson 1", FORMAT)  # that can be opened; the first has no checksums
+SETTINGS, MODEL = "settings.json", "model.safetensors"
+TRAINING, PREVIOUS = "training.safetensors", "training.previous.safetensors"
+MODEL_SUM = "model_sha256"  # in settings of the first format, the checksum of the weights beside them
+LIMITS = {  # far above any use, and below what would fill a memory or never end
+    **{"image_channels": 1_000, "n_channels": 10_000, "n_blocks": 100, "n_heads": 10_000},
+    **{"n_steps": 100_000, "image_size": 10_000, "batch_size": 1_000_000, "n_samples": 100_000},
+}
+MOST_LEVELS, LARGEST_MULTIPLE = 16, 1_000
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, does not fit, or could not be written; the message says which and why."""
+def present(folder: str | Path) -> list[str]:
+    """Names of the files of a model or of a run that lie in ``folder``, whole or not."""
+    return [name for name in (SETTINGS, MODEL, TRAINING, PREVIOUS) if os.path.lexists(Path(folder) / name)]
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Whether ``folder`` holds a run that may go on, and not just a model."""
+    return bool({TRAINING, PREVIOUS} & set(present(folder)))
+
+
+def check_free(folder: str | Path) -> None:
+    """FileExistsError if any file of a run or of a model is in ``folder``: nothing is written over it."""
+    if found := present(folder):
+        advice = "resume it, or choose another folder" if holds_run(folder) else "choose another folder"
+        raise FileExistsError(f"{folder} already holds a run or a model ({', '.join(found)}): {advice}")
 
 
 def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
@@ -39,27 +63,32 @@ def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
 
     Raises:
         TypeError: if the noise predictor is not a ``UNet``.
+        FileExistsError: if ``folder`` holds a run.
         CheckpointError: if the files cannot be written, for example because the disk is full.
     """
-    write_whole(Path(folder), model_files(diffusion, info))
+    if holds_run(folder):
+        check_free(folder)
+    write_whole(Path(folder), model_files(diffusion, describe(diffusion, **info)))
 
 
-def model_files(diffusion: DenoiseDiffusion, info: dict[str, Any]) -> dict[str, bytes]:
-    """The contents of ``settings.json`` and ``model.safetensors``; TypeError if there is no ``UNet`` to write."""
+def describe(diffusion: DenoiseDiffusion, **info: Any) -> dict[str, Any]:
+    """What ``settings.json`` says of a model; TypeError if there is no ``UNet`` to write."""
     if not isinstance(diffusion.eps_model, UNet):
         raise TypeError(f"eps_model must be a UNet to be saved; got {type(diffusion.eps_model).__name__}")
-    settings = {
-        "format": FORMAT,
-        "model": diffusion.eps_model.settings,
-        "diffusion": {
-            "schedule": diffusion.schedule.settings,
-            "sigma": diffusion.sigma,
-            "clip_x0": diffusion.clip_x0,
-        },
-        **info,
-    }
-    text = json.dumps(settings, indent=2, default=str) + "\n"
-    return {MODEL: tensor_bytes(diffusion.eps_model.state_dict()), SETTINGS: text.encode()}
+    process = {"schedule": diffusion.schedule.settings, "sigma": diffusion.sigma, "clip_x0": diffusion.clip_x0}
+    return {"format": FORMAT, "model": diffusion.eps_model.settings, "diffusion": process, **info}
+
+
+def model_files(diffusion: DenoiseDiffusion, settings: Mapping[str, Any]) -> dict[str, bytes]:
+    """The contents of ``settings.json`` and ``model.safetensors``. They know each other: see ``partner``."""
+    about = {"step": str(settings.get("step", "")), "settings": partner(settings)}
+    weights = tensor_bytes(diffusion.eps_model.state_dict(), about)
+    return {MODEL: weights, SETTINGS: to_json(settings).encode()}
+
+
+def partner(settings: Mapping[str, Any]) -> str:
+    """By what weights recognise their settings: the same for every step of a run, another for another model."""
+    return text_sum({name: settings.get(name) for name in ("model", "diffusion")})
 
 
 def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> DenoiseDiffusion:
@@ -71,27 +100,72 @@ def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> Den
         device: where to put it, see ``get_device``.
 
     Raises:
-        CheckpointError: if there is no checkpoint, it cannot be read, or weights and settings do not fit together.
+        CheckpointError: if there is no checkpoint, it cannot be read or is damaged, or weights and settings do not fit
+            together.
     """
     folder = find(folder_or_name)
     settings = read_settings(folder)
-    try:
-        model = UNet(**settings["model"])
+    tensors, about = read_tensors(folder / MODEL, settings.get(MODEL_SUM))
+    diffusion = build(settings, tensors, folder / SETTINGS, folder / MODEL)
+    if about.get("settings") not in (None, partner(settings)):
+        raise CheckpointError(f"{folder / MODEL} is of another model than {folder / SETTINGS}")
+    load_weights(diffusion.eps_model, tensors, folder / MODEL)
+    return diffusion.to(get_device(device)).eval()
+
+
+def build(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, weights: Path) -> DenoiseDiffusion:
+    """The model that settings describe, untrained; arguments and errors as in ``sketch``."""
+    sketch(settings, tensors, source, weights)
+    with described_in(source):
         rest = dict(settings["diffusion"])
         schedule = NoiseSchedule.from_settings(rest.pop("schedule"))
-        diffusion = DenoiseDiffusion(model, schedule=schedule, **rest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder / SETTINGS} does not describe a model: {error}") from error
-    tensors, _ = read_tensors(folder / MODEL)
-    load_weights(model, tensors, folder / MODEL)
-    return diffusion.to(get_device(device)).eval()
+        return DenoiseDiffusion(UNet(**settings["model"]), schedule=schedule, **rest)
+
+
+def sketch(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, weights: Path) -> UNet:
+    """The network that settings describe, without any memory for its weights.
+
+    Args:
+        settings: as ``describe`` makes them.
+        tensors: what its weights will be.
+        source, weights: where the two come from.
+
+    Raises:
+        CheckpointError: if the settings describe no model, or one that the tensors do not fit.
+    """
+    with described_in(source):
+        check_limits(settings["model"])
+        check_limits(settings["diffusion"]["schedule"])
+        with torch.device("meta"):
+            model = UNet(**settings["model"])
+    check_weights(model, tensors, weights)
+    return model
+
+
+@contextlib.contextmanager
+def described_in(source: Path) -> Iterator[None]:
+    """Turn what goes wrong with settings from a file into a CheckpointError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(f"{source} does not describe a model: {error}") from error
+
+
+def check_limits(settings: Mapping[str, Any]) -> None:
+    """ValueError naming the first setting that is so large that it can only be a mistake, or malice."""
+    for name, most in LIMITS.items():
+        if isinstance(settings.get(name), int) and settings[name] > most:
+            raise ValueError(f"{name} must be at most {most:,}; got {settings[name]:,}")
+    multiples = settings.get("ch_mults", ())
+    if len(multiples) > MOST_LEVELS or any(isinstance(m, int) and m > LARGEST_MULTIPLE for m in multiples):
+        raise ValueError(f"ch_mults must be at most {MOST_LEVELS} numbers of at most {LARGEST_MULTIPLE:,}")
 
 
 def find(folder_or_name: str | Path) -> Path:
     """The folder of a checkpoint, or of shipped weights of that name."""
     shipped = sorted(f.parent.name for f in assets_folder().glob(f"*/{SETTINGS}"))
     folder = Path(folder_or_name)
-    if (folder / SETTINGS).is_file():
+    if os.path.isfile(folder / SETTINGS):
         return folder
     if str(folder_or_name) not in shipped:
         near = nearest(str(folder_or_name), shipped)
@@ -103,28 +177,46 @@ def find(folder_or_name: str | Path) -> Path:
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """The contents of ``settings.json``; CheckpointError if it is unreadable or foreign."""
+    """The contents of ``settings.json``; CheckpointError if it is unreadable, damaged or foreign."""
     file = Path(folder) / SETTINGS
-    try:
-        settings = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {file}: {error}") from error
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise CheckpointError(f"{file} is not of this project: its format must be {FORMAT!r}")
+    return check_format(read_json(file), file)
+
+
+def check_format(settings: dict[str, Any], source: Path) -> dict[str, Any]:
+    """The same settings; CheckpointError if this version cannot open what they describe."""
+    if settings.get("format") not in FORMATS:
+        raise CheckpointError(
+            f"{source} is not of this project, or of another version of it: its format must be "
+            f"{' or '.join(map(repr, FORMATS))}; got {settings.get('format')!r}"
+        )
     return settings
 
 
 def image_shape(folder_or_name: str | Path) -> tuple[int, int, int]:
     """(C, H, W) of the images that a checkpoint was trained on; CheckpointError if it does not say."""
     folder = find(folder_or_name)
-    shape = read_settings(folder).get("image_shape")
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
-        raise CheckpointError(f"{folder / SETTINGS} does not say the shape of its images: image_shape is {shape!r}")
+    return check_shape(read_settings(folder).get("image_shape"), folder / SETTINGS)
+
+
+def check_shape(shape: Any, source: Path) -> tuple[int, int, int]:
+    """(C, H, W) as settings give it; CheckpointError if it cannot be that."""
+    whole = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)
+    if not (whole and all(0 < n <= LIMITS["image_size"] for n in shape)):
+        raise CheckpointError(f"{source} does not say the shape of its images: image_shape is {shape!r}")
     return tuple(shape)
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Copy ``tensors`` into ``model``; CheckpointError naming the first that is missing, extra or of another shape."""
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy ``tensors`` into ``model``; arguments and errors as in ``check_weights``."""
+    check_weights(model, tensors, source)
+    model.load_state_dict(tensors)
+
+
+def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """CheckpointError naming the first tensor that is missing, extra, of another shape or of a type that loses digits.
+
+    Half precision goes into single precision as it is.
+    """
     expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
@@ -133,125 +225,13 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
             problem = f"it holds {name}, which the model has not"
         elif tensors[name].shape != expected[name].shape:
             problem = f"{name} is {tuple(tensors[name].shape)} and should be {tuple(expected[name].shape)}"
+        elif not is_exact(tensors[name].dtype, expected[name].dtype):
+            problem = f"{name} holds {tensors[name].dtype} and should hold {expected[name].dtype}"
         else:
             continue
         raise CheckpointError(f"{source} is of another architecture: {problem}")
-    model.load_state_dict(tensors)
 
 
-# A training run: the model and all that is needed to go on
-
-
-def save_training(state: TrainState, folder: str | Path) -> None:
-    """Write a run: ``training.safetensors`` to go on from, and the averaged model as ``save`` does.
-
-    Raises:
-        CheckpointError: if the files cannot be written; the earlier ones stay.
-    """
-    tensors = prefixed("model", state.diffusion.eps_model.state_dict())
-    tensors |= prefixed("ema", state.ema.module.state_dict())
-    tensors |= prefixed("optimizer", optimizer_tensors(state))
-    progress = {"step": str(state.step), "scaler": json.dumps(state.scaler)}
-    info = {"image_shape": state.image_shape, "step": state.step, "training": asdict(state.config)}
-    write_whole(Path(folder), {TRAINING: tensor_bytes(tensors, progress)} | model_files(state.averaged(), info))
-
-
-def load_config(folder: str | Path) -> TrainConfig:
-    """The settings of the run in ``folder``; CheckpointError if they are not there or not valid."""
-    try:
-        return TrainConfig(**read_settings(folder)["training"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{Path(folder) / SETTINGS} does not describe a training run: {error}") from error
-
-
-def load_training(state: TrainState, folder: str | Path) -> None:
-    """Put a freshly made ``state`` where the run in ``folder`` was saved.
-
-    Raises:
-        CheckpointError: if there is no such run, it cannot be read, or its architecture is another.
-    """
-    file = Path(folder) / TRAINING
-    tensors, progress = read_tensors(file)
-    check_same_model(state.config, load_config(folder), file)
-    try:
-        step, scaler = int(progress["step"]), json.loads(progress["scaler"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{file} does not say where the run stood: {error}") from error
-    load_weights(state.diffusion.eps_model, with_prefix("model", tensors), file)
-    load_weights(state.ema.module, with_prefix("ema", tensors), file)
-    if step:
-        load_moments(state, with_prefix("optimizer", tensors), file)
-    state.step, state.scaler = step, scaler
-    state.ema.n_averaged.fill_(step)
-
-
-def check_same_model(config: TrainConfig, stored: TrainConfig, source: Path) -> None:
-    """CheckpointError naming the first setting of the model in which two runs differ."""
-    for name in MODEL_FIELDS:
-        here, there = getattr(config, name), getattr(stored, name)
-        if here != there:
-            raise CheckpointError(f"{source} is of another architecture: {name} is {there!r} and should be {here!r}")
-
-
-def load_moments(state: TrainState, tensors: dict[str, Tensor], source: Path) -> None:
-    """Give the optimiser its moments back; CheckpointError naming the first that is missing."""
-    for name, parameter in state.diffusion.eps_model.named_parameters():
-        saved = with_prefix(name, tensors)
-        missing = [key for key in ADAM_STATE if key not in saved]
-        if missing:
-            raise CheckpointError(f"{source} lacks {missing[0]} of the optimiser for {name}")
-        moments = {key: value.to(parameter.device) for key, value in saved.items() if key != "step"}
-        state.optimizer.state[parameter] = {"step": saved["step"], **moments}
-
-
-def optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
-    """Adam's moments and step counts, named after the parameters they belong to."""
-    named = state.diffusion.eps_model.named_parameters()
-    return {f"{name}.{key}": value for name, p in named for key, value in state.optimizer.state[p].items()}
-
-
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-# Files
-
-
-def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; CheckpointError if it cannot be read."""
-    try:
-        with safe_open(file, framework="pt") as f:
-            # copies, because an open view of the file would keep Windows from replacing it
-            return {name: f.get_tensor(name).clone() for name in f.keys()}, f.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {file}: {error}") from error
-
-
-def tensor_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """The contents of a safetensors file."""
-    return to_safetensors({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, metadata)
-
-
-def write_whole(folder: Path, files: dict[str, bytes]) -> None:
-    """Write files beside the old ones and move them into place once all are complete, so that nothing is lost.
-
-    Raises:
-        CheckpointError: if a file cannot be written; the earlier ones stay.
-    """
-    unfinished = {folder / name: folder / f"{name}.unfinished" for name in files}
-    file = folder
-    try:
-        for file, contents in zip(unfinished, files.values(), strict=True):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished[file].write_bytes(contents)
-        for file, path in unfinished.items():
-            os.replace(path, file)
-    except OSError as error:
-        for path in unfinished.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
-        raise CheckpointError(f"could not save {file}: {error}. What was saved before is untouched") from error
+def is_exact(source: torch.dtype, target: torch.dtype) -> bool:
+    """Whether numbers of one type are the same numbers in another."""
+    return source.is_floating_point == target.is_floating_point and torch.promote_types(source, target) == target

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from contextlib import contextmanager
 from copy import copy
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ddpm_lesson import checkpoint
@@ -22,6 +25,7 @@ from ddpm_lesson.sample import sample
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainState, build_diffusion, train
 from ddpm_lesson.unet import UNet
+from tests.states import assert_same_state, everything
 from tests.tiny import TINY as WITHOUT_ATTENTION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,10 +58,24 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def edit_settings(folder: Path, edit) -> None:
-    file = folder / "settings.json"
-    settings = json.loads(file.read_text())
+    """Edit settings and turn the model into one of the first format, which had no checksums."""
+    tensors, _ = checkpoint.read_tensors(folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors")
+    settings = checkpoint.read_settings(folder) | {"format": "ddpm_lesson 1"}
     edit(settings)
-    file.write_text(json.dumps(settings))
+    (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
+
+
+def edit_run(folder: Path, edit) -> None:
+    """Edit the settings that a run carries, and sign them again."""
+    tensors, about = checkpoint.read_tensors(folder / "training.safetensors")
+    settings = json.loads(about["settings"])
+    edit(settings)
+    del settings["sha256"]
+    (folder / "training.safetensors").write_bytes(
+        checkpoint.tensor_bytes(tensors, {"settings": checkpoint.disk.to_json(settings)})
+    )
+    (folder / "settings.json").unlink()
 
 
 @pytest.fixture
@@ -238,10 +256,18 @@ def test_settings_that_are_no_text_are_named(saved):
         checkpoint.load(saved)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"format": "other 2"}', '{"_class_name": "UNet2DModel"}'])
-def test_foreign_settings_are_refused(saved, text):
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_settings_that_are_no_object_are_refused(saved, text):
     (saved / "settings.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"not of this project.*'ddpm_lesson 1'"):
+    with pytest.raises(CheckpointError, match=r"not of this project: it must hold a JSON object"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"format": "ddpm_lesson 3"}', '{"_class_name": "UNet2DModel"}'])
+def test_foreign_settings_and_other_versions_are_named(saved, text):
+    (saved / "settings.json").write_text(text)
+    found = re.escape(repr(json.loads(text).get("format")))
+    with pytest.raises(CheckpointError, match=rf"not of this project, .*'ddpm_lesson 2'; got {found}"):
         checkpoint.load(saved)
 
 
@@ -340,23 +366,6 @@ def trained_state(steps: int) -> TrainState:
     return state
 
 
-def everything(state: TrainState) -> dict[str, torch.Tensor]:
-    """Weights, their average, and Adam's moments."""
-    moments = state.optimizer.state_dict()["state"]
-    return {
-        **{f"model.{k}": v for k, v in state.diffusion.eps_model.state_dict().items()},
-        **{f"ema.{k}": v for k, v in state.ema.state_dict().items()},
-        **{f"adam.{i}.{k}": v for i, entry in moments.items() for k, v in entry.items()},
-    }
-
-
-def assert_same_state(a: TrainState, b: TrainState) -> None:
-    assert (a.step, a.scaler) == (b.step, b.scaler)
-    left, right = everything(a), everything(b)
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
-
-
 @pytest.fixture
 def trained(tmp_path) -> Path:
     """The folder of a run that was saved at step 5."""
@@ -421,9 +430,21 @@ def test_settings_of_a_run_come_back(trained):
     ],
 )
 def test_settings_that_describe_no_run_are_refused(trained, edit):
-    edit_settings(trained, edit)
-    with pytest.raises(CheckpointError, match=r"settings\.json does not describe a training run"):
-        checkpoint.load_config(trained)
+    edit_run(trained, edit)
+    with pytest.raises(CheckpointError, match=r"training\.safetensors does not describe a training run"):
+        checkpoint.open_run(trained)
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_run_of_the_first_format_goes_on(tmp_path, steps):
+    state = trained_state(steps)
+    checkpoint.save_training(state, tmp_path)
+    edit_settings(tmp_path, lambda s: s.pop("scaler"))
+    tensors, _ = checkpoint.read_tensors(tmp_path / "training.safetensors")
+    save_file(tensors, tmp_path / "training.safetensors", {"step": str(steps), "scaler": "{}"})
+    resumed = start()
+    checkpoint.load_training(resumed, tmp_path)
+    assert_same_state(resumed, state)
 
 
 def test_model_alone_is_no_run(saved):
@@ -431,16 +452,17 @@ def test_model_alone_is_no_run(saved):
         checkpoint.load_training(start(), saved)
 
 
-@pytest.mark.parametrize("changes", [{"n_channels": 16}, {"n_blocks": 2}, {"is_attn": (True, True)}])
-def test_run_of_another_architecture_is_refused(trained, changes):
-    with pytest.raises(CheckpointError, match=r"training\.safetensors is of another architecture"):
-        checkpoint.load_training(start(**changes), trained)
+OTHER_RUNS = {
+    **{"n_channels": 16, "n_blocks": 2, "is_attn": (True, True), "n_heads": 2, "n_steps": 30, "schedule": "cosine"},
+    **{"batch_size": 8, "seed": 1, "flip": True, "image_size": 8},
+}
 
 
-@pytest.mark.parametrize("changes", [{"n_heads": 2}, {"n_steps": 30}, {"schedule": "cosine"}])
-def test_run_with_another_model_of_the_same_shapes_is_refused(trained, changes):
-    with pytest.raises(CheckpointError, match=next(iter(changes))):
-        checkpoint.load_training(start(**changes), trained)
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_setting_that_would_have_changed_the_steps_already_taken_is_refused_with_both_values(trained, name):
+    mine, theirs = (re.escape(repr(value)) for value in (OTHER_RUNS[name], getattr(TINY, name)))
+    with pytest.raises(CheckpointError, match=f"of another run: {name} is {theirs} there and {mine} here"):
+        checkpoint.load_training(start(**{name: OTHER_RUNS[name]}), trained)
 
 
 def test_run_without_its_step_is_refused(trained):
@@ -512,22 +534,22 @@ def test_run_can_be_saved_once_there_is_room_again(trained):
 
 def refuse_to_write(monkeypatch, name: str) -> None:
     """Make moving the file called ``name`` into place fail."""
-    replace_file = checkpoint.files.os.replace
+    replace_file = checkpoint.disk.os.replace
 
     def refuse(source, target):
         if Path(target).name == name:
             raise OSError(28, "No space left on device")
         replace_file(source, target)
 
-    monkeypatch.setattr(checkpoint.files.os, "replace", refuse)
+    monkeypatch.setattr(checkpoint.disk.os, "replace", refuse)
 
 
-@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("name", [*RUN_FILES, "training.previous.safetensors"])
 def test_failure_at_any_file_leaves_a_run_that_can_go_on(trained, monkeypatch, name):
     refuse_to_write(monkeypatch, name)
     with pytest.raises(CheckpointError, match=f"could not save .*{name}.*No space left"):
         checkpoint.save_training(trained_state(7), trained)
-    assert sorted(contents(trained)) == RUN_FILES
+    assert not list(trained.glob("*.unfinished"))
     resumed = start()
     checkpoint.load_training(resumed, trained)
     assert resumed.step in (5, 7)
@@ -536,15 +558,15 @@ def test_failure_at_any_file_leaves_a_run_that_can_go_on(trained, monkeypatch, n
 
 @contextmanager
 def disk_without_room_for_settings(monkeypatch):
-    write_bytes = Path.write_bytes
+    write_safely = checkpoint.disk.write_safely
 
-    def refuse(file, *args, **kwargs):
+    def refuse(file, contents):
         if file.name.startswith("settings.json"):
             raise OSError(28, "No space left on device")
-        return write_bytes(file, *args, **kwargs)
+        write_safely(file, contents)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", refuse)
+        patch.setattr(checkpoint.disk, "write_safely", refuse)
         yield
 
 
@@ -565,3 +587,222 @@ def test_saving_into_a_file_is_a_checkpoint_error(tmp_path):
 def test_config_of_a_run_is_stored_field_by_field(trained):
     stored = checkpoint.read_settings(trained)["training"]
     assert stored.keys() == asdict(TINY).keys()
+
+
+# A run is one thing
+
+
+@pytest.fixture
+def twice(tmp_path) -> Path:
+    """The folder of a run that was saved at step 3 and at step 5."""
+    for steps in (3, 5):
+        checkpoint.save_training(trained_state(steps), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_last_two_checkpoints_are_kept(twice):
+    steps = [
+        int(checkpoint.read_tensors(twice / name)[1]["step"]) for name in (checkpoint.TRAINING, checkpoint.PREVIOUS)
+    ]
+    assert steps == [5, 3]
+
+
+def flip_bit(file: Path, place: float = 0.9) -> None:
+    data = bytearray(file.read_bytes())
+    data[int(place * len(data))] ^= 1
+    file.write_bytes(data)
+
+
+def test_newest_whole_checkpoint_is_taken_and_it_says_why(twice):
+    flip_bit(twice / "training.safetensors")
+    resumed = start()
+    saved = checkpoint.load_training(resumed, twice)
+    assert_same_state(resumed, trained_state(3))
+    assert re.search(r"training\.safetensors is damaged: its checksum", saved.passed_over)
+
+
+def test_run_without_any_whole_checkpoint_names_what_is_wrong_with_both(twice):
+    flip_bit(twice / "training.safetensors")
+    (twice / "training.previous.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"training\.safetensors is damaged.*cannot read .*training\.previous"):
+        checkpoint.open_run(twice)
+
+
+def resume_and_heal(folder: Path) -> tuple[TrainState, bool]:
+    state = start()
+    saved = checkpoint.load_training(state, folder)
+    return state, checkpoint.heal(state, saved)
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("how", ["gone", "flipped", "of another step"])
+def test_run_with_one_spoilt_file_is_seen_and_healed(twice, tmp_path, name, how):
+    if how == "gone":
+        (twice / name).unlink()
+    elif how == "flipped":
+        flip_bit(twice / name)
+    else:
+        checkpoint.save_training(trained_state(7), tmp_path / "other")
+        shutil.copy(tmp_path / "other" / name, twice)
+    state, healed = resume_and_heal(twice)
+    assert healed
+    steps = {int(checkpoint.read_tensors(twice / f)[1]["step"]) for f in ("training.safetensors", "model.safetensors")}
+    assert steps | {checkpoint.read_settings(twice)["step"]} == {state.step}
+    assert torch.equal(samples(checkpoint.load(twice, "cpu")), samples(state.averaged()))
+    assert not resume_and_heal(twice)[1]
+
+
+def test_healing_keeps_the_only_whole_checkpoint_until_the_new_one_is_there(twice, monkeypatch):
+    flip_bit(twice / "training.safetensors")
+    refuse_to_write(monkeypatch, "training.safetensors")
+    with pytest.raises(CheckpointError):
+        resume_and_heal(twice)
+    assert checkpoint.open_run(twice).step == 3
+
+
+@pytest.mark.parametrize("name", ["training.safetensors", "training.previous.safetensors"])
+def test_any_file_of_a_run_keeps_a_model_from_being_saved_over_it(twice, name):
+    for other in set(os.listdir(twice)) - {name}:
+        (twice / other).unlink()
+    with pytest.raises(FileExistsError, match=rf"already holds a run or a model \({name}\)"):
+        checkpoint.save(tiny_diffusion(), twice)
+
+
+def test_weights_of_another_model_of_the_same_shapes_are_refused(saved, tmp_path):
+    checkpoint.save(tiny_diffusion(schedule="cosine"), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", saved)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is of another model than .*settings\.json"):
+        checkpoint.load(saved)
+
+
+# Damage, bit by bit
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_one_flipped_bit_in_the_weights_is_found(saved, place):
+    flip_bit(saved / "model.safetensors", place)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        checkpoint.load(saved)
+
+
+def test_edited_settings_are_found(saved):
+    file = saved / "settings.json"
+    file.write_text(file.read_text().replace("0.02", "0.03"))
+    with pytest.raises(CheckpointError, match=r"settings\.json is damaged, or was edited"):
+        checkpoint.load(saved)
+
+
+def test_settings_that_lost_their_checksum_are_found(saved):
+    settings = json.loads((saved / "settings.json").read_text())
+    del settings["sha256"]
+    (saved / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=r"settings\.json is damaged"):
+        checkpoint.load(saved)
+
+
+def test_checksum_of_weights_without_their_own_may_stand_in_the_settings(saved):
+    tensors, _ = checkpoint.read_tensors(saved / "model.safetensors")
+    edit_settings(saved, lambda s: s.update(model_sha256=checkpoint.disk.tensor_sum(tensors, {})))
+    checkpoint.load(saved, "cpu")
+    flip_bit(saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float64, torch.bool])
+def test_weights_of_another_type_are_refused_with_both(saved, dtype):
+    tensors, _ = checkpoint.read_tensors(saved / "model.safetensors")
+    tensors["final.weight"] = tensors["final.weight"].to(dtype)
+    (saved / "model.safetensors").write_bytes(checkpoint.tensor_bytes(tensors))
+    with pytest.raises(CheckpointError, match=rf"final\.weight holds {dtype} and should hold torch\.float32"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(saved, value):
+    tensors, _ = checkpoint.read_tensors(saved / "model.safetensors")
+    tensors["final.weight"][0] = value
+    (saved / "model.safetensors").write_bytes(checkpoint.tensor_bytes(tensors))
+    with pytest.raises(CheckpointError, match=r"final\.weight holds numbers that are not finite"):
+        checkpoint.load(saved)
+
+
+TOO_LARGE = {
+    "n_channels": lambda s: s["model"].update(n_channels=200_000),
+    "n_blocks": lambda s: s["model"].update(n_blocks=10**9),
+    "n_steps": lambda s: s["diffusion"]["schedule"].update(n_steps=10**8),
+    "ch_mults": lambda s: s["model"].update(ch_mults=[1, 10**6]),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_settings_without_bounds_are_refused(saved, name):
+    edit_settings(saved, TOO_LARGE[name])
+    with pytest.raises(CheckpointError, match=f"does not describe a model: {name} must be at most"):
+        checkpoint.load(saved)
+
+
+def test_network_larger_than_its_weights_is_refused_before_it_takes_memory(saved, monkeypatch):
+    edit_settings(saved, lambda s: s["model"].update(n_channels=8_000, n_groups=8))  # 600 GB
+    with pytest.raises(CheckpointError, match=r"\(8,\) and should be \(8000,\)"):
+        checkpoint.load(saved)
+
+
+def test_image_shape_without_bounds_is_refused(saved):
+    edit_settings(saved, lambda s: s.update(image_shape=[1, 10**6, 10**6]))
+    with pytest.raises(CheckpointError, match="image_shape is"):
+        checkpoint.image_shape(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, " " * 10_000_001], ids=["lists", "objects", "blank"]
+)
+def test_settings_too_deep_or_too_large_are_refused(saved, text):
+    (saved / "settings.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"cannot read .*settings\.json"):
+        checkpoint.load(saved)
+
+
+def test_settings_may_begin_with_a_byte_order_mark(saved):
+    file = saved / "settings.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert checkpoint.load(saved, "cpu").n_steps == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", FILES)
+def test_pipe_in_place_of_a_file_does_not_block(saved, name):
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(CheckpointError, match=r"no checkpoint at|no ordinary file"):
+        checkpoint.load(saved)
+
+
+def test_path_of_five_thousand_letters_is_answered(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        checkpoint.load(str(tmp_path / ("a" * 5_000)))
+
+
+@pytest.mark.parametrize("change", [lambda t: t.double(), lambda t: t[:, :1], lambda t: t.int()])
+def test_moment_of_another_shape_or_type_is_refused(trained, change):
+    tensors, about = checkpoint.read_tensors(trained / "training.safetensors")
+    name = "optimizer.final.weight.exp_avg"
+    tensors[name] = change(tensors[name])
+    (trained / "training.safetensors").write_bytes(checkpoint.tensor_bytes(tensors, about))
+    with pytest.raises(CheckpointError, match=r"exp_avg for final\.weight has another shape or type"):
+        checkpoint.open_run(trained)
+
+
+def test_failed_save_says_what_has_changed(trained, monkeypatch):
+    refuse_to_write(monkeypatch, "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"Already renewed: training\.safetensors$"):
+        checkpoint.save_training(trained_state(7), trained)
+
+
+def test_second_run_on_a_folder_is_told_so(tmp_path):
+    with checkpoint.locked(tmp_path):
+        second = checkpoint.locked(tmp_path)
+        with pytest.raises(CheckpointError, match="in use by another run"):
+            second.__enter__()
+    with checkpoint.locked(tmp_path):
+        pass
