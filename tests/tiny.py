@@ -1,6 +1,13 @@
-"""The smallest training run worth the name, for tests that need one."""
+"""The smallest training run worth the name, for tests that need one, and the same in float64.
 
-from ddpm_lesson.train import TrainConfig
+Two ways to one gradient differ by its rounding. Adam divides a gradient by its own size, which may be that of the
+rounding: what float32 leaves of it moves weights by a whole step, what float64 leaves by nothing.
+"""
+
+from torch import Tensor
+
+from ddpm_lesson.data import ImageDataset
+from ddpm_lesson.train import TrainConfig, TrainState
 
 TINY = TrainConfig(
     data="digits",
@@ -19,3 +26,18 @@ TINY = TrainConfig(
     n_samples=4,
     sample_steps=5,
 )
+
+
+class Float64Images(ImageDataset):
+    """A data set whose images come in float64."""
+
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        return super().__getitem__(index).double()
+
+
+def start_in_float64(config: TrainConfig) -> TrainState:
+    """The state before the first step, for digits."""
+    state = TrainState(config, (1, 8, 8), "cpu")
+    state.diffusion.double()
+    state.ema.module.double()
+    return state

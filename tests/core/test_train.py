@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from ddpm_lesson.data import DATASETS, ImageDataset, load_images
 from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, build_diffusion, get_preset, train
 from ddpm_lesson.train.loop import average_with_warmup, combine_seeds, learning_rate, next_batch, random_flip
-from tests.tiny import TINY
+from tests.states import assert_same_state
+from tests.tiny import TINY, Float64Images, start_in_float64
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,40 +35,8 @@ def start(config: TrainConfig = TINY) -> TrainState:
     return TrainState(config, (1, 8, 8), "cpu")
 
 
-def start_in_float64(config: TrainConfig) -> TrainState:
-    """Two ways to one gradient differ by its rounding, which Adam divides by the gradient's own size: that may be 0."""
-    state = start(config)
-    state.diffusion.double()
-    state.ema.module.double()
-    return state
-
-
-class Float64Images(ImageDataset):
-    """A data set whose images come in float64."""
-
-    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        return super().__getitem__(index).double()
-
-
 def weights(state: TrainState) -> list[Tensor]:
     return [p.detach().clone() for p in state.diffusion.eps_model.parameters()]
-
-
-def everything(state: TrainState) -> dict[str, Tensor]:
-    """Weights, their average, and Adam's moments."""
-    moments = state.optimizer.state_dict()["state"]
-    return {
-        **{f"model.{k}": v for k, v in state.diffusion.eps_model.state_dict().items()},
-        **{f"ema.{k}": v for k, v in state.ema.state_dict().items()},
-        **{f"adam.{i}.{k}": v for i, entry in moments.items() for k, v in entry.items()},
-    }
-
-
-def assert_same_state(a: TrainState, b: TrainState) -> None:
-    assert a.step == b.step
-    left, right = everything(a), everything(b)
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
 
 
 def fixed_loss(state: TrainState, x0: Tensor) -> float:

@@ -26,9 +26,10 @@ def memory(function: Callable[..., Any], *args: Any) -> MemoryUse:
     """Call a function and add up every piece of memory that PyTorch takes and gives back on the CPU, in order.
 
     PyTorch's profiler sees the pieces that an operation uses only inside, too. Its trace tells them one by one; the
-    events it sums up for each operation do not.
+    events it sums up for each operation do not. There is one cycle only: without ``acc_events``, some versions of
+    PyTorch warn that they would forget earlier ones.
     """
-    with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+    with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as watched:
         result = function(*args)  # alive until the profiler stops
     del result
     pieces = pieces_of(watched)

@@ -6,13 +6,22 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import variational_bound
-from ddpm_lesson.evaluate import (
-    bits_per_dim,
-    rate_distortion,
-)
+from ddpm_lesson.evaluate import bits_per_dim, rate_distortion
 from ddpm_lesson.evaluate.bits import spread_times, time_probabilities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def full(model, digits):
+    """The full bound of all test images."""
+    return bits_per_dim(model, digits[1], generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def estimates(model, digits):
+    """Its estimates, by the number of times drawn for an image."""
+    return {n: bits_per_dim(model, digits[1], n, torch.Generator().manual_seed(1)) for n in (1, 4, 20)}
 
 
 def test_full_bound_over_a_set_is_the_mean_of_its_images(model, digits):
@@ -27,10 +36,8 @@ def test_full_bound_over_a_set_is_the_mean_of_its_images(model, digits):
 
 
 @pytest.mark.parametrize("n_times", [1, 4, 20])
-def test_estimate_is_the_full_bound_within_its_standard_error(model, digits, n_times):
-    images = digits[1]
-    full = bits_per_dim(model, images, generator=torch.Generator().manual_seed(0))
-    few = bits_per_dim(model, images, n_times, torch.Generator().manual_seed(1))
+def test_estimate_is_the_full_bound_within_its_standard_error(full, estimates, n_times):
+    few = estimates[n_times]
     assert abs(few.total - full.total) < 3.5 * few.error
     assert abs(few.rate - full.rate) < 3.5 * few.error
     assert few.error < 0.1 * few.total
@@ -38,9 +45,8 @@ def test_estimate_is_the_full_bound_within_its_standard_error(model, digits, n_t
     assert (few.n_images, few.n_times) == (297, n_times)
 
 
-def test_estimate_gets_better_with_more_times(model, digits):
-    errors = [bits_per_dim(model, digits[1], n, torch.Generator().manual_seed(1)).error for n in (1, 20)]
-    assert errors[1] < errors[0]
+def test_estimate_gets_better_with_more_times(estimates):
+    assert estimates[20].error < estimates[1].error
 
 
 def test_times_come_up_as_often_as_their_probability_says():
