@@ -4,7 +4,6 @@ Formulas that sympy checks are plain functions of numbers or symbols. Code count
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,13 +13,11 @@ from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.chain import ChainBound, GridChain, Reverse, log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest, root, symbolic
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, root, symbolic
 from ddpm_lesson.schedule import NoiseSchedule
 
 BOOK = ProofBook(4)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
 
 
 def exact_reverse(data: GaussianMixture, schedule: NoiseSchedule, sigma: str = "beta") -> Reverse:

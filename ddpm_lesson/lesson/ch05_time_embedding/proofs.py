@@ -5,7 +5,6 @@ Formulas that sympy checks are plain functions of symbols. Code counts t = 0 .. 
 
 import cmath
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,14 +13,12 @@ from torch import Tensor
 from ddpm_lesson.lesson.ch05_time_embedding.experiments import excess_error, timeless_eps
 from ddpm_lesson.lesson.kit.chain import log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest, symbolic
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, symbolic
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import TimeEmbedding
 
 BOOK = ProofBook(5)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
 
 LINE = torch.linspace(-6, 6, 1201, dtype=torch.float64)  # for x_t, x0 and eps
 

@@ -9,18 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest, symbolic
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers, symbolic
 from ddpm_lesson.unet import ResidualBlock
 
 BOOK = ProofBook(6)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
-
-
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal numbers, float64, the same every time."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # Group normalisation

@@ -1,8 +1,7 @@
 """Notebook 07: attention, why its scores are scaled, what it does not know, and what it costs."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +16,11 @@ from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     map_bytes,
     without_norm,
 )
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.unet import AttentionBlock
 
 BOOK = ProofBook(7)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
-
-
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal numbers in double precision, the same every time."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def lively_block(n_channels: int, n_heads: int = 1, d_k: int | None = None) -> AttentionBlock:

@@ -1,8 +1,7 @@
 """Notebook 08: sizes, receptive fields, checkerboards and skips, held against PyTorch, autograd and live networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +18,11 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     up_channels,
 )
 from ddpm_lesson.lesson.kit.influence import influence
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.unet import UNet, UpBlock
 
 BOOK = ProofBook(8)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal numbers in float64, the same every time."""
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 STACKS = (
@@ -44,10 +36,10 @@ STACKS = (
 
 def measured_fields(layers: Sequence[tuple[int, int, int]]) -> tuple[float, float, float]:
     """Size, jump and centre of the window, seen by autograd through convolutions with random weights."""
-    x = random(1, 1, 120, 120).requires_grad_()
+    x = numbers(1, 1, 120, 120).requires_grad_()
     y = x
     for i, (kernel, stride, before) in enumerate(layers):
-        y = F.conv2d(F.pad(y, [before, kernel] * 2), random(1, 1, kernel, kernel, seed=i), stride=stride)
+        y = F.conv2d(F.pad(y, [before, kernel] * 2), numbers(1, 1, kernel, kernel, seed=i), stride=stride)
     at = y.shape[-1] // 3
     top, bottom, *_ = extent(influence(y, x, (at, at)))
     next_top, *_ = extent(influence(y, x, (at + 1, at)))
@@ -119,7 +111,7 @@ def checkerboard_size(formula: Formula = nyquist_gain) -> float:
     """Against the highest frequency in what stride 2 makes of a constant image, away from the border."""
     errors = []
     for k in (2, 3, 4, 5, 6):
-        weight = random(k, k, seed=k)
+        weight = numbers(k, k, seed=k)
         y = F.conv_transpose2d(torch.ones(1, 1, 20, 20, dtype=torch.float64), weight[None, None], stride=2)[0, 0]
         inside = y[6:38, 6:38]
         errors.append(formula(weight) - torch.fft.fft2(inside)[16, 16].abs() / inside.numel())
@@ -136,7 +128,7 @@ def nearest_is_transposed(formula: Formula = nearest_kernel) -> float:
     """A transposed convolution with this kernel against nearest-neighbour interpolation and a 3x3 convolution."""
     errors = []
     for channels_in, channels_out in ((1, 1), (3, 2), (4, 4)):
-        x, w = random(2, channels_in, 6, 9), random(channels_out, channels_in, 3, 3, seed=1)
+        x, w = numbers(2, channels_in, 6, 9), numbers(channels_out, channels_in, 3, 3, seed=1)
         two_steps = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1)
         errors.append(F.conv_transpose2d(x, formula(w), stride=2, padding=1) - two_steps)
     return largest(errors)
@@ -158,8 +150,8 @@ def concatenated(formula: Formula = conv_of_parts) -> float:
     """Against ``conv2d`` of the concatenated maps."""
     errors = []
     for below, across, out in ((4, 4, 5), (6, 3, 3)):
-        x, skip = random(2, below, 5, 6), random(2, across, 5, 6, seed=1)
-        weight = random(out, below + across, 3, 3, seed=2)
+        x, skip = numbers(2, below, 5, 6), numbers(2, across, 5, 6, seed=1)
+        weight = numbers(out, below + across, 3, 3, seed=2)
         errors.append(formula(x, skip, weight) - F.conv2d(torch.cat((x, skip), 1), weight, padding=1))
     return largest(errors)
 

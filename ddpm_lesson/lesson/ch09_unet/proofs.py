@@ -1,20 +1,18 @@
 """The equations of notebook 09: what a U-Net keeps, holds and does, counted by formula and on the live network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
 from ddpm_lesson.lesson.kit.xray import blank_unet, bridges, layers
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet
 
 BOOK = ProofBook(9)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
 
 PAPER = {"image_channels": 3, "n_channels": 128, "ch_mults": (1, 2, 2, 2), "is_attn": (False, True, False, False)}
 LSUN = {

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
@@ -20,8 +19,6 @@ from ddpm_lesson.train.processes import start_accelerator
 
 BOOK = ProofBook(10)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
 
 
 # The average of the weights

@@ -3,7 +3,6 @@
 Formulas that sympy checks are plain functions of numbers or symbols. ``prev`` is the earlier of two visited times.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.chain import log_normal
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest, root, symbolic
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, root, symbolic
 from ddpm_lesson.sample import ddim_step, slerp, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
 BOOK = ProofBook(11)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-Formula = Callable[..., Any]
 
 
 # The mean, and what clipping needs

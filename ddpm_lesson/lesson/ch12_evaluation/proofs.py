@@ -12,12 +12,11 @@ from torch import Tensor
 from ddpm_lesson.bound import decoder_log_likelihood
 from ddpm_lesson.evaluate import expected_floor, gaussian_frechet
 from ddpm_lesson.lesson.kit.chain import log_normal
-from ddpm_lesson.lesson.kit.proof import ProofBook, largest
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
 
 BOOK = ProofBook(12)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
-Formula = Callable[..., Tensor]
 F64 = torch.float64
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from ddpm_lesson.lesson.kit.figure import place_of
 from ddpm_lesson.pictures import markdown_table
 
+Formula = Callable[..., Any]  # what a proof doubts
+
 
 class Proof(NamedTuple):
     """An equation that was held against an independent way to the same quantity; renders in a notebook."""
@@ -95,6 +97,11 @@ class ProofBook:
     def ledger(self, *numbers: str) -> "Ledger":
         """Prove the equations with these numbers, or all of the notebook."""
         return Ledger(map(self.prove, numbers or self.equations))
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, float64, the same for the same seed."""
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def largest(errors: Iterable[Tensor | float]) -> float:
