@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(call find_python,3.13)
 # Two processes of one thread each beat one of many.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: lab test test-all test-numerics unit notebooks-test slow-test browser-test lint notebooks book screenshots \
+.PHONY: lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
   colab colab-test newest-test clean
 
 lab: $(VENV)/lab.done
@@ -30,6 +30,9 @@ test: lint unit notebooks-test
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.done # of the library and the kit; seconds
+	$(BIN)/pyrefly check
 
 unit: $(VENV)/test.done
 	$(TEST) -m "not slow" tests

@@ -6,12 +6,15 @@ import os
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DOWNLOADED = {"mnist": "MNIST", "fashion": "FashionMNIST", "cifar10": "CIFAR10"}  # name -> torchvision's class
 DATASETS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W)
@@ -62,7 +65,8 @@ class ImageDataset(Dataset):
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        return tuple(self.images.shape[1:])
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
 
 def from_bytes(images: Tensor) -> Tensor:
@@ -109,7 +113,7 @@ def load_images(
         return load_folder(Path(folder), split, image_size)
     else:
         raise ValueError(unknown_dataset(str(name_or_path)))
-    if image_size not in (None, dataset.shape[-1]):
+    if image_size is not None and image_size != dataset.shape[-1]:
         dataset.images = resize(dataset.images, image_size)
     return dataset
 
@@ -149,7 +153,7 @@ def load_digits(split: str) -> ImageDataset:
     """Handwritten digits, 8 x 8 pixels with 17 grey levels, from scikit-learn: 1,500 to train, 297 to test."""
     from sklearn import datasets
 
-    digits = datasets.load_digits()
+    digits: Any = datasets.load_digits()
     part = slice(DIGITS_TRAIN) if split == "train" else slice(DIGITS_TRAIN, None)
     images = np.rint(digits.images[part, None] * (255 / 16)).astype(np.uint8)  # (N, 1, 8, 8)
     labels = torch.from_numpy(digits.target[part]).long()
@@ -281,7 +285,7 @@ def read_image(file: Path, image_size: int | None) -> Picture:
     return Picture(torch.from_numpy(np.array(picture)).permute(2, 0, 1), grey, animated, cropped)
 
 
-def eight_bits(picture):
+def eight_bits(picture: "Image.Image") -> "Image.Image":
     """A Pillow image with bytes, from 16 bits or from fractions 0 .. 1; ValueError if values lie outside."""
     from PIL import Image
 
@@ -293,7 +297,7 @@ def eight_bits(picture):
     return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
-def on_white(picture):
+def on_white(picture: "Image.Image") -> "Image.Image":
     """A Pillow image in RGB, with white behind what is transparent."""
     from PIL import Image
 

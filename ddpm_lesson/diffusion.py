@@ -50,6 +50,14 @@ class DenoiseDiffusion(nn.Module):
         ValueError: if an argument is unknown or out of range, or ``n_steps`` contradicts ``schedule``.
     """
 
+    beta: Tensor  # the buffers, (T,) each
+    alpha: Tensor
+    alpha_bar: Tensor
+    alpha_bar_prev: Tensor
+    one_minus_alpha_bar: Tensor
+    one_minus_alpha_bar_prev: Tensor
+    sigma2: Tensor
+
     def __init__(
         self,
         eps_model: nn.Module,
@@ -296,6 +304,8 @@ class AtTimes(nn.Module):
         eps_model: the noise predictor.
         times: of the shorter chain, rising.
     """
+
+    times: Tensor
 
     def __init__(self, eps_model: nn.Module, times: Sequence[int]):
         super().__init__()

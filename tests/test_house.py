@@ -52,6 +52,20 @@ def code_of(notebook: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
+def lengths(code: str) -> dict[str, int]:
+    """The lines of every function without its name, arguments and docstring."""
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    bodies = {f"{f.name}, line {f.lineno}": f.body[ast.get_docstring(f) is not None :] or f.body for f in functions}
+    return {name: body[-1].end_lineno - body[0].lineno + 1 for name, body in bodies.items()}
+
+
+@pytest.mark.parametrize("wing", ["ddpm_lesson", "tests", "tools"])
+def test_no_function_has_more_than_forty_lines(wing):
+    """Beside ruff's rule about statements, of which a long one counts once."""
+    long = {path: lengths(path.read_text(encoding="utf-8")) for path in (ROOT / wing).rglob("*.py")}
+    assert [(path.name, name, n) for path, functions in long.items() for name, n in functions.items() if n > 40] == []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_of_the_library_import_only_rooms_below(room):
     below = set(ROOMS[: ROOMS.index(room)]) | {room, "__version__"}

@@ -1,7 +1,7 @@
 """A small classifier: it says what an image shows, how sure it is, and gives features to compare sets by."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: Sequence[int] = (1, 28, 28),
         n_classes: int = 10,
         n_channels: int = 32,
         n_features: int = 128,
@@ -169,10 +169,11 @@ def train_classifier(
     optimizer = torch.optim.AdamW(classifier.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=total)
     generator = torch.Generator().manual_seed(seed)
+    labels = torch.as_tensor(dataset.labels)
     classifier.train()
     for step in range(1, total + 1):
         index = torch.randint(len(dataset), (batch_size,), generator=generator)
-        loss = F.cross_entropy(classifier(dataset[index].to(device)), dataset.labels[index].to(device))
+        loss = F.cross_entropy(classifier(dataset[index].to(device)), labels[index].to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -200,7 +201,9 @@ def check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> N
 
 
 @torch.no_grad()
-def in_batches(function, images: Tensor, device: torch.device, batch_size: int = 500) -> Tensor:
+def in_batches(
+    function: Callable[[Tensor], Tensor], images: Tensor, device: torch.device, batch_size: int = 500
+) -> Tensor:
     """``function`` of every image, in batches on ``device``; the result on the CPU."""
     return torch.cat([function(batch.to(device)).cpu() for batch in images.split(batch_size)])
 
@@ -210,7 +213,7 @@ def accuracy(classifier: Classifier, dataset: ImageDataset) -> float:
     device = next(classifier.parameters()).device
     with eval_mode(classifier):
         logits = in_batches(classifier, dataset[:], device)
-    return float((logits.argmax(1) == dataset.labels).float().mean())
+    return float((logits.argmax(1) == torch.as_tensor(dataset.labels)).float().mean())
 
 
 class Judgement(NamedTuple):

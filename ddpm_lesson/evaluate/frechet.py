@@ -3,8 +3,8 @@
 Heusel et al. 2017 (with the features of an Inception network it is called FID).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +49,12 @@ class Extractor(nn.Module):
         return self.function(images)
 
 
-def pixels(shape: tuple[int, int, int]) -> Extractor:
+def pixels(shape: Sequence[int]) -> Extractor:
     """The pixels themselves."""
     return Extractor("pixels", shape[0] * shape[1] * shape[2], lambda images: images.flatten(1))
 
 
-def random_network(shape: tuple[int, int, int], seed: int = 0) -> Extractor:
+def random_network(shape: Sequence[int], seed: int = 0) -> Extractor:
     """A classifier that has learned nothing, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,7 +68,7 @@ def features_of_classifier(classifier: Classifier, name: str) -> Extractor:
     return Extractor(f"classifier ({name})", network.num_features, network.features, network)
 
 
-def classifier_of(shape: tuple[int, int, int]) -> Extractor:
+def classifier_of(shape: Sequence[int]) -> Extractor:
     """The last hidden layer of the shipped classifier for images of this shape.
 
     Raises:
@@ -84,7 +84,7 @@ def classifier_of(shape: tuple[int, int, int]) -> Extractor:
     )
 
 
-def inception(shape: tuple[int, int, int]) -> Extractor:
+def inception(shape: Sequence[int]) -> Extractor:
     """The features of FID: 2048 numbers of an Inception network, fetched on first use by torch-fidelity.
 
     Raises:
@@ -112,7 +112,7 @@ def inception(shape: tuple[int, int, int]) -> Extractor:
 EXTRACTORS = {"classifier": classifier_of, "pixels": pixels, "random": random_network, "inception": inception}
 
 
-def extractor(name: str, shape: tuple[int, int, int]) -> Extractor:
+def extractor(name: str, shape: Sequence[int]) -> Extractor:
     """The features called ``name`` for images of a shape (C, H, W).
 
     Args:
@@ -209,7 +209,7 @@ def distance_of_features(real: Tensor, generated: Tensor) -> float:
 
     for name, features in (("real", real), ("generated", generated)):
         check_enough(name, len(features), features.shape[1])
-    as_they_are = nn.Identity()
+    as_they_are: Any = nn.Identity()
     as_they_are.num_features = real.shape[1]
     metric = FrechetInceptionDistance(feature=as_they_are)
     metric.update(real.cpu().double(), real=True)
@@ -285,8 +285,8 @@ def frechet_distance(
     for name, images in (("generated", generated), ("held_out", held_out), ("real", real)):
         check_enough(name, len(images), features.num_features)
     seen = [features_of(features, images, device) for images in (real, generated, held_out)]
-    distances = [distance_of_features(seen[0], other) for other in seen[1:]]
-    return FrechetDistance(*distances, features.name, features.num_features, *map(len, seen))
+    distance, floor = (distance_of_features(seen[0], other) for other in seen[1:])
+    return FrechetDistance(distance, floor, features.name, features.num_features, *map(len, seen))
 
 
 def random_subset(images: Tensor, n: int, seed: int = 0) -> Tensor:
@@ -312,5 +312,5 @@ def check_images(**sets: Tensor) -> None:
             )
     lows = {name: float(images.min()) for name, images in sets.items()}
     if max(lows.values()) >= 0 and min(lows.values()) < -0.5:
-        name = max(lows, key=lows.get)
+        name = max(lows, key=lows.__getitem__)
         raise ValueError(f"{name} must have the range of the others, [-1, 1]; it looks like [0, 1]: nothing is below 0")

@@ -1,6 +1,6 @@
 """Everything at once: sample from a model and measure what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from ddpm_lesson.evaluate.classifier import JUDGED, SURE, Classifier, Judgement,
 from ddpm_lesson.evaluate.frechet import FRECHET_HEADER, Extractor, FrechetDistance, frechet_distance, random_subset
 from ddpm_lesson.evaluate.neighbours import nearest_neighbours
 from ddpm_lesson.pictures import markdown_table
-from ddpm_lesson.sample import ddim_steps
+from ddpm_lesson.sample import ddim_steps, final_samples
 
 BATCH = 250
 
@@ -31,9 +31,8 @@ def draw_samples(
     """
     batches = []
     for part in torch.arange(shape[0]).split(BATCH):
-        for state in ddim_steps(diffusion, (len(part), *shape[1:]), n_steps, eta, generator):
-            x0_hat = state.x0_hat
-        batches.append(x0_hat.clamp(-1, 1).cpu())
+        steps = ddim_steps(diffusion, (len(part), *shape[1:]), n_steps, eta, generator)
+        batches.append(final_samples(steps).clamp(-1, 1).cpu())
         progress(len(part))
     return torch.cat(batches)
 
@@ -137,9 +136,12 @@ class Evaluation(NamedTuple):
 
     def tables(self) -> list[str]:
         """The tables, in Markdown."""
-        parts = [(FRECHET_HEADER, [self.frechet.row()])]
-        if self.judgement:
-            rows = [("samples", *self.judgement.row()), ("real, unseen", *self.judgement_held_out.row())]
+        parts: list[tuple[Sequence[str], list[tuple[str, ...]]]] = [(FRECHET_HEADER, [self.frechet.row()])]
+        if self.judgement and self.judgement_held_out:
+            rows: list[tuple[str, ...]] = [
+                ("samples", *self.judgement.row()),
+                ("real, unseen", *self.judgement_held_out.row()),
+            ]
             parts.append((("images", *JUDGED), rows))
         parts += [(CLOSENESS_HEADER, [self.closeness.row()]), (BITS_HEADER, [self.bits.row()])]
         return [markdown_table(header, rows) for header, rows in parts]
@@ -180,6 +182,6 @@ def evaluate(
         frechet=frechet_distance(features, training_images, samples, held_out, device=device),
         bits=bits_per_dim(diffusion, random_subset(held_out, n_bits), n_times, generator),
         closeness=closeness(samples, training_images, random_subset(held_out, len(samples))),
-        judgement=classifier and judge(classifier, samples),
-        judgement_held_out=classifier and judge(classifier, held_out),
+        judgement=judge(classifier, samples) if classifier else None,
+        judgement_held_out=judge(classifier, held_out) if classifier else None,
     )

@@ -51,7 +51,7 @@ def labml_unet(unet: UNet, *, normalise: bool = True) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = settings["dropout"]
         if normalise and hasattr(getattr(module, "attn", None), "norm"):
-            module.attn = NormFirst(module.attn)
+            module.attn = NormFirst(module.get_submodule("attn"))
     return theirs.train(unet.training)
 
 
@@ -64,7 +64,7 @@ class NormFirst(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); like labml's, it takes a time and does not use it."""
-        h = self.block.norm(x)
+        h = self.block.get_submodule("norm")(x)
         return x + (self.block(h) - h)  # labml's block adds what it was given
 
 

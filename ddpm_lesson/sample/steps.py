@@ -1,5 +1,6 @@
 """The chain forward and back, as generators, so that the caller plots, stops or records every step."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import NamedTuple, TypeVar
@@ -186,9 +187,7 @@ def reverse_steps(
 
 def final_samples(steps: Iterator[ReverseStep]) -> Tensor:
     """The samples that a sampler ends with: its last ``x0_hat``."""
-    for step in steps:
-        x0_hat = step.x0_hat
-    return x0_hat
+    return deque(steps, maxlen=1).pop().x0_hat
 
 
 def sample(
@@ -241,6 +240,6 @@ def eval_mode(model: Module) -> Module:
     """
     state = model.__getstate__() | {"training": False}
     state["_modules"] = {name: part and eval_mode(part) for name, part in model._modules.items()}
-    twin = type(model).__new__(type(model))
+    twin = object.__new__(type(model))
     twin.__setstate__(state)
     return twin

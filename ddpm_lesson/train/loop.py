@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
@@ -75,14 +75,17 @@ class TrainState:
         return averaged.to(d.device).eval()
 
 
-def average_with_warmup(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+
+def average_with_warmup(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """An averaging rule for ``AveragedModel``: ema <- d * ema + (1 - d) * weights, with d growing to ``decay``.
 
     A fixed decay of 0.9999 would remember the random first weights for ten thousand steps, so the n-th update uses
     d = min(decay, (1 + n) / (10 + n)).
     """
 
-    def average(ema: list[Tensor], weights: list[Tensor], n: Tensor) -> None:
+    def average(ema: Tensors, weights: Tensors, n: Tensor | int) -> None:
         d = min(decay, (1 + int(n)) / (10 + int(n)))
         get_ema_multi_avg_fn(d)(ema, weights, n)
 
@@ -92,12 +95,14 @@ def average_with_warmup(decay: float) -> Callable[[list[Tensor], list[Tensor], T
 @torch.no_grad()
 def update_average(ema: AveragedModel, model: nn.Module) -> None:
     """What ``ema.update_parameters(model)`` does, without its copy of the count to a GPU, which waits for the GPU."""
-    averages, weights = list(ema.module.parameters()), list(model.parameters())
+    averages: list[Tensor] = list(ema.module.parameters())
+    weights: list[Tensor] = list(model.parameters())
+    rule = ema.multi_avg_fn or get_swa_multi_avg_fn()
     if ema.n_averaged == 0:  # a tensor on the CPU
         for average, weight in zip(averages, weights, strict=True):
             average.copy_(weight)
     else:
-        ema.multi_avg_fn(averages, weights, ema.n_averaged)
+        rule(averages, weights, ema.n_averaged)
     ema.n_averaged += 1
 
 
@@ -249,7 +254,7 @@ def seconds_per_image(config: TrainConfig, device: str | torch.device = "auto", 
     def seconds(size: int) -> float:
         start = time.perf_counter()
         diffusion.loss(torch.zeros(size, *shape, device=diffusion.device)).backward()
-        diffusion.eps_model.image_proj.bias.grad.sum().item()  # waits for the device
+        float(sum(p.grad.sum() for p in diffusion.parameters() if p.grad is not None))  # waits for the device
         return time.perf_counter() - start
 
     seconds(1)  # the very first pass is slower

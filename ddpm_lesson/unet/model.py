@@ -195,7 +195,7 @@ def init_weights(model: UNet) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(module.get_parameter("bias"))
     for module in model.modules():
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)

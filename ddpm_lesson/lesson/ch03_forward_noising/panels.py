@@ -100,9 +100,8 @@ def show_xt(drawn: Tensor | None = None) -> Panel:
             f"{name} image {index} with noise {seed} at t = {t} of {diffusion.n_steps}, signal-to-noise "
             f"{snr_db:.1f} dB: x_0, eps, x_t = {signal:.3f} x_0 + {noise:.3f} eps, and x_t after {t + 1} small steps"
         )
-        return noted(
-            xt_picture(x0, eps, xt, chain[t], f"{signal:.2f} x_0 + {noise:.2f} eps, {snr_db:.0f} dB", alt), note
-        )
+        parts = f"{signal:.2f} x_0 + {noise:.2f} eps, {snr_db:.0f} dB"
+        return noted(xt_picture(x0, eps, xt, chain[t], parts, alt), note)
 
     return Panel(
         "When does the image disappear? And is x_t after many small steps noisier than x_t in one shot?",

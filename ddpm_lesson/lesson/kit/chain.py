@@ -66,7 +66,7 @@ class GridChain:
         self.dx = float(self.grid[1] - self.grid[0])
         self.log_p = self.model_marginals()  # T rows (N,): log p_theta of the state after step t
 
-    def log_q(self, x0: float, t: int) -> Tensor:
+    def log_q(self, x0: Tensor | float, t: int) -> Tensor:
         """log q(state after step t | x_0) on the grid, (N,) (Ho et al. 2020, Eq. 4)."""
         s = self.schedule
         return log_normal(self.grid, s.alpha_bar[t].sqrt() * x0, s.one_minus_alpha_bar[t])

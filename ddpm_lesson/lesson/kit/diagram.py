@@ -139,7 +139,9 @@ class Diagram:
         else:
             self.text(x, y - 9, text, 12, colour)
 
-    def line(self, points: Sequence[Point], colour: str, dashes: Sequence[float] = (), width: float = 1.3) -> None:
+    def line(
+        self, points: Sequence[Point | np.ndarray], colour: str, dashes: Sequence[float] = (), width: float = 1.3
+    ) -> None:
         """A line through points; ``dashes`` are the lengths of stroke and gap, solid without."""
         for start, end in pairwise(np.array(points, dtype=float)):
             length = max(np.hypot(*(end - start)), 1e-9)

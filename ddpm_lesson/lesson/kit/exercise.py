@@ -5,6 +5,7 @@ import copy
 import functools
 import inspect
 import re
+import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -95,7 +96,7 @@ class Later(Sequence):
 
 def place() -> str:
     """File and line of the exercise that is being made: this runs inside its ``__init__``."""
-    frame = inspect.currentframe().f_back.f_back
+    frame = sys._getframe(2)
     module, line = frame.f_globals["__name__"], frame.f_lineno
     return f"`{module.replace('.', '/')}.py`, line {line}"
 
@@ -133,9 +134,10 @@ class Exercise:
     @functools.cached_property
     def known(self) -> list[Mistake]:
         """The mistakes, each with the function that such a learner would write."""
-        edits = [m for m in self.mistakes if isinstance(m.function, tuple)]
-        written = {m.name: edited(self.solution, *m.function) for m in edits}
-        return [replace(m, function=written.get(m.name, m.function)) for m in self.mistakes]
+        return [
+            replace(m, function=edited(self.solution, *m.function)) if isinstance(m.function, tuple) else m
+            for m in self.mistakes
+        ]
 
     @functools.cached_property
     def results(self) -> list[Any]:
@@ -145,7 +147,8 @@ class Exercise:
     @functools.cached_property
     def answers(self) -> list[list[list[Tensor]]]:
         """What each known mistake answers, a case each; worked out once."""
-        return [[as_tensors(call(mistake.function, case)) for case in self.cases] for mistake in self.known]
+        functions: list[Any] = [mistake.function for mistake in self.known]
+        return [[as_tensors(call(function, case)) for case in self.cases] for function in functions]
 
 
 def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:

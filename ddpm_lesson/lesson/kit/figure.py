@@ -133,7 +133,7 @@ def noted(shown: Picture, note: str) -> Picture:
     return picture(stacked(banner, image), f"{note} {shown.alt}", scale)
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """``text`` with line breaks, so that no line is wider than ``width`` pixels."""
     lines = [""]
     for word in text.split():
@@ -205,7 +205,8 @@ def source_of(thing: Any, *, docstring: bool = False) -> Source:
         docstring: show its docstring as well.
     """
     code = textwrap.dedent(inspect.getsource(thing)).rstrip()
-    words = None if docstring else next((n for n in ast.parse(code).body[0].body if is_docstring(n)), None)
+    body = getattr(ast.parse(code).body[0], "body", [])
+    words = None if docstring else next(filter(is_docstring, body), None)
     if words:
         lines = code.splitlines()
         code = "\n".join(lines[: words.lineno - 1] + lines[words.end_lineno :])
@@ -225,4 +226,4 @@ def place_of(function: Callable[..., Any]) -> str:
 
 def file_of(thing: Any) -> str:
     """The file of a function, method or class, such as ``ddpm_lesson/diffusion.py``."""
-    return inspect.getmodule(thing).__name__.replace(".", "/") + ".py"
+    return thing.__module__.replace(".", "/") + ".py"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
 from ddpm_lesson.lesson.kit.probe import make_probe
-from ddpm_lesson.sample import ddim_steps
+from ddpm_lesson.sample import ddim_steps, final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
 
 BUDGETS = {"quick": 10.0, "coffee": 300.0, "full": None}  # seconds of training; None for all steps of the preset
@@ -184,11 +184,10 @@ class LiveRun:
         """Ask the averaged model: its loss on the probe, and its samples from the same noise as always."""
         averaged = self.state.averaged()
         generator = torch.Generator().manual_seed(0)
-        for step in ddim_steps(averaged, (self.n_samples, *self.dataset.shape), SAMPLE_STEPS, generator=generator):
-            samples = step.x0_hat
+        steps = ddim_steps(averaged, (self.n_samples, *self.dataset.shape), SAMPLE_STEPS, generator=generator)
         self.history.probe_steps.append(self.state.step)
         self.history.probes.append(self.probe.loss(averaged))
-        self.history.samples.append(samples.cpu())
+        self.history.samples.append(final_samples(steps).cpu())
 
     def save(self) -> None:
         """Write the checkpoint and the history."""

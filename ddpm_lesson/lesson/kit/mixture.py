@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ddpm_lesson.schedule import NoiseSchedule
 
+Row = Sequence[float] | Tensor
+
 
 class GaussianMixture:
     """p(x) = sum over k of weight_k N(x; mean_k, std_k^2).
@@ -23,17 +25,15 @@ class GaussianMixture:
         ValueError: if the three have different lengths, or a weight or standard deviation is not positive.
     """
 
-    def __init__(self, weights: Sequence[float], means: Sequence[float], stds: Sequence[float]):
-        weights, means, stds = (torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, stds))
-        if not (weights.ndim == 1 and len(weights) > 0 and weights.shape == means.shape == stds.shape):
-            shapes = ", ".join(str(tuple(v.shape)) for v in (weights, means, stds))
+    def __init__(self, weights: Row, means: Row, stds: Row):
+        w, m, s = rows = [torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, stds)]
+        if not (w.ndim == 1 and len(w) > 0 and w.shape == m.shape == s.shape):
+            shapes = ", ".join(str(tuple(v.shape)) for v in rows)
             raise ValueError(f"weights, means and stds must be rows of one length, at least 1; got shapes {shapes}")
-        for name, values in (("weights", weights), ("stds", stds)):
+        for name, values in (("weights", w), ("stds", s)):
             if not (values > 0).all():
                 raise ValueError(f"{name} must be positive; got {values.tolist()}")
-        self.weights = weights / weights.sum()
-        self.means = means
-        self.stds = stds
+        self.weights, self.means, self.stds = w / w.sum(), m, s
 
     @property
     def mean(self) -> float:

@@ -136,8 +136,8 @@ class Part(NamedTuple):
     @property
     def channels(self) -> tuple[int, int]:
         """Channels in and out; those of the kept map count as coming in."""
-        first = self.module.res1 if isinstance(self.module, MiddleBlock) else getattr(self.module, "res", None)
-        conv = first.conv1 if first else getattr(self.module, "conv", self.module)
+        first: Any = self.module.res1 if isinstance(self.module, MiddleBlock) else getattr(self.module, "res", None)
+        conv: Any = first.conv1 if first else getattr(self.module, "conv", self.module)
         return conv.in_channels, conv.out_channels
 
     @property
