@@ -305,6 +305,7 @@ class MemoryPlot:
 
     def __init__(self, parts: Sequence[str], most: float):
         figure, (axes,) = subplots(2.5, room=0.7, grid="x")
+        figure.subplots_adjust(left=0.09)  # for the names of the bars
         axes.set(xscale="linear", ylim=(-0.6, 1.6), yticks=[0, 1])
         axes.set_yticklabels(["sampling", "training"])
         self.unit, self.size = ("GB", 1e9) if most >= 1e9 else ("MB", 1e6)

@@ -28,7 +28,7 @@ from ddpm_lesson.pictures import grid_image
 
 # The decoder
 
-DECODER_LIMITS = (1e-6, 10)  # the density times the width of a bin can be above 1
+DECODER_LIMITS = (1e-6, 100)  # the density times the width of a bin can be above 1; and room for the key
 
 
 class DecoderPlot:
@@ -93,7 +93,7 @@ class BitsLedger:
         (self.sums,) = right.plot([], [], color=BLUE, linewidth=2)
         self.marks = [axes.axvline(1, color=GREY, linewidth=1) for axes in (left, right)]
         (self.first,) = left.plot([], [], color=ORANGE, marker="o", linestyle="")
-        self.name = left.text(1.25, 0, "", color=ORANGE, va="center")
+        self.name = left.text(1.4, 0, "", color=ORANGE, va="center")
         self.verdict = headline(figure)
         self.live = LiveFigure(figure, [self.terms, self.sums, *self.marks, self.first, self.name, self.verdict])
 
@@ -113,7 +113,7 @@ class BitsLedger:
         for mark in self.marks:
             mark.set_xdata([t + 1, t + 1])
         self.first.set_data([1], [float(L_t[0])])
-        self.name.set_position((1.25, float(L_t[0])))
+        self.name.set_position((1.4, float(L_t[0])))
         self.name.set_text(f"L_0 = {float(L_t[0]):.2f}")
         rest = float(sums[t])
         share = f"steps from the end down to t = {t} cost {rest:.2f} of {float(sums[0]):.2f} bits/dim"
