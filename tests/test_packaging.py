@@ -19,7 +19,10 @@ from tools import metadata
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-BASE = {"torch", "torchvision", "numpy", "pillow", "accelerate", "safetensors", "scikit-learn", "tqdm", "click"}
+BASE = {
+    *("torch", "torchvision", "numpy", "pillow", "accelerate", "safetensors", "scikit-learn", "filelock"),
+    *("tqdm", "click"),
+}
 LESSON = {"matplotlib", "torchmetrics", "ipywidgets", "jupyterlab", "sympy"}
 MISSING = (  # modules that a base installation lacks
     *("matplotlib", "ipywidgets", "torchmetrics", "jupyterlab", "IPython", "diffusers", "labml_nn", "torch_fidelity"),
