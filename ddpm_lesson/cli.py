@@ -1,8 +1,12 @@
 """The command line: ``ddpm-lesson train``, ``sample``, ``evaluate``, ``export``, ``import`` and the rest."""
 
+import contextlib
 import json
+import sys
+import tempfile
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +16,35 @@ import torch
 from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.data import DataError, load_images
+from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
 from ddpm_lesson.evaluate import (
     EXTRACTORS,
     Classifier,
     EvaluationError,
     accuracy,
+    check_evaluation,
     draw_samples,
     evaluate,
     extractor,
+    features_of_classifier,
     load_classifier,
     save_classifier,
     train_classifier,
+    unseen,
 )
 from ddpm_lesson.pictures import grid_image, save_gif
-from ddpm_lesson.run import run
+from ddpm_lesson.run import Stop, run
 from ddpm_lesson.runtime import get_device, needs, rank, seed_everything
 from ddpm_lesson.sample import ddim_steps, ddpm_steps
-from ddpm_lesson.train import PRESETS, TrainConfig, get_preset
+from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, get_preset
 
 GIF_FRAMES = 40  # states of the reverse process in an animation
 GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
+BATCH = 100  # images that are sampled at once
+COUNT, SEED = click.IntRange(1, 100_000), click.IntRange(0, 2**32 - 1)
+INTERRUPTED = 128 + 2  # what a shell makes of Ctrl-C
 EXPECTED = (
-    *(ValueError, FileExistsError, FloatingPointError, ImportError),
+    *(ValueError, OSError, FloatingPointError, ImportError),
     *(DataError, EvaluationError, checkpoint.CheckpointError),
 )
 
@@ -45,6 +55,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)
         except EXPECTED as error:
             raise click.ClickException(str(error)) from error
 
@@ -76,7 +89,7 @@ def option_type(annotation: Any) -> Any:
 
 
 def config_options(command: click.Command) -> click.Command:
-    """Give ``command`` one option for every field of ``TrainConfig``; which brings its help text."""
+    """Give ``command`` one option for every field of ``TrainConfig``, which brings its help text."""
     hints = typing.get_type_hints(TrainConfig)
     for f in fields(TrainConfig):
         name = f.name.replace("_", "-")
@@ -97,57 +110,96 @@ def config_options(command: click.Command) -> click.Command:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on from the run in the folder, if there is one.")
 def train_command(preset: str, out: Path | None, device: str, resume: bool, **settings: Any) -> None:
-    """Train a model. Ctrl-C saves everything and stops; --resume goes on."""
+    """Train a model. Ctrl-C saves everything and stops; --resume goes on.
+
+    A run goes on with its own settings. Those that would have changed the steps already taken cannot change, and
+    --data may only say where the same images lie now.
+    """
     overrides = {name: value for name, value in settings.items() if value is not None}
     folder = out or Path("runs") / preset
-    if resume and (folder / checkpoint.SETTINGS).is_file():
-        config = resumed_config(folder, preset, overrides)
+    if resume and checkpoint.holds_run(folder):
+        config = replace(checkpoint.load_config(folder), **overrides)
+        note_other_preset(preset, config)
     else:
         config = get_preset(preset, **overrides)
-    run(config, folder, device, resume=resume)
+    stop = Stop()
+    state = run(config, folder, device, resume=resume, stop=stop)
     if rank() == 0:
-        click.echo(f"{folder}: weights, loss curve and samples/. Draw more with: ddpm-lesson sample {folder}")
+        click.echo(outcome(folder, state, f"ddpm-lesson train {preset} --resume --out {folder}"))
+    if stop.is_set():
+        sys.exit(128 + stop.number)
 
 
-def resumed_config(folder: Path, preset: str, overrides: dict[str, Any]) -> TrainConfig:
-    """The settings of the run in ``folder``, with what the user changed; ValueError if it is of another preset."""
-    stored = checkpoint.load_config(folder)
-    wanted = overrides.get("data", get_preset(preset).data)
-    if wanted != stored.data:
-        raise ValueError(f"the run in {folder} trains on {stored.data!r}, not on {wanted!r}; name another --out")
-    return replace(stored, **overrides)
+def note_other_preset(preset: str, config: TrainConfig) -> None:
+    """Say so if a run on a known data set goes on under the name of a preset for another; ValueError if it is none."""
+    other = get_preset(preset).data
+    if config.data in DATASETS and config.data != other and rank() == 0:
+        click.echo(f"This run trains on {config.data!r}, and not on {other!r} as the preset does.")
+
+
+def outcome(folder: Path, state: TrainState, again: str) -> str:
+    """The last line of a training: what there is now, and the command that makes more of it."""
+    if state.step < state.config.train_steps:
+        return f"{folder}: step {state.step:,} of {state.config.train_steps:,}. Go on with: {again}"
+    pictures = [name for name in ("loss.png", "samples") if (folder / name).exists()]
+    return f"{folder}: {', '.join(['weights', *pictures])}. Draw more with: ddpm-lesson sample {folder}"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder for what the ``with`` block writes; what goes wrong there is a sentence."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror or error}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the work whether its results can be written into ``folder``."""
+    with writing(folder), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 @main.command("sample")
 @click.argument("model", metavar="FOLDER_OR_NAME")
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to write.")
-@click.option("--n", "n_samples", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
+@click.option("--n", "n_samples", type=COUNT, default=64, show_default=True, help="How many images.")
 @click.option("--steps", type=int, help="Steps of the DDIM sampler.  [default: all steps of DDPM]")
-@click.option("--eta", type=float, default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--eta", type=float, help="Randomness of the DDIM sampler, 0 to 1.  [default: 0]")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def sample_command(
-    model: str, out: Path, n_samples: int, steps: int | None, eta: float, seed: int, device: str
+    model: str, out: Path, n_samples: int, steps: int | None, eta: float | None, seed: int, device: str
 ) -> None:
     """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist, cifar10_small).
 
-    Writes grid.png and reverse.gif, the way from noise to images. --steps 50 is twenty times faster than all 1000.
+    Writes grid.png and reverse.gif, the way from noise to images (of the first 100, if there are more). --steps 50 is
+    twenty times faster than all 1000.
     """
+    if eta is not None and steps is None:
+        raise ValueError(f"eta belongs to the DDIM sampler: give --steps too; got {eta} without")
+    check_writable(out)
     diffusion = checkpoint.load(model, device)
-    shape = (n_samples, *checkpoint.image_shape(model))
-    generator = torch.Generator().manual_seed(seed)
-    if steps is None:
-        states, total = ddpm_steps(diffusion, shape, generator), diffusion.n_steps
-    else:
-        states, total = ddim_steps(diffusion, shape, steps, eta, generator), steps
-    frames = []
-    for i, state in enumerate(tqdm(states, total=total, desc="sample", unit="step")):
-        if i * GIF_FRAMES // total > (i - 1) * GIF_FRAMES // total:
-            frames.append(grid_image(state.xt, min_side=GIF_SIDE))
-    frames.append(grid_image(state.x0_hat, min_side=GIF_SIDE))
-    out.mkdir(parents=True, exist_ok=True)
-    grid_image(state.x0_hat).save(out / "grid.png")
-    save_gif(frames, out / "reverse.gif")
+    shape, generator = checkpoint.image_shape(model), torch.Generator().manual_seed(seed)
+    batches, total, frames = range(0, n_samples, BATCH), steps or diffusion.n_steps, []
+    samples = []
+    with tqdm(total=total * len(batches), desc="sample", unit="step") as bar:
+        for first in batches:
+            batch = (min(BATCH, n_samples - first), *shape)
+            if steps is None:
+                states = ddpm_steps(diffusion, batch, generator)
+            else:
+                states = ddim_steps(diffusion, batch, steps, eta or 0.0, generator)
+            for i, state in enumerate(states):
+                bar.update()
+                if first == 0 and i * GIF_FRAMES // total > (i - 1) * GIF_FRAMES // total:
+                    frames.append(grid_image(state.xt, min_side=GIF_SIDE))
+            samples.append(state.x0_hat.cpu())
+    frames.append(grid_image(samples[0], min_side=GIF_SIDE))
+    with writing(out):
+        grid_image(torch.cat(samples)).save(out / "grid.png")
+        save_gif(frames, out / "reverse.gif")
     click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")
 
 
@@ -157,14 +209,14 @@ def sample_command(
 @click.option(
     "--out", type=click.Path(path_type=Path), default="evaluation", show_default=True, help="Folder to write."
 )
-@click.option("--n", "n_samples", type=click.IntRange(2), default=1000, show_default=True, help="Samples to draw.")
+@click.option("--n", "n_samples", type=COUNT, default=1000, show_default=True, help="Samples to draw.")
 @click.option("--steps", default=50, show_default=True, help="Steps of the DDIM sampler.")
 @click.option("--eta", default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
 @click.option("--features", type=click.Choice(list(EXTRACTORS)), default="classifier", show_default=True)
 @click.option("--classifier", help="Folder or name of a classifier.  [default: the data set's, if one is shipped]")
 @click.option("--bits-images", type=click.IntRange(2), default=100, show_default=True, help="Images for bits/dim.")
 @click.option("--bits-times", default=20, show_default=True, help="Terms of the bound an image; 0 for all.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def evaluate_command(
     model: str,
@@ -183,13 +235,18 @@ def evaluate_command(
     """
     needs("torchmetrics", extra="evaluate")
     diffusion = checkpoint.load(model, device)
-    data = data or checkpoint.load_config(checkpoint.find(model)).data
-    training, held_out = (load_images(data, split)[:] for split in ("train", "test"))
-    classifier = fitting_classifier(rest["classifier"], data, diffusion.device)
-    features = extractor(rest["features"], training.shape[1:])
-    generator = torch.Generator().manual_seed(seed)
+    shape = (n_samples, *checkpoint.image_shape(model))
+    training, held_out, data = real_images(model, data)
+    held_out = unseen(held_out, training)
+    classifier = fitting_classifier(rest["classifier"], data, shape[1:], diffusion.device)
+    if classifier and rest["features"] == "classifier":
+        features = features_of_classifier(classifier, rest["classifier"] or data)
+    else:
+        features = extractor(rest["features"], shape[1:])
+    n_times, generator = rest["bits_times"] or None, torch.Generator().manual_seed(seed)
+    check_evaluation(diffusion, shape, training, held_out, features, classifier, n_times)
+    check_writable(out)
     with tqdm(total=n_samples, desc="sample", unit="image") as bar:
-        shape = (n_samples, *checkpoint.image_shape(model))
         samples = draw_samples(diffusion, shape, steps, eta, generator, bar.update)
     measured = evaluate(
         diffusion,
@@ -199,50 +256,86 @@ def evaluate_command(
         features=features,
         classifier=classifier,
         n_bits=rest["bits_images"],
-        n_times=rest["bits_times"] or None,
+        n_times=n_times,
         generator=generator,
     )
-    settings = {"model": model, "data": data, "n": n_samples, "steps": steps, "eta": eta, "seed": seed}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps({**settings, **measured.record()}, indent=2) + "\n")
-    grid_image(samples[:64]).save(out / "grid.png")
     click.echo("\n\n".join(measured.tables()))
+    settings = {"model": model, "data": data, "n": n_samples, "steps": steps, "eta": eta, "seed": seed}
+    with writing(out):
+        text = json.dumps({**settings, **measured.record()}, indent=2) + "\n"
+        (out / "evaluation.json").write_text(text, encoding="utf-8")
+        grid_image(samples[:64]).save(out / "grid.png")
     click.echo(f"{out / 'evaluation.json'}, {out / 'grid.png'}")
 
 
-def fitting_classifier(name: str | None, data: str, device: torch.device) -> Classifier | None:
-    """The classifier that the user names, or the data set's, or None if there is none."""
+def real_images(model: str, data: str | None) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Training and held-out images to compare a model with, scaled as in its run, and what they are called."""
+    folder = checkpoint.find(model)
+    if "training" not in checkpoint.read_settings(folder):
+        if data is None:
+            raise ValueError(f"{model} does not say what it was trained on: name images to compare with, with --data")
+        name, image_size = data, None
+    else:
+        config = checkpoint.load_config(folder)
+        name, image_size = data or config.data, config.image_size
     try:
-        return load_classifier(name or data, device)
+        training, held_out = (load_images(name, split, image_size)[:] for split in ("train", "test"))
+    except ValueError as error:
+        if data is None:
+            advice = "name images to compare with, with --data"
+            raise ValueError(f"{model} was trained on {name!r}, which is not here: {advice} ({error})") from error
+        raise
+    return training, held_out, name
+
+
+def fitting_classifier(
+    name: str | None, data: str, shape: tuple[int, int, int], device: torch.device
+) -> Classifier | None:
+    """The classifier that the user names, or the data set's, or None if there is none for images of this shape."""
+    try:
+        classifier = load_classifier(name or data, device)
     except EvaluationError:
         if name:
             raise
         return None
+    return classifier if name or classifier.image_shape == shape else None
 
 
 @main.command("train-classifier")
 @click.argument("data", metavar="DATA_SET_OR_FOLDER")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: runs/classifier-DATA]")
-@click.option("--n-channels", default=32, show_default=True, help="Channels of the first convolution.")
-@click.option("--n-features", default=128, show_default=True, help="Width of the last hidden layer.")
-@click.option("--epochs", default=4, show_default=True, help="Passes over the training images.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--n-channels", type=COUNT, default=32, show_default=True, help="Channels of the first convolution.")
+@click.option("--n-features", type=COUNT, default=128, show_default=True, help="Width of the last hidden layer.")
+@click.option("--epochs", type=COUNT, default=4, show_default=True, help="Passes over the training images.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def train_classifier_command(
     data: str, out: Path | None, n_channels: int, n_features: int, epochs: int, seed: int, device: str
 ) -> None:
     """Train the classifier that 'evaluate' asks, on a data set with labels."""
-    training, test = (load_images(data, split) for split in ("train", "test"))
+    folder = out or Path("runs") / f"classifier-{Path(data).name}"
+    checkpoint.check_free(folder)
+    training, test = training_and_test(data)
+    check_writable(folder)
     n_classes = len(training.classes)
     seed_everything(seed)
     classifier = Classifier(training.shape, max(n_classes, 1), n_channels, n_features).to(get_device(device))
     steps = train_classifier(classifier, training, epochs, seed)
     for state in (bar := tqdm(steps, total=epochs * len(training) // 128, desc="train", unit="step")):
         bar.set_postfix(loss=f"{state.loss:.3f}")
-    folder = out or Path("runs") / f"classifier-{Path(data).name}"
     right = accuracy(classifier, test)
     save_classifier(classifier, folder, data=data, epochs=epochs, seed=seed, accuracy=round(right, 4))
     click.echo(f"{folder}: {right:.2%} of {len(test):,} test images right")
+
+
+def training_and_test(data: str) -> tuple[ImageDataset, ImageDataset]:
+    """Both splits of a data set; if they are the same images, every tenth one is put aside, and that is said."""
+    training, test = (load_images(data, split) for split in ("train", "test"))
+    if not torch.equal(training.images, test.images):
+        return training, test
+    click.echo(f"{data} has no images to test with: every tenth one is put aside")
+    aside = torch.arange(len(test)) % 10 == 9
+    return training.part(~aside), test.part(aside)
 
 
 @main.command("export")
@@ -262,7 +355,6 @@ def export_command(model: str, folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def import_command(pipeline: str, folder: Path) -> None:
     """Turn a pipeline of diffusers into a model of ours, for example google/ddpm-cifar10-32 from the hub."""
-    if (folder / checkpoint.SETTINGS).exists():
-        raise FileExistsError(f"{folder} already holds a model: choose another folder")
+    checkpoint.check_free(folder)
     checkpoint.import_diffusers(pipeline, folder)
     click.echo(f"{folder}: draw from it with: ddpm-lesson sample {folder}")

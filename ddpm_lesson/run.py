@@ -70,6 +70,8 @@ def run(
         if resume:
             lock(folder, stack)
         saved = checkpoint.open_run(folder) if resume else None
+        if saved:
+            checkpoint.check_same_run(config, saved)
         with first_process_first():
             dataset = images_of(config, saved)
         state = TrainState(config, dataset.shape, device)

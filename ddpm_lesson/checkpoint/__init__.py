@@ -24,6 +24,7 @@ from ddpm_lesson.checkpoint.files import (
 )
 from ddpm_lesson.checkpoint.training import (
     SavedRun,
+    check_same_run,
     heal,
     load_config,
     load_training,
@@ -40,6 +41,7 @@ __all__ = [
     "CheckpointError",
     "SavedRun",
     "check_free",
+    "check_same_run",
     "find",
     "from_diffusers",
     "heal",

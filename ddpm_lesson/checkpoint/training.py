@@ -81,15 +81,18 @@ def save_training(state: TrainState, folder: str | Path, files: Mapping[str, byt
     Raises:
         CheckpointError: if the files cannot be written; the run can go on from the checkpoint before.
     """
-    tensors = prefixed("model", state.diffusion.eps_model.state_dict())
-    tensors |= prefixed("ema", state.ema.module.state_dict())
-    tensors |= prefixed("optimizer", optimizer_tensors(state))
     progress = {"image_shape": state.image_shape, "step": state.step, "scaler": state.scaler}
     averaged = state.averaged()
     settings = describe(averaged, **progress, **info, training=asdict(state.config))
-    training = tensor_bytes(tensors, {"step": str(state.step), "settings": to_json(settings)})
+    training = tensor_bytes(state_tensors(state), {"step": str(state.step), "settings": to_json(settings)})
     everything = {TRAINING: training, **model_files(averaged, settings), **(files or {})}
     write_whole(Path(folder), everything, keep={TRAINING: PREVIOUS})
+
+
+def state_tensors(state: TrainState) -> dict[str, Tensor]:
+    """Weights, their average and the optimiser's moments, by name."""
+    model = prefixed("model", state.diffusion.eps_model.state_dict())
+    return model | prefixed("ema", state.ema.module.state_dict()) | prefixed("optimizer", optimizer_tensors(state))
 
 
 def open_run(folder: str | Path) -> SavedRun:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from tqdm.auto import tqdm
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
@@ -134,11 +135,11 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
     optimizer = accelerator.prepare(state.optimizer)
     if accelerator.scaler and state.scaler:
         accelerator.scaler.load_state_dict(state.scaler)
+    parts = parts_of_batch(config, min(config.batch_size, len(dataset)))
     if config.compiled:
-        diffusion.eps_model.compile()
+        compile_if_possible(diffusion, (parts[0].stop - parts[0].start, *dataset.shape), accelerator)
     shared = share_gradients(diffusion)
     dataset = dataset.near(diffusion.device)
-    parts = parts_of_batch(config, min(config.batch_size, len(dataset)))
 
     while state.step < config.train_steps:
         lr = learning_rate(config, state.step)
@@ -158,6 +159,23 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
         state.scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         state.step += 1
         yield TrainStep(state.step, accelerator.reduce(loss, "mean"), grad_norm, lr)
+
+
+def compile_if_possible(diffusion: DenoiseDiffusion, shape: Sequence[int], accelerator: "Accelerator") -> None:
+    """Translate the network for batches of ``shape``; where that fails, say so in a line and leave it as it is.
+
+    A compilation that was killed, for one, leaves half a file in torch's cache.
+    """
+    model = diffusion.eps_model.train()
+    model.compile()
+    try:
+        with seeded(0, diffusion.device), accelerator.autocast():
+            loss = diffusion.loss(torch.zeros(shape, device=diffusion.device))
+        loss.backward()
+    except Exception as error:  # of a compiler, an interpreter, a loader of libraries
+        model._compiled_call_impl = None  # what ``Module.compile`` sets
+        reason = str(error).strip().partition("\n")[0]
+        tqdm.write(f"training goes on, but not compiled ({reason}); deleting torch's cache of compiled code may help")
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

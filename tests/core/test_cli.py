@@ -1,15 +1,17 @@
 """The commands, as a user types them."""
 
 import json
+import signal
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from ddpm_lesson.cli import GIF_FRAMES, main
-from ddpm_lesson.train import TrainConfig
+from ddpm_lesson.train import TrainConfig, train
 
 TINY = [
     *("--n-channels=8", "--n-groups=4", "--is-attn=no,no", "--n-steps=100", "--device=cpu"),
@@ -73,10 +75,113 @@ def test_resume_keeps_the_settings_of_the_run_and_takes_overrides(trained):
     assert json.loads((trained / "settings.json").read_text())["step"] == 5
 
 
-def test_a_run_is_not_resumed_as_another(trained):
-    result = invoke("train", "mnist", "--out", trained, "--resume")
+def test_a_run_resumed_under_another_preset_keeps_its_data_and_says_so(trained):
+    before = settings(trained)
+    result = invoke("train", "mnist", "--out", trained, "--resume", "--device=cpu")
+    assert result.exit_code == 0, result.output
+    assert "This run trains on 'digits', and not on 'mnist'" in result.output
+    assert settings(trained) == before
+
+
+def test_changed_setting_is_said_with_both_values(trained):
+    result = invoke("train", "digits", "--out", trained, "--resume", "--lr=0.001", "--device=cpu")
+    assert result.exit_code == 0, result.output
+    assert "lr is 0.001; it was 0.002" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--batch-size=9", "batch_size is 8 there and 9 here"),
+        ("--image-size=16", "image_size is None there and 16 here"),
+        ("--seed=1", "seed is 0 there and 1 here"),
+        ("--train-steps=1", "train_steps must be at least"),
+        ("--data=no-such-set", "no data set or folder called 'no-such-set'"),
+    ],
+)
+def test_resume_refuses_what_would_have_changed_the_steps_already_taken(trained, option, words):
+    before = (trained / "training.safetensors").read_bytes()
+    result = invoke("train", "digits", "--out", trained, "--resume", option, "--device=cpu")
     assert result.exit_code == 1
-    assert "trains on 'digits', not on 'mnist'" in result.output
+    assert words in result.output
+    assert (trained / "training.safetensors").read_bytes() == before
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of 8 pictures, beside the place where the commands run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i in range(8):
+        Image.new("L", (8, 8), 30 * i).save(tmp_path / "photos" / f"{i}.png")
+    assert invoke("train", "digits", "--data=photos", "--out=run", *TINY).exit_code == 0
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("data", [None, "./photos", "photos/", "absolute"])
+def test_run_on_images_of_your_own_goes_on(photos, data):
+    option = [] if data is None else [f"--data={photos if data == 'absolute' else data}"]
+    result = invoke("train", "digits", "--out=run", "--resume", "--train-steps=4", *option, "--device=cpu")
+    assert result.exit_code == 0, result.output
+
+
+def test_run_goes_on_with_the_same_images_elsewhere(photos):
+    photos.rename(photos.parent / "moved")
+    result = invoke("train", "digits", "--out=run", "--resume", "--train-steps=4", "--device=cpu")
+    assert result.exit_code == 1
+    assert "If the images of this run were moved, let the setting data say where to" in result.output
+    result = invoke("train", "digits", "--out=run", "--resume", "--train-steps=4", "--data=moved", "--device=cpu")
+    assert result.exit_code == 0, result.output
+    assert "data is 'moved'; it was 'photos'" in result.output
+
+
+def test_run_does_not_go_on_with_other_images_of_the_same_name(photos):
+    Image.new("L", (8, 8), 255).save(photos / "0.png")
+    result = invoke("train", "digits", "--out=run", "--resume", "--train-steps=4", "--device=cpu")
+    assert result.exit_code == 1
+    assert "the images in 'photos' are not those that run was trained on" in result.output
+
+
+@pytest.mark.parametrize("left", ["settings.json", "model.safetensors", "training.safetensors"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "digits", "--train-steps=1", "--out"],
+        ["train-classifier", "digits", "--epochs=1", "--out"],
+        ["import", "pipeline"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_nothing_is_written_over_what_is_left_of_a_run(trained, tmp_path, left, command):
+    (tmp_path / left).write_bytes((trained / left).read_bytes())
+    result = invoke(*command, tmp_path)
+    assert result.exit_code == 1
+    assert f"already holds a run or a model ({left})" in result.output
+    assert [f.name for f in tmp_path.iterdir()] == [left]
+
+
+def test_stopped_training_says_where_it_stands_and_how_to_go_on(tmp_path, monkeypatch):
+    def stop_at_2(state, dataset):
+        for step in train(state, dataset):
+            if step.step == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield step
+
+    monkeypatch.setattr("ddpm_lesson.run.train", stop_at_2)
+    result = invoke("train", "digits", "--out", tmp_path, *TINY)
+    assert result.exit_code == 130
+    assert f"step 2 of 3. Go on with: ddpm-lesson train digits --resume --out {tmp_path}\n" in result.output
+
+
+def test_last_line_names_only_what_is_there(trained):
+    result = invoke("train", "digits", "--out", trained, "--resume", "--device=cpu")
+    assert f"{trained}: weights, samples. Draw more" in result.output
+
+
+def test_interrupt_is_no_traceback_and_no_success(monkeypatch, tmp_path):
+    monkeypatch.setattr("ddpm_lesson.cli.run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    result = invoke("train", "digits", "--out", tmp_path, *TINY)
+    assert (result.exit_code, result.output) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("sampler", [[], ["--steps=7", "--eta=0.5"]])
@@ -94,6 +199,37 @@ def test_sample_repeats_with_the_seed(trained, tmp_path):
         return (tmp_path / name / "grid.png").read_bytes()
 
     assert grid("a", 1) == grid("b", 1) != grid("c", 2)
+
+
+def test_more_images_than_fit_at_once_are_sampled_in_batches(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpm_lesson.cli.BATCH", 3)
+    result = invoke("sample", trained, "--out", tmp_path, "--n=7", "--steps=2", "--device=cpu")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "grid.png") as grid, Image.open(tmp_path / "reverse.gif") as gif:
+        assert (grid.width // 28, gif.n_frames) == (17, 3)  # three columns of 9 pixels and a border
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--eta=0.7"], "eta belongs to the DDIM sampler: give --steps too; got 0.7 without"),
+        (["--out=FILE/out"], "cannot write into"),
+    ],
+)
+def test_what_would_be_in_vain_is_said_before_sampling(trained, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").touch()
+    monkeypatch.setattr("ddpm_lesson.cli.ddpm_steps", lambda *arguments: pytest.fail("it sampled"))
+    result = invoke("sample", trained, *options)
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+@pytest.mark.parametrize("option", ["--seed=99999999999999999999", "--seed=-1", "--n=0", "--n=1000000000"])
+def test_numbers_out_of_range_are_usage_errors(option):
+    result = invoke("sample", "digits", option)
+    assert result.exit_code == 2
+    assert "is not in the range" in result.output
 
 
 @pytest.mark.parametrize(
@@ -179,7 +315,7 @@ def test_import_does_not_overwrite_a_model(trained, tmp_path):
     before = (trained / "settings.json").read_bytes()
     result = invoke("import", tmp_path / "pipeline", trained)
     assert result.exit_code == 1
-    assert "already holds a model" in result.output
+    assert "already holds a run or a model" in result.output
     assert (trained / "settings.json").read_bytes() == before
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
 from ddpm_lesson.lesson.kit.probe import make_probe
+from ddpm_lesson.run import fingerprint, images_of
 from ddpm_lesson.sample import ddim_steps, final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
 
@@ -100,17 +101,22 @@ class LiveRun:
         self, config: TrainConfig, folder: str | Path, device: str | torch.device = "auto", n_samples: int = N_SAMPLES
     ):
         self.folder = Path(folder)
-        found = (self.folder / checkpoint.TRAINING).is_file()
-        if found and (stored := checkpoint.load_config(self.folder)).data != config.data:
-            raise ValueError(f"folder must hold a run on {config.data!r} or none; {self.folder} is of {stored.data!r}")
-        self.config = stored if found else config
-        self.dataset = load_images(self.config.data)
-        self.probe = make_probe(load_images(self.config.data, "test")[:PROBE_IMAGES], self.config.n_steps)
+        saved = checkpoint.open_run(self.folder) if checkpoint.holds_run(self.folder) else None
+        if saved and saved.config.data != config.data:
+            found = f"{self.folder} is of {saved.config.data!r}"
+            raise ValueError(f"folder must hold a run on {config.data!r} or none; {found}")
+        if saved is None:
+            checkpoint.check_free(self.folder)
+        self.config = saved.config if saved else config
+        self.dataset = images_of(self.config, saved)
+        self.probe = make_probe(
+            load_images(self.config.data, "test", self.config.image_size)[:PROBE_IMAGES], self.config.n_steps
+        )
         self.state = TrainState(self.config, self.dataset.shape, device)
         self.history, self.rate, self.n_samples = History(), 0.0, n_samples
-        if found:
-            checkpoint.load_training(self.state, self.folder)
-            self.history = read_history(self.folder / HISTORY)
+        if saved:
+            checkpoint.restore(self.state, saved)
+            self.history = read_history(self.folder / HISTORY, saved.step)
         if not self.history.samples:
             self.look()
 
@@ -140,9 +146,28 @@ class LiveRun:
 
         Raises:
             FloatingPointError: if loss or gradient is no longer a number; the last checkpoint stays.
+            CheckpointError: if another run has the folder, or has gone on in it.
         """
         if self.finished or (stop_at is not None and self.state.step >= stop_at):
             return
+        with checkpoint.locked(self.folder):
+            self.mend()
+            yield from self.steps(stop, every_seconds, stop_at)
+
+    def mend(self) -> None:
+        """See that the files of the folder are whole and of the present step."""
+        if not checkpoint.holds_run(self.folder):
+            return
+        saved = checkpoint.open_run(self.folder)
+        if saved.step > self.state.step:
+            raise checkpoint.CheckpointError(
+                f"the run in {self.folder} has gone on elsewhere, to step {saved.step}; open it anew"
+            )
+        if saved.step == self.state.step:
+            checkpoint.heal(self.state, saved, self.files(), images=fingerprint(self.dataset))
+
+    def steps(self, stop: threading.Event | None, every_seconds: float, stop_at: int | None) -> Iterator[History]:
+        """Train as ``go`` says, in a folder that is locked."""
         pending, start = [], time.perf_counter()
         for step in train(self.state, self.dataset):
             pending.append(step.loss)
@@ -189,17 +214,25 @@ class LiveRun:
         self.history.probes.append(self.probe.loss(averaged))
         self.history.samples.append(final_samples(steps).cpu())
 
-    def save(self) -> None:
-        """Write the checkpoint and the history."""
-        checkpoint.save_training(self.state, self.folder)
+    def files(self) -> dict[str, bytes]:
+        """The history, as it is kept beside the checkpoint."""
         contents = io.BytesIO()
         torch.save(vars(self.history), contents)
-        checkpoint.write_whole(self.folder, {HISTORY: contents.getvalue()})
+        return {HISTORY: contents.getvalue()}
+
+    def save(self) -> None:
+        """Write the checkpoint and the history."""
+        checkpoint.save_training(self.state, self.folder, self.files(), images=fingerprint(self.dataset))
 
 
-def read_history(file: Path) -> History:
-    """What ``LiveRun.save`` wrote; an empty one if there is none or it is spoilt."""
+def read_history(file: Path, last_step: int) -> History:
+    """What ``LiveRun.save`` wrote, up to a step; an empty one if there is none or it is spoilt."""
     try:
-        return History(**torch.load(file, weights_only=True))
+        history = History(**torch.load(file, weights_only=True)) if file.is_file() else History()
+        points = sum(step <= last_step for step in history.steps)
+        looks = sum(step <= last_step for step in history.probe_steps)
+        del history.steps[points:], history.losses[points:]
+        del history.probe_steps[looks:], history.probes[looks:], history.samples[looks:]
+        return history
     except Exception:  # the checkpoint is what counts
         return History()

@@ -165,3 +165,37 @@ def test_folder_of_other_data_is_refused(tmp_path):
     LiveRun(TINY, tmp_path, "cpu", n_samples=2).save()
     with pytest.raises(ValueError, match=r"folder must hold a run on 'mnist' or none; .* is of 'digits'"):
         LiveRun(PRESETS["mnist"], tmp_path, "cpu")
+
+
+def test_history_ends_where_the_checkpoint_stands(tmp_path):
+    run = LiveRun(TINY, tmp_path, "cpu", n_samples=2)
+    for stop_at in (3, 11):
+        list(run.go(every_seconds=0.0, stop_at=stop_at))
+    (tmp_path / checkpoint.TRAINING).write_bytes(b"")
+    again = LiveRun(TINY, tmp_path, "cpu", n_samples=2)
+    assert again.state.step == 8
+    assert again.history.steps == list(range(1, 9))
+    assert len(again.history.losses) == 8
+    assert len(again.history.samples) == len(again.history.probes) == len(again.history.probe_steps) == 1
+    list(again.go())
+    assert checkpoint.open_run(tmp_path).step == 12
+
+
+def test_folder_is_locked_while_it_trains_and_free_when_left(tmp_path):
+    run = LiveRun(TINY, tmp_path, "cpu", n_samples=2)
+    other = LiveRun(TINY, tmp_path, "cpu", n_samples=2)
+    steps = run.go(every_seconds=0.0)
+    next(steps)
+    with pytest.raises(checkpoint.CheckpointError, match="in use by another run"):
+        next(other.go())
+    steps.close()
+    assert next(other.go(every_seconds=0.0)).steps == [1]
+
+
+def test_run_that_went_on_elsewhere_is_not_set_back(tmp_path):
+    LiveRun(TINY, tmp_path, "cpu", n_samples=2).save()
+    here, elsewhere = (LiveRun(TINY, tmp_path, "cpu", n_samples=2) for _ in range(2))
+    list(elsewhere.go(stop_at=5))
+    with pytest.raises(checkpoint.CheckpointError, match="has gone on elsewhere, to step 5; open it anew"):
+        next(here.go())
+    assert checkpoint.open_run(tmp_path).step == 5
