@@ -200,11 +200,11 @@ def told_picture(
         seed: of the noise.
     """
     t, told = next(iter(guesses)), list(guesses)[-1]
-    rows = {"x_0": x0, f"x_t, t = {t}": xt, f"told {t}": guesses[t], f"told {told} ": guesses[told]}
+    rows = {"x_0": x0, "x_t": xt, "told the truth": guesses[t], "told another t": guesses[told]}
     words = f"squared error of eps: {errors[t]:.3f} told the truth, {errors[told]:.3f} told t = {told}"
     what = f"{len(x0)} images noised to t = {t} with noise {seed}"
     alt = f"{what}, and the guesses x0_hat of a network that is told {t} and {told}; {words}"
-    return picture(titled(contact_sheet(thumbnails(rows, 84), gap=10), words), alt)
+    return picture(titled(contact_sheet(thumbnails(rows, 84), gap=10), f"t = {t}, {words}"), alt)
 
 
 def embedding_diagram(embedding: TimeEmbedding, t: int = 250) -> Picture:
