@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from ddpm_lesson import run as run_module
 from ddpm_lesson.checkpoint import CheckpointError
 from ddpm_lesson.run import run
 from ddpm_lesson.train import TrainConfig, TrainState
+from ddpm_lesson.unet import UNet
 from tests.states import assert_same_state
 from tests.tiny import TINY
 
@@ -161,11 +163,12 @@ def test_loss_curve_continues_without_gap_or_repetition(config, tmp_path):
     assert loss_steps(tmp_path) == [10, 20, 30]
 
 
-def test_loss_curve_does_not_depend_on_a_stop_at_one_of_its_points(config, tmp_path):
-    for folder, stops in (("one", [20]), ("two", [10, 20])):
-        for stop in stops:
-            run(replace(config, train_steps=stop, save_every=100), tmp_path / folder, "cpu", resume=True)
-    assert (tmp_path / "one" / "loss.csv").read_text() == (tmp_path / "two" / "loss.csv").read_text()
+@pytest.mark.parametrize("stops", [[10, 20], [3, 20], [7, 13, 20]])
+def test_loss_curve_does_not_depend_on_stops(config, tmp_path, stops):
+    for folder, ends in (("one", [20]), ("two", stops)):
+        for end in ends:
+            run(replace(config, train_steps=end, save_every=100), tmp_path / folder, "cpu", resume=True)
+    assert (tmp_path / "one" / "loss.csv").read_text("utf-8") == (tmp_path / "two" / "loss.csv").read_text("utf-8")
 
 
 def test_points_of_the_curve_after_the_checkpoint_are_dropped(config, tmp_path):
@@ -237,6 +240,83 @@ def test_checkpoint_is_never_saved_after_the_loss_blew_up(config, tmp_path, save
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
+# What goes wrong beside the training
+
+
+def no_room(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["grid_image", "loss_curve", "reverse_steps"])
+def test_picture_that_cannot_be_drawn_is_said_and_ends_nothing(config, tmp_path, monkeypatch, capsys, place):
+    monkeypatch.setattr(run_module, place, no_room)
+    assert run(replace(config, train_steps=11, sample_every=2), tmp_path, "cpu").step == saved_step(tmp_path) == 11
+    assert re.search(r"training goes on, but .*: .*No space left", capsys.readouterr().out)
+
+
+def test_checkpoint_that_cannot_be_saved_is_tried_again(config, tmp_path, monkeypatch, capsys):
+    save, tried = checkpoint.save_training, []
+
+    def save_but_once(state, *args, **kwargs):
+        tried.append(state.step)
+        if tried == [0, 4]:
+            raise CheckpointError("no room")
+        save(state, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save_training", save_but_once)
+    run(config, tmp_path, "cpu")
+    assert (tried, saved_step(tmp_path)) == ([0, 4, 8, 9], 9)
+    assert "training goes on, and step 4 is not saved: no room" in capsys.readouterr().out
+
+
+def test_run_that_cannot_be_saved_at_its_end_says_so(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.disk, "write_safely", no_room)
+    with pytest.raises(CheckpointError, match=r"could not save .*No space left"):
+        run(config, tmp_path, "cpu")
+
+
+def test_folder_that_vanishes_is_made_anew(config, tmp_path, monkeypatch):
+    train = run_module.train
+
+    def vanish(state, dataset):
+        for step in train(state, dataset):
+            if step.step == 5:
+                shutil.rmtree(tmp_path / "run")
+            yield step
+
+    monkeypatch.setattr(run_module, "train", vanish)
+    run(config, tmp_path / "run", "cpu")
+    assert saved_step(tmp_path / "run") == checkpoint.read_settings(tmp_path / "run")["step"] == 9
+
+
+def test_moved_run_goes_on(config, finished, tmp_path):
+    run(replace(config, train_steps=5), tmp_path / "here", "cpu")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert_same_state(run(config, tmp_path / "there", "cpu", resume=True), finished[0])
+
+
+def test_damaged_checkpoint_is_passed_over_and_the_run_says_so(config, finished, tmp_path, capsys):
+    run(config, tmp_path, "cpu")
+    (tmp_path / "training.safetensors").write_bytes(b"")
+    assert_same_state(run(config, tmp_path, "cpu", resume=True), finished[0])
+    assert "going back to step 8, from training.previous.safetensors, because: cannot read" in capsys.readouterr().out
+
+
+def test_second_run_on_a_folder_is_refused_in_a_sentence(config, tmp_path):
+    with checkpoint.locked(tmp_path), pytest.raises(CheckpointError, match="in use by another run"):
+        run(config, tmp_path, "cpu")
+    assert names(tmp_path) == []
+
+
+def test_network_that_does_not_compile_trains_as_it_is(config, finished, tmp_path, monkeypatch, capsys):
+    def half_a_file(*_):
+        raise OSError("kernel.so: file too short")
+
+    monkeypatch.setattr(UNet, "compile", lambda model: setattr(model, "_compiled_call_impl", half_a_file))
+    assert_same_state(run(replace(config, compiled=True), tmp_path, "cpu"), finished[0])
+    assert "but not compiled (kernel.so: file too short)" in capsys.readouterr().out
+
+
 # Signals
 
 
@@ -258,7 +338,7 @@ def handlers() -> list:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_saves_at_that_step_and_returns(config, finished, tmp_path, monkeypatch, capsys, number):
     with monkeypatch.context() as patch:
         raise_signals_at(patch, 5, number)
