@@ -228,7 +228,7 @@ def couplings_picture(x: Tensor, pairs: dict[str, tuple[Tensor, float]]) -> Pict
         x: (N, 2), drawn from the first.
         pairs: name -> the partner of every point, (N, 2), and the mean squared distance of all pairs.
     """
-    figure, panes = subplots(3.6, len(pairs), sharex=True, sharey=True)
+    figure, panes = subplots(4.2, len(pairs), sharex=True, sharey=True)
     for axes, (name, (y, cost)) in zip(panes, pairs.items(), strict=True):
         draw_pairs(axes, x.numpy(), y.numpy())
         axes.set_title(f"{name}\nmean squared distance {cost:.2f}", fontsize=10)
