@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(call find_python,3.13)
 # Two processes of one thread each beat one of many.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
+.PHONY: faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
   colab colab-test newest-test clean
 
 lab: $(VENV)/lab.done
@@ -75,6 +75,9 @@ newest-test: # every test but the browser's, with the newest versions of everyth
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[test]"
 	$(NEWEST)/bin/pytest tests --ignore=tests/browser
 	$(NEWEST)/bin/pytest --nbval notebooks
+
+faults: $(VENV)/test.done # kills, full disks and spoilt files, counted; minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.faults
 
 clean:
 	rm -rf $(VENV) $(COLAB) $(NEWEST)
