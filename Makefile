@@ -1,4 +1,5 @@
 # make lab    everything that a reader needs, then JupyterLab on the first notebook
+# make audit  known holes in the installed packages; without a network it says that nothing was looked up
 # make test   what a contributor checks: minutes
 # make test-all   that, and the browser, several processes, kills, the book and Colab's versions: what lets a change in
 # make PYTHON=python3.12 lab   with another Python
@@ -20,12 +21,12 @@ NEWEST_PYTHON ?= $(call find_python,3.13)
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
-  colab colab-test newest-test clean
+  colab colab-test newest-test audit clean
 
 lab: $(VENV)/lab.done
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
 
-test: lint unit notebooks-test
+test: lint types unit notebooks-test
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -73,11 +74,15 @@ newest-test: # every test but the browser's, with the newest versions of everyth
 	  echo "Python 3.13 is needed, and none was found. Install it, or name one: make newest-test NEWEST_PYTHON=path"; exit 1; }
 	$(NEWEST_PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[test]"
-	$(NEWEST)/bin/pytest tests --ignore=tests/browser
+	$(NEWEST)/bin/pytest tests
 	$(NEWEST)/bin/pytest --nbval notebooks
 
 faults: $(VENV)/test.done # kills, full disks and spoilt files, counted; minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.faults
+
+audit: $(VENV)/test.done
+	$(PIP) install --quiet -c constraints.txt "pip-audit>=2.7" || echo "pip-audit could not be fetched"
+	@$(BIN)/python -m tools.audit
 
 clean:
 	rm -rf $(VENV) $(COLAB) $(NEWEST)
