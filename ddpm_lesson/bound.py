@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like, pick
+from ddpm_lesson.diffusion import DenoiseDiffusion, check_batch, noise_like, pick
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -27,11 +27,12 @@ def gaussian_kl(mean1: Tensor, var1: Tensor, mean2: Tensor, var2: Tensor) -> Ten
 def prior_bits(schedule: NoiseSchedule, x0: Tensor) -> Tensor:
     """L_T = KL(q(x_T | x_0) || N(0, 1)) in bits per dimension, (B,): what the end of the chain still knows of x0.
 
-    Ho et al. 2020, Eq. 5, first term. ``x0`` is (B, ...) in [-1, 1].
+    Ho et al. 2020, Eq. 5, first term. ``x0`` is (B, ...) in [-1, 1], the result in float64 on the CPU: Apple's GPUs
+    have no float64.
     """
     schedule = schedule.to(torch.float64)
     alpha_bar, var = schedule.alpha_bar[-1], schedule.one_minus_alpha_bar[-1]
-    mean = alpha_bar.sqrt() * x0.double()
+    mean = alpha_bar.sqrt() * x0.cpu().double()
     return per_dimension(gaussian_kl(mean, var, torch.zeros(()), torch.ones(()))) / NATS_PER_BIT
 
 
@@ -90,13 +91,14 @@ def variational_bound(diffusion: DenoiseDiffusion, x0: Tensor, generator: torch.
         generator: where the noise comes from.
 
     Raises:
-        ValueError: if the model has one step only.
+        ValueError: if the model has one step only, or ``x0`` is no batch.
     """
+    check_batch(x0)
     if diffusion.n_steps < 2:
         raise ValueError(f"n_steps must be at least 2 for a bound with all its terms; got {diffusion.n_steps}")
-    with eval_mode(diffusion):
-        terms = [bound_term(diffusion, x0, t, generator) for t in range(diffusion.n_steps)]
-    L_T = prior_bits(diffusion.schedule, x0.cpu()).to(x0)
+    model = eval_mode(diffusion)
+    terms = [bound_term(model, x0, t, generator) for t in range(model.n_steps)]
+    L_T = prior_bits(diffusion.schedule, x0).float().to(x0)
     L_t = torch.stack(terms, dim=1)
     return Bound(L_T, L_t, L_T + L_t.sum(1))
 
@@ -118,8 +120,9 @@ def guess_bits(diffusion: DenoiseDiffusion, x0: Tensor, xt: Tensor, x0_hat: Tens
     bits = per_dimension(gaussian_kl(mean, var, model_mean, pick(diffusion.sigma2, t, x0.ndim))) / NATS_PER_BIT
     last = t == 0
     if last.any():
-        var = diffusion.schedule.beta_tilde[1].to(x0)  # as in the paper's code: the smallest variance above 0
-        bits[last] = -per_dimension(decoder_log_likelihood(x0[last], model_mean[last], var)) / NATS_PER_BIT
+        var = diffusion.schedule.beta_tilde[1].to(x0.dtype)  # as in the paper's code: the smallest variance above 0
+        log_p = decoder_log_likelihood(x0[last].cpu(), model_mean[last].cpu(), var)  # where log_ndtr is sure to be
+        bits[last] = -per_dimension(log_p).to(bits) / NATS_PER_BIT
     return bits
 
 

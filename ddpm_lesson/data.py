@@ -56,6 +56,11 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         return from_bytes(self.images[index])
 
+    def part(self, chosen: Tensor) -> "ImageDataset":
+        """Those of the images that are chosen, by an index or by True and False."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return ImageDataset(self.images[chosen], labels, self.classes)
+
     def near(self, device: torch.device) -> "ImageDataset":
         """The same images, in the memory of a CUDA GPU if they take less than a gigabyte there."""
         if device.type != "cuda" or self.images.nbytes > 1e9:

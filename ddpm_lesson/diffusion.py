@@ -286,9 +286,9 @@ class DenoiseDiffusion(nn.Module):
     def _check(self, t: Tensor, x: Tensor) -> None:
         """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``, where the model is."""
         check_batch(x)
-        check_times(t, self.n_steps, trusted=self.trusts_times)
-        if not t.device == x.device == self.device:
+        if isinstance(t, Tensor) and not t.device == x.device == self.device:
             raise ValueError(f"the batch and t must be on {self.device}, like the model; got {x.device} and {t.device}")
+        check_times(t, self.n_steps, trusted=self.trusts_times)
         if len(t) != len(x):
             raise ValueError(f"t must hold one time for each of the {len(x)} elements of the batch; got {len(t)}")
 

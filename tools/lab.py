@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 INSTALL = "no Chromium found; install it with: sudo apt-get install chromium   (macOS: brew install --cask chromium)"
-TOKEN = "browser-tests"
+TOKEN = secrets.token_hex()  # another one in every process: nobody else on this machine knows it
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false"},
@@ -63,7 +64,7 @@ def write_settings(folder: Path) -> None:
     for name, settings in SETTINGS.items():
         file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings))
+        file.write_text(json.dumps(settings), encoding="utf-8")
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def start_server(home: Path, port: int, log: Path) -> Iterator[subprocess.Popen]
     command += [f"--ServerApp.port={port}", f"--ServerApp.root_dir={home / 'notebooks'}"]
     command += [f"--IdentityProvider.token={TOKEN}", f"--LabApp.user_settings_dir={home / 'settings'}"]
     own = {"JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
-    with open(log, "w") as out:
+    with open(log, "w", encoding="utf-8") as out:
         server = subprocess.Popen(command, env=os.environ | own, stdout=out, stderr=out)
         try:
             yield server
@@ -103,7 +104,7 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
             return
         except OSError:
             time.sleep(0.25)
-    raise RuntimeError(f"JupyterLab does not answer:\n{log.read_text()}")
+    raise RuntimeError(f"JupyterLab does not answer:\n{log.read_text(encoding='utf-8', errors='replace')}")
 
 
 def open_and_run(page: Page, address: str, name: str) -> None:

@@ -1,6 +1,7 @@
 """Models as pipelines of diffusers on disk: written for ``DDPMPipeline.from_pretrained``, and opened here."""
 
 import json
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from ddpm_lesson.checkpoint.files import CheckpointError, save, write_whole
+from ddpm_lesson.checkpoint.disk import CheckpointError, check_ordinary, write_whole
+from ddpm_lesson.checkpoint.files import save
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.exchange import diffusers_unet, unet_from_diffusers
 from ddpm_lesson.runtime import get_device, needs
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from diffusers import DDPMScheduler, UNet2DModel
 
 INDEX = "model_index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+LARGEST_JSON = 1_000_000  # bytes
 PARTS = {"unet": "UNet2DModel", "scheduler": "DDPMScheduler"}  # of a pipeline, and what they must be
 VARIANCE = {"beta": "fixed_large", "posterior": "fixed_small"}  # our sigma: their variance_type
 SCHEDULES = {"linear": "linear", "quadratic": "scaled_linear", "sigmoid": "sigmoid"}  # our kind: their beta_schedule
@@ -105,11 +109,14 @@ def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
     needs("diffusers", extra="diffusers")
     import diffusers
 
-    folder = Path(source) if Path(source).is_dir() else fetch(str(source))
+    folder = Path(source) if os.path.isdir(source) else fetch(str(source))
+    check_files(folder)
     check_parts(folder / INDEX)
     unet, scheduler = (name if (folder / name).is_dir() else None for name in PARTS)
     try:
-        model, found = diffusers.UNet2DModel.from_pretrained(str(folder), subfolder=unet, output_loading_info=True)
+        model, found = diffusers.UNet2DModel.from_pretrained(
+            str(folder), subfolder=unet, use_safetensors=True, output_loading_info=True
+        )
         scheduler = diffusers.DDPMScheduler.from_pretrained(str(folder), subfolder=scheduler)
     except Exception as error:  # of whatever kind: the files may hold anything
         raise CheckpointError(f"cannot read the pipeline in {source}: {first_sentence(error)}") from error
@@ -127,23 +134,50 @@ def fetch(hub_id: str) -> Path:
     import diffusers
     from huggingface_hub import hf_hub_download
 
+    stored = {"local_files_only": not hub_answers()}  # else it is asked six times
     try:
-        check_parts(Path(hf_hub_download(hub_id, INDEX)))  # before the large files
-        return Path(diffusers.DDPMPipeline.download(hub_id))
+        check_parts(Path(hf_hub_download(hub_id, INDEX, **stored)))  # before the large files
+        return Path(diffusers.DDPMPipeline.download(hub_id, use_safetensors=True, **stored))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{hub_id!r} is not a folder here, and the Hugging Face hub did not deliver it: {first_sentence(error)}"
         ) from error
 
 
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub can be reached."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # of requests or of httpx: versions of the hub's library differ
+        return False
+    return True
+
+
+def check_files(folder: Path) -> None:
+    """CheckpointError naming a file that is not opened: a pickle can execute code, a pipe never ends."""
+    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    for file in files:
+        check_ordinary(file)
+        if file.name.endswith(".index.json") and file.name != INDEX:
+            raise CheckpointError(f"{file} points to weights elsewhere: here they must be in one .safetensors")
+        if file.suffix == ".json" and file.stat().st_size > LARGEST_JSON:
+            raise CheckpointError(f"{file} is too large for settings: {file.stat().st_size:,} bytes")
+    pickles = [file for file in files if file.suffix in PICKLES]
+    if pickles and not any(file.suffix == ".safetensors" for file in files):
+        raise CheckpointError(f"{pickles[0]} is a pickle, which can execute code: weights must be in .safetensors")
+
+
 def check_parts(index: Path) -> None:
     """CheckpointError unless ``index`` lists the parts of a pipeline that we can open."""
     try:
-        parts = json.loads(index.read_text())
+        parts = json.loads(index.read_text(encoding="utf-8-sig"))
         classes = {name: parts[name][1] for name in PARTS}
     except FileNotFoundError as error:
         raise CheckpointError(f"{index.parent} is not a pipeline of diffusers: it lacks {INDEX}") from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"cannot read {index}: it must list a unet and a scheduler ({error!r})") from error
     for name, expected in PARTS.items():
         if classes[name] != expected:

@@ -20,6 +20,7 @@ from ddpm_lesson.evaluate.frechet import (
     expected_floor,
     extractor,
     features_of,
+    features_of_classifier,
     frechet_distance,
     frechet_map,
     gaussian_frechet,
@@ -27,7 +28,17 @@ from ddpm_lesson.evaluate.frechet import (
     random_subset,
 )
 from ddpm_lesson.evaluate.neighbours import Neighbours, nearest_neighbours
-from ddpm_lesson.evaluate.report import Closeness, Diagnosis, Evaluation, closeness, diagnose, draw_samples, evaluate
+from ddpm_lesson.evaluate.report import (
+    Closeness,
+    Diagnosis,
+    Evaluation,
+    check_evaluation,
+    closeness,
+    diagnose,
+    draw_samples,
+    evaluate,
+    unseen,
+)
 
 __all__ = [
     "EXTRACTORS",
@@ -45,6 +56,7 @@ __all__ = [
     "RateDistortion",
     "accuracy",
     "bits_per_dim",
+    "check_evaluation",
     "closeness",
     "diagnose",
     "distance_of_features",
@@ -53,6 +65,7 @@ __all__ = [
     "expected_floor",
     "extractor",
     "features_of",
+    "features_of_classifier",
     "frechet_distance",
     "frechet_map",
     "gaussian_frechet",
@@ -64,4 +77,5 @@ __all__ = [
     "rate_distortion",
     "save_classifier",
     "train_classifier",
+    "unseen",
 ]

@@ -65,8 +65,7 @@ def bits_per_dim(
     """
     if len(images) < 2:
         raise ValueError(f"images must hold at least two images, for a standard error; got {len(images)}")
-    if n_times is not None and not 1 <= n_times < diffusion.n_steps:
-        raise ValueError(f"n_times must lie in 1 .. {diffusion.n_steps - 1}, or be None for all; got {n_times}")
+    check_n_times(diffusion, n_times)
 
     def bound(batch: Tensor) -> Bound:
         if n_times is None:
@@ -74,7 +73,13 @@ def bits_per_dim(
         return estimated_bound(diffusion, batch, n_times, generator)
 
     bounds = [bound(batch.to(diffusion.device)) for batch in images.split(batch_size)]
-    return summary(Bound(*(torch.cat(parts).double().cpu() for parts in zip(*bounds, strict=True))), n_times)
+    return summary(Bound(*(torch.cat(parts).cpu().double() for parts in zip(*bounds, strict=True))), n_times)
+
+
+def check_n_times(diffusion: DenoiseDiffusion, n_times: int | None) -> None:
+    """Raise a ValueError unless a bound of so many terms can be drawn."""
+    if n_times is not None and not (type(n_times) is int and 1 <= n_times < diffusion.n_steps):
+        raise ValueError(f"n_times must lie in 1 .. {diffusion.n_steps - 1}, or be None for all; got {n_times}")
 
 
 def summary(bound: Bound, n_times: int | None) -> BitsPerDim:
@@ -104,13 +109,12 @@ def estimated_bound(
     Returns:
         A ``Bound`` whose ``L_t`` is (B, 2): L_0 and the estimated sum of the others.
     """
-    p = time_probabilities(diffusion.n_steps).to(x0.device)
+    p, model = time_probabilities(diffusion.n_steps), eval_mode(diffusion)
     rate = torch.zeros(len(x0), device=x0.device)
-    with eval_mode(diffusion):
-        for t in spread_times(p, len(x0), n_times, generator):
-            rate += drawn_term(diffusion, x0, t, generator) / (n_times * p[t])
-        L_0 = drawn_term(diffusion, x0, torch.zeros_like(t), generator)
-    L_T = prior_bits(diffusion.schedule, x0.cpu()).to(x0)
+    for t in spread_times(p, len(x0), n_times, generator):
+        rate += drawn_term(model, x0, t.to(x0.device), generator) / (n_times * p[t]).to(x0.device)
+    L_0 = drawn_term(model, x0, torch.zeros(len(x0), dtype=torch.long, device=x0.device), generator)
+    L_T = prior_bits(diffusion.schedule, x0).float().to(x0)
     return Bound(L_T, torch.stack((L_0, rate), dim=1), L_T + L_0 + rate)
 
 
@@ -122,14 +126,14 @@ def time_probabilities(n_steps: int) -> Tensor:
 
 
 def spread_times(p: Tensor, n: int, n_times: int, generator: torch.Generator | None = None) -> Tensor:
-    """``n_times`` times for each of ``n`` images, (n_times, n), spread over the distribution ``p`` of times.
+    """``n_times`` times for each of ``n`` images, (n_times, n), spread over the distribution ``p``; on the CPU.
 
     One uniform number an image shifts a comb of ``n_times`` teeth, so that each time comes up n_times p[t] times on
     average and never far from it.
     """
     device = "cpu" if generator is None else generator.device
-    start = torch.rand(n, generator=generator, device=device).to(p.device)
-    comb = (torch.arange(n_times, device=p.device)[:, None] + start) / n_times
+    start = torch.rand(n, generator=generator, device=device).cpu()
+    comb = (torch.arange(n_times)[:, None] + start) / n_times
     cumulative = p.double().cumsum(0)
     return torch.searchsorted(cumulative, comb.double() * cumulative[-1], right=True).clamp(max=len(p) - 1)
 
@@ -165,15 +169,14 @@ def rate_distortion(
         generator: where the noise comes from.
         batch_size: images at once.
     """
-    T, sums = diffusion.n_steps, torch.zeros(2, diffusion.n_steps, dtype=torch.float64)
-    with eval_mode(diffusion):
-        for x0 in (batch.to(diffusion.device) for batch in images.split(batch_size)):
-            for t in range(T):
-                times = torch.full((len(x0),), t, device=x0.device)
-                xt = diffusion.q_sample(x0, times, noise_like(x0, generator))
-                x0_hat = diffusion.denoise(xt, times)
-                sums[0, t] += guess_bits(diffusion, x0, xt, x0_hat, times).sum().cpu()
-                sums[1, t] += (x0_hat - x0).square().flatten(1).mean(1).sum().cpu()
+    model, sums = eval_mode(diffusion), torch.zeros(2, diffusion.n_steps, dtype=torch.float64)
+    for x0 in (batch.to(diffusion.device) for batch in images.split(batch_size)):
+        for t in range(model.n_steps):
+            times = torch.full((len(x0),), t, device=x0.device)
+            xt = model.q_sample(x0, times, noise_like(x0, generator))
+            x0_hat = model.denoise(xt, times)
+            sums[0, t] += guess_bits(model, x0, xt, x0_hat, times).sum().cpu()
+            sums[1, t] += (x0_hat - x0).square().flatten(1).mean(1).sum().cpu()
     bits, squares = sums / len(images)
     L_T = float(prior_bits(diffusion.schedule, images).mean())
     return RateDistortion(bits, rate_of(bits, L_T), 127.5 * squares.sqrt())

@@ -1,6 +1,7 @@
 """A small classifier: it says what an image shows, how sure it is, and gives features to compare sets by."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson import checkpoint
+from ddpm_lesson.checkpoint.files import check_weights
 from ddpm_lesson.data import ImageDataset, nearest
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import assets_folder, get_device
@@ -43,6 +45,9 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         channels, height, width = image_shape
+        for name, value in (("n_classes", n_classes), ("n_channels", n_channels), ("n_features", n_features)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
         if min(height, width) < 4:
             raise ValueError(f"image_shape must be at least 4 x 4 pixels; got {height} x {width}")
         self.image_shape = (channels, height, width)
@@ -111,9 +116,9 @@ def load_classifier(folder_or_name: str | Path, device: str | torch.device = "au
         CheckpointError: if it cannot be read, or weights and settings do not fit together.
     """
     folder = Path(folder_or_name)
-    if not (folder / checkpoint.SETTINGS).is_file():
+    if not os.path.isfile(folder / checkpoint.SETTINGS):
         shipped = shipped_classifiers()
-        if str(folder_or_name) not in shipped:
+        if str(folder) not in shipped:
             near = nearest(str(folder_or_name), shipped)
             raise EvaluationError(
                 f"no classifier at {str(folder)!r}{near}: it must be a folder that 'ddpm-lesson train-classifier' "
@@ -126,15 +131,18 @@ def load_classifier(folder_or_name: str | Path, device: str | torch.device = "au
 def read_classifier(folder: Path) -> Classifier:
     """The classifier in ``folder``, in single precision; CheckpointError if it cannot be read."""
     file = folder / checkpoint.SETTINGS
+    settings = checkpoint.read_json(file)
     try:
-        settings = json.loads(file.read_text())
         if settings["format"] != FORMAT:
             raise ValueError(f"its format must be {FORMAT!r}; got {settings['format']!r}")
-        classifier = Classifier(**settings["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with torch.device("meta"):  # settings may ask for any size, and memory is for those that the weights fit
+            sketch = Classifier(**settings["model"])
+    except (ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
         raise checkpoint.CheckpointError(f"{file} does not describe a classifier: {error}") from error
     tensors, _ = checkpoint.read_tensors(folder / checkpoint.MODEL)
-    checkpoint.load_weights(classifier, tensors, folder / checkpoint.MODEL)
+    check_weights(sketch, tensors, folder / checkpoint.MODEL)
+    classifier = Classifier(**settings["model"])
+    classifier.load_state_dict(tensors)
     return classifier
 
 
@@ -161,9 +169,11 @@ def train_classifier(
         seed: of the batches. The weights it starts from are the caller's.
 
     Raises:
-        ValueError: if there are no labels, more classes than answers, or images of another shape.
+        ValueError: if there are no labels, more classes than answers, images of another shape, or no epochs.
     """
     check_trainable(classifier, dataset)
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1; got {epochs}")
     device = next(classifier.parameters()).device
     total = max(1, epochs * len(dataset) // batch_size)
     optimizer = torch.optim.AdamW(classifier.parameters())
@@ -211,8 +221,7 @@ def in_batches(
 def accuracy(classifier: Classifier, dataset: ImageDataset) -> float:
     """Share of the images whose label the classifier finds."""
     device = next(classifier.parameters()).device
-    with eval_mode(classifier):
-        logits = in_batches(classifier, dataset[:], device)
+    logits = in_batches(eval_mode(classifier), dataset[:], device)
     return float((logits.argmax(1) == torch.as_tensor(dataset.labels)).float().mean())
 
 
@@ -263,8 +272,7 @@ def judge(classifier: Classifier, images: Tensor) -> Judgement:
         raise ValueError("images must hold at least one image; got none")
     check_shape("images", images.shape[1:], classifier.image_shape)
     device = next(classifier.parameters()).device
-    with eval_mode(classifier):
-        probability = in_batches(classifier, images, device).softmax(1)
+    probability = in_batches(eval_mode(classifier), images, device).softmax(1)
     largest, answer = probability.max(1)
     counts = torch.bincount(answer, minlength=classifier.n_classes)
     return Judgement(float((largest > SURE).float().mean()), float(largest.mean()), tuple(counts.tolist()))

@@ -1,20 +1,33 @@
 """Everything at once: sample from a model and measure what comes out."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ddpm_lesson.data import to_bytes
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.evaluate.bits import BITS_HEADER, BitsPerDim, bits_per_dim
-from ddpm_lesson.evaluate.classifier import JUDGED, SURE, Classifier, Judgement, judge
-from ddpm_lesson.evaluate.frechet import FRECHET_HEADER, Extractor, FrechetDistance, frechet_distance, random_subset
+from ddpm_lesson.evaluate.bits import BITS_HEADER, BitsPerDim, bits_per_dim, check_n_times
+from ddpm_lesson.evaluate.classifier import JUDGED, SURE, Classifier, EvaluationError, Judgement, check_shape, judge
+from ddpm_lesson.evaluate.frechet import (
+    FRECHET_HEADER,
+    Extractor,
+    FrechetDistance,
+    check_enough,
+    check_images,
+    extractor,
+    frechet_distance,
+    random_subset,
+)
 from ddpm_lesson.evaluate.neighbours import nearest_neighbours
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import ddim_steps, final_samples
 
 BATCH = 250
+
+log = logging.getLogger(__name__)
 
 
 def draw_samples(
@@ -35,6 +48,24 @@ def draw_samples(
         batches.append(final_samples(steps).clamp(-1, 1).cpu())
         progress(len(part))
     return torch.cat(batches)
+
+
+def unseen(held_out: Tensor, training_images: Tensor) -> Tensor:
+    """Held-out images without those that are training images, byte for byte: these would flatter the model.
+
+    How many are left out is logged as a warning. EvaluationError if fewer than two remain.
+    """
+    known = {image.numpy().tobytes() for image in to_bytes(training_images.cpu())}
+    new = [image.numpy().tobytes() not in known for image in to_bytes(held_out.cpu())]
+    copies = f"{new.count(False):,} of {len(new):,} held-out images are among the training images"
+    if sum(new) < 2:
+        raise EvaluationError(
+            f"nothing can be said of images the model has not seen: {copies}. Before training, put some aside in a "
+            "folder test/ beside train/"
+        )
+    if not all(new):
+        log.warning("%s, and left out", copies)
+    return held_out[torch.tensor(new, device=held_out.device)]
 
 
 class Closeness(NamedTuple):
@@ -65,8 +96,10 @@ CLOSENESS_HEADER = (
 def closeness(samples: Tensor, training_images: Tensor, held_out: Tensor) -> Closeness:
     """Did it memorise? Distances from samples to the training images, beside those of real images it has not seen.
 
-    All are (N, C, H, W) in [-1, 1]. ValueError if shapes do not fit.
+    All are (N, C, H, W) in [-1, 1]; training images are left out of the last, see ``unseen``. ValueError if shapes do
+    not fit.
     """
+    held_out = unseen(held_out, training_images)
     mine, real = (nearest_neighbours(x, training_images).distance for x in (samples, held_out))
     numbers = (mine.median(), mine.min(), real.median(), real.min(), (mine < real.quantile(0.01)).float().mean())
     return Closeness(*map(float, numbers))
@@ -175,9 +208,12 @@ def evaluate(
 
     Raises:
         ValueError: if shapes, ranges or numbers of images do not fit.
-        EvaluationError: if what the features need is not here.
+        EvaluationError: if what the features need is not here, or the held-out images are training images.
     """
-    device = diffusion.device
+    device, held_out = diffusion.device, unseen(held_out, training_images)
+    if isinstance(features, str):
+        features = extractor(features, tuple(samples.shape[1:]))
+    check_evaluation(diffusion, samples.shape, training_images, held_out, features, classifier, n_times)
     return Evaluation(
         frechet=frechet_distance(features, training_images, samples, held_out, device=device),
         bits=bits_per_dim(diffusion, random_subset(held_out, n_bits), n_times, generator),
@@ -185,3 +221,23 @@ def evaluate(
         judgement=judge(classifier, samples) if classifier else None,
         judgement_held_out=judge(classifier, held_out) if classifier else None,
     )
+
+
+def check_evaluation(
+    diffusion: DenoiseDiffusion,
+    shape: tuple[int, ...],
+    training_images: Tensor,
+    held_out: Tensor,
+    features: Extractor,
+    classifier: Classifier | None = None,
+    n_times: int | None = None,
+) -> None:
+    """Raise the ValueError that ``evaluate`` would raise on samples of a shape (N, C, H, W), before they are drawn."""
+    check_images(training_images=training_images, held_out=held_out)
+    check_shape("training_images", training_images.shape[1:], shape[1:])
+    if classifier:
+        check_shape("classifier", classifier.image_shape, shape[1:])
+    counts = {"generated": shape[0], "held_out": min(shape[0], len(held_out)), "real": len(training_images)}
+    for name, n in counts.items():
+        check_enough(name, n, features.num_features)
+    check_n_times(diffusion, n_times)

@@ -1,6 +1,7 @@
 """The reverse process as a prior: fill in what is hidden of an image."""
 
 from collections.abc import Iterator
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def inpaint_steps(
         ValueError: if ``mask`` does not fit, or ``resample`` or another argument is out of range.
     """
     times = reverse_times(diffusion, n_steps)
-    if isinstance(resample, bool) or not isinstance(resample, int) or resample < 1:
+    if isinstance(resample, bool) or not isinstance(resample, Integral) or resample < 1:
         raise ValueError(f"resample must be a whole number of at least 1; got {resample!r}")
     mask = torch.as_tensor(mask, device=known.device)
     if not ((mask == 0) | (mask == 1)).all():
@@ -48,7 +49,7 @@ def inpaint_steps(
         mask = mask.bool().expand(known.shape)
     except RuntimeError:
         raise ValueError(f"mask must broadcast to the images, {tuple(known.shape)}; got {tuple(mask.shape)}") from None
-    return _inpaint_steps(diffusion.spaced(times, sigma=sigma), times, known, mask, generator, resample)
+    return _inpaint_steps(eval_mode(diffusion.spaced(times, sigma=sigma)), times, known, mask, generator, resample)
 
 
 @torch.no_grad()
@@ -66,8 +67,7 @@ def _inpaint_steps(
         step = torch.full((len(known),), len(times) - 1 - i, device=known.device)
         rounds = resample if i + 1 < len(times) else 1  # after the last step nothing is noisy any more
         for again in range(rounds - 1, -1, -1):
-            with eval_mode(chain):
-                x0_hat = torch.where(mask, known, chain.denoise(xt, step))
+            x0_hat = torch.where(mask, known, chain.denoise(xt, step))
             yield ReverseStep(t, xt, x0_hat)
             xt = inpaint_step(chain, known, mask, xt, step, x0_hat, generator)
             if again:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.unet.blocks import (
@@ -136,6 +137,8 @@ class UNet(nn.Module):
         channels, factor = self.settings["image_channels"], 2 ** (len(self.settings["ch_mults"]) - 1)
         if xt.ndim != 4 or xt.shape[1] != channels:
             raise ValueError(f"xt must have shape (B, {channels}, H, W); got {tuple(xt.shape)}")
+        if xt.dtype != self.final.weight.dtype and not torch.is_autocast_enabled(xt.device.type):
+            raise ValueError(f"xt must hold {self.final.weight.dtype}, like the weights; got {xt.dtype}")
         if xt.shape[2] % factor or xt.shape[3] % factor:
             raise ValueError(
                 f"image sides must be divisible by {factor}, because the U-Net halves them "

@@ -381,3 +381,57 @@ def test_pipeline_that_does_not_say_the_size_of_its_images_can_be_imported(pipel
     checkpoint.import_diffusers(pipeline, tmp_path / "run")
     with pytest.raises(CheckpointError, match="does not say the shape of its images"):
         checkpoint.image_shape(tmp_path / "run")
+
+
+# Nothing is executed, and nothing outside of the folder is read
+
+
+def test_a_pickle_is_refused_by_name(pipeline):
+    weights = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a pickle, which can execute code"):
+        checkpoint.from_diffusers(pipeline)
+
+
+def test_a_pickle_beside_the_weights_is_never_opened(pipeline):
+    (pipeline / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    checkpoint.from_diffusers(pipeline)
+
+
+def test_weights_outside_of_the_folder_are_not_read(pipeline):
+    index = pipeline / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text('{"weight_map": {"conv_in.weight": "../../elsewhere.safetensors"}}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="points to weights elsewhere"):
+        checkpoint.from_diffusers(pipeline)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+def test_a_pipe_does_not_hang_an_import(pipeline, name):
+    (pipeline / name).unlink()
+    os.mkfifo(pipeline / name)
+    with pytest.raises(CheckpointError, match="no ordinary file"):
+        checkpoint.from_diffusers(pipeline)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "{" * 5, " " * 2_000_000, "[]", "7", ""], ids=len)
+def test_settings_that_are_none_are_a_checkpoint_error(pipeline, name, text):
+    (pipeline / name).write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError):
+        checkpoint.from_diffusers(pipeline)
+
+
+def test_without_a_network_the_hub_is_asked_once(monkeypatch):
+    from huggingface_hub import utils
+
+    asked = []
+
+    class Offline:
+        def head(self, *arguments, **options):
+            asked.append(arguments)
+            raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(utils, "get_session", Offline)
+    with pytest.raises(CheckpointError, match="'some/model' is not a folder here, and the Hugging Face hub did not"):
+        checkpoint.from_diffusers("some/model")
+    assert len(asked) == 1

@@ -427,6 +427,49 @@ def test_wrong_times_are_refused(zero, method, t, message):
         METHODS[method](DenoiseDiffusion(zero), torch.zeros(2, 3, 4, 4), t)
 
 
+@pytest.mark.parametrize("method", [*METHODS, "loss"])
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(0, 3, 4, 4),
+        torch.zeros(()),
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        torch.zeros(2, 3, 4, 4, dtype=torch.cfloat),
+        np.zeros((2, 3, 4, 4)),
+        None,
+    ],
+    ids=["empty", "scalar", "bytes", "complex", "numpy", "None"],
+)
+def test_what_is_no_batch_of_images_is_refused(zero, method, x):
+    with pytest.raises(ValueError, match=r"a batch must be a tensor \(B, \.\.\.\) of floating-point values"):
+        (METHODS | {"loss": lambda d, x, t: d.loss(x)})[method](DenoiseDiffusion(zero), x, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("of_x", "of_t"), [("meta", "cpu"), ("cpu", "meta"), ("meta", "meta")])
+def test_what_is_elsewhere_is_refused_and_not_fetched(zero, method, of_x, of_t):
+    model = DenoiseDiffusion(zero).trusting()  # nobody can look at values on meta
+    x, t = torch.zeros(2, 3, 4, 4, device=of_x), torch.zeros(2, dtype=torch.long, device=of_t)
+    with pytest.raises(ValueError, match=f"must be on cpu, like the model; got {of_x} and {of_t}"):
+        METHODS[method](model, x, t)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (1, 3, 8, 8), (3, 8, 8), ()])
+def test_a_network_that_returns_another_shape_is_named(shape):
+    class Narrow(nn.Module):
+        def forward(self, xt, t):
+            return torch.zeros(shape)
+
+    with pytest.raises(ValueError, match=r"eps_theta must have the shape of the batch, \(4, 3, 8, 8\)"):
+        DenoiseDiffusion(Narrow()).loss(torch.zeros(4, 3, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_times_may_have_any_number_of_bits(diffusion, dtype):
+    x0, t = torch.randn(2, 3, 4, 4), torch.tensor([0, 100])
+    assert torch.equal(diffusion.q_xt_x0(x0, t.to(dtype))[0], diffusion.q_xt_x0(x0, t)[0])
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [

@@ -1,6 +1,8 @@
 """The samplers against diffusers, step by step, and against data whose exact noise predictor is known."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -318,12 +320,48 @@ def test_each_part_gets_its_own_mode_back(watched, steps):
     assert modes(watched) == before
 
 
-def test_eval_mode_gives_each_part_its_own_mode_back(watched):
+def test_eval_mode_leaves_every_part_of_the_model_in_its_own(watched):
     watched.eps_model.dropout.eval()
     before = modes(watched)
-    with eval_mode(watched):
-        assert not any(modes(watched).values())
+    assert not any(modes(eval_mode(watched)).values())
     assert modes(watched) == before
+
+
+def test_a_twin_in_eval_mode_has_the_very_weights_of_the_model(watched):
+    twin = eval_mode(watched)
+    for name, tensor in watched.state_dict().items():
+        assert twin.state_dict()[name].data_ptr() == tensor.data_ptr()
+    with torch.no_grad():
+        watched.eps_model.linear.weight.zero_()
+    assert not twin.eps_model.linear.weight.any()
+
+
+def test_hooks_of_the_model_see_what_its_twin_does(watched):
+    seen = []
+    handle = watched.eps_model.linear.register_forward_hook(lambda module, x, y: seen.append(module.training))
+    sample(watched, (4, 2), 3)
+    handle.remove()
+    assert seen == [False] * 3
+
+
+def test_threads_that_sample_and_train_one_model_do_not_disturb_each_other(watched):
+    """Dropout is on in every pass of the trainer and off in every pass of the samplers, however they interleave."""
+    expected = sample(watched, (8, 2), 10, torch.Generator().manual_seed(0))
+    stop = threading.Event()
+
+    def train():
+        while not stop.is_set():
+            watched.train()
+            watched.loss(torch.ones(8, 2))
+
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    with ThreadPoolExecutor(2) as pool:
+        drawn = list(pool.map(lambda _: sample(watched, (8, 2), 10, torch.Generator().manual_seed(0)), range(40)))
+    stop.set()
+    trainer.join()
+    assert set(watched.eps_model.modes) == {(False, False, False), (True, True, True)}
+    assert all(torch.equal(images, expected) for images in drawn)
 
 
 def test_two_samplers_side_by_side_both_sample_without_dropout(watched):
