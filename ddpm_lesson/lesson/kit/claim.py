@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ddpm_lesson.lesson.kit.figure import place_of
+from ddpm_lesson.lesson.kit.source import place_of
 
 RECORD = Path(__file__).parents[1] / "claims.json"  # what ``python -m tools.claims`` found when it last ran
 

@@ -1,14 +1,11 @@
 """What every drawing shares: colours, the picture with its words, and figures that redraw only what moves."""
 
-import ast
 import base64
 import html
-import inspect
 import io
-import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -19,6 +16,7 @@ from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_lesson.lesson.kit.colours import ORANGE
+from ddpm_lesson.lesson.kit.source import source_of  # noqa: F401
 
 SCALE = 1.5  # pixels of a figure for every pixel on the page, so that text is sharp on fine screens
 DPI = 100 * SCALE
@@ -185,45 +183,3 @@ def stacked(top: Image.Image, bottom: Image.Image) -> Image.Image:
     sheet.paste(top, (0, 0))
     sheet.paste(bottom, (0, top.height))
     return sheet
-
-
-class Source(NamedTuple):
-    """Code of the package; renders in a notebook."""
-
-    file: str  # where it stands, such as "ddpm_lesson/diffusion.py"
-    code: str
-
-    def _repr_markdown_(self) -> str:
-        return f"`{self.file}`\n\n```python\n{self.code}\n```"
-
-
-def source_of(thing: Any, *, docstring: bool = False) -> Source:
-    """The source of a function, method or class as it stands in the package, so that what is shown cannot drift.
-
-    Args:
-        thing: a function, method or class.
-        docstring: show its docstring as well.
-    """
-    code = textwrap.dedent(inspect.getsource(thing)).rstrip()
-    body = getattr(ast.parse(code).body[0], "body", [])
-    words = None if docstring else next(filter(is_docstring, body), None)
-    if words:
-        lines = code.splitlines()
-        code = "\n".join(lines[: words.lineno - 1] + lines[words.end_lineno :])
-    return Source(file_of(thing), code)
-
-
-def is_docstring(node: ast.stmt) -> bool:
-    """Whether a statement is nothing but a string."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def place_of(function: Callable[..., Any]) -> str:
-    """Where a function of the package stands, in Markdown: its name, its file and its line."""
-    line = inspect.getsourcelines(function)[1]
-    return f"`{function.__name__}` in `{file_of(function)}`, line {line}"
-
-
-def file_of(thing: Any) -> str:
-    """The file of a function, method or class, such as ``ddpm_lesson/diffusion.py``."""
-    return thing.__module__.replace(".", "/") + ".py"

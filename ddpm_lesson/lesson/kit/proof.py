@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.figure import place_of
+from ddpm_lesson.lesson.kit.source import place_of
 from ddpm_lesson.pictures import markdown_table
 
 Formula = Callable[..., Any]  # what a proof doubts

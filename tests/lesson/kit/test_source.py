@@ -3,7 +3,7 @@
 import inspect
 
 from ddpm_lesson import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.figure import source_of
+from ddpm_lesson.lesson.kit.source import source_of
 from ddpm_lesson.unet import Swish
 
 
