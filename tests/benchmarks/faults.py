@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
@@ -290,7 +289,7 @@ def corruptions(n: int, place: Path, rng: random.Random) -> list[tuple[str, str]
         except checkpoint.CheckpointError:
             count["detected"] += 1
         except Exception as error:
-            print(f"{name}: {error!r}")
+            print(f"{name}: {error!r}", file=sys.__stdout__)
             count["traceback"] += 1
         (folder / name).write_bytes(whole)
     return [
@@ -311,7 +310,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     ddpm_lesson.run.LOG_EVERY = 10**6  # no loss curve: most of the time would go into drawing it
     rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
         place = Path(name)
         rows = [*kills(options.kills, place, rng), *others(place), *corruptions(options.corruptions, place, rng)]
     for row in rows:
