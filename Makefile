@@ -93,11 +93,11 @@ $(VENV)/python.done:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/lab.done: $(VENV)/python.done requirements.txt constraints.txt pyproject.toml
-	$(PIP) install -c constraints.txt -r requirements.txt
+$(VENV)/lab.done: $(VENV)/python.done constraints.txt pyproject.toml
+	$(PIP) install -c constraints.txt -e ".[lesson]"
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/python.done requirements.txt constraints.txt pyproject.toml
+$(VENV)/test.done: $(VENV)/python.done constraints.txt pyproject.toml
 	$(PIP) install -c constraints.txt -e ".[test]"
 	@touch $@ $(VENV)/lab.done
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -272,3 +273,11 @@ def test_every_action_is_pinned_to_a_commit(workflow):
     used = re.findall(r"uses: (\S+)", workflow.read_text(encoding="utf-8"))
     assert used
     assert [action for action in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action)] == []
+
+
+def test_the_requirements_are_those_of_the_lesson():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [project["optional-dependencies"][name] for name in ("plots", "evaluate", "lesson")]
+    wanted = {text for texts in (project["dependencies"], *extras) for text in texts if "[" not in text}
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert {line for line in lines if not line.startswith("#")} == wanted
