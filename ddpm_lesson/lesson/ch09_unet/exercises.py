@@ -11,18 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.kit.exercise import (
-    FAILURES,
-    CheckResult,
-    Exercise,
-    Later,
-    Mistake,
-    as_tensors,
-    call,
-    check,
-    recognised,
-    wrong,
-)
+from ddpm_lesson.lesson.kit.answer import FAILURES, call, read
+from ddpm_lesson.lesson.kit.exercise import CheckResult, Exercise, Later, Mistake, check, recognised, wrong
 from ddpm_lesson.unet import DownBlock, Downsample, MiddleBlock, UpBlock, Upsample
 
 
@@ -84,7 +74,7 @@ class PairExercise(Exercise):
 
     def columns(self, function: Callable[..., Any]) -> list[tuple[float, ...]]:
         """The first numbers of all answers, and the second ones."""
-        answers = (as_tensors(call(function, case), (0, 0)) for case in self.cases)
+        answers = (read(call(function, case), (0, 0)).parts for case in self.cases)
         return list(zip(*([float(number) for number in answer] for answer in answers), strict=True))
 
 

@@ -1,6 +1,8 @@
 """Exercises of notebook 10: what a step draws, the loop, the average of the weights, and the learning rate."""
 
-from collections.abc import Callable, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -8,17 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.answer import EPS, Answer, call, read, settled, tensor_of
 from ddpm_lesson.lesson.kit.exercise import (
     CheckResult,
     Exercise,
     Later,
     Mistake,
-    agree,
-    as_tensors,
-    call,
     check,
     in_words,
-    is_stub,
     numbers,
     wrong,
 )
@@ -28,103 +27,153 @@ UNKNOWN = "it looks like no mistake we know"
 # draw_batch
 
 
+class Summaries(Exercise):
+    """An exercise about summaries of random answers, whose numbers may be off by what chance explains."""
+
+    slack: Sequence[float]
+
+    def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
+        """The same for all numbers of a part, and more for a part in half precision."""
+        return torch.full_like(wanted, self.slack[part] * eps / EPS)
+
+
 @dataclass(frozen=True)
 class RandomExercise(Exercise):
     """An exercise whose answers are random: what is compared is what ``summary`` says about them.
 
-    ``parts`` names the numbers of the summary, tensor by tensor; ``refused`` is said when PyTorch cannot do what it is
-    asked for.
+    ``summary`` takes the function and a case; ``parts`` names the numbers of what it returns, tensor by tensor, each
+    with what chance may do to them; ``refused`` is said when PyTorch cannot do what it is asked for.
     """
 
-    summary: Callable[[Any], Any] = field(kw_only=True)
-    parts: Sequence[Sequence[str]] = field(kw_only=True)
+    summary: Callable[..., tuple[Tensor, ...]] = field(kw_only=True)
+    parts: Sequence[tuple[Sequence[str], float]] = field(kw_only=True)
     refused: str = field(kw_only=True)
 
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function and hold the summary of its answers against the right one."""
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             return check(self.in_summary, function)
         result = check(self.in_summary, self.summarised(function))
         return result if result.passed or UNKNOWN not in result.message else wrong(self.difference(function))
 
     @cached_property
-    def in_summary(self) -> Exercise:
+    def in_summary(self) -> Summaries:
         """The same exercise about summaries: with the right one, and those of the known mistakes."""
         mistakes = [replace(m, function=self.summarised(m.function)) for m in self.known]
         right = self.summarised(self.solution)
-        return Exercise(right, self.cases, mistakes, self.consequence, self.tolerance, function=self.function)
+        summaries = Summaries(right, self.cases, mistakes, self.consequence, function=self.function)
+        object.__setattr__(summaries, "slack", [slack for _, slack in self.parts])
+        return summaries
 
     def summarised(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, answering with the summary; a stub stays one."""
 
+        @functools.wraps(function)
         def summary_of(*case: Any) -> Any:
             try:
-                result = function(*case)
+                return self.summary(function, *case)
             except NotImplementedError as error:
                 raise type(error)(f"{error}. {self.refused}") if error.args else error from None
-            if result is None and is_stub(function):
-                return ...
-            return result if result is None or result is ... else self.summary(result)
 
         return summary_of
 
     def difference(self, function: Callable[..., Any]) -> str:
         """The first number of the summary that is wrong, by its name."""
-        for case in self.cases:
-            answer, right = (as_tensors(call(self.summarised(f), case)) for f in (function, self.solution))
-            for names, x, y in zip(self.parts, answer, right, strict=True):
-                if not agree(x, y, self.tolerance):
-                    i = int((x - y).abs().nan_to_num(torch.inf).argmax())
-                    got, expected = (in_words(float(z.flatten()[i])) for z in (x, y))
-                    what = names[i] if len(names) > 1 else names[0]
+        for i, (case, right) in enumerate(zip(self.cases, self.in_summary.right, strict=True)):
+            answer: Answer = read(call(self.summarised(function), case))
+            fits = self.in_summary.fits(i, answer, right)
+            for (names, _), fit, x, y in zip(self.parts, fits, answer.parts, right.parts, strict=True):
+                if not fit:
+                    k = int((x - y).abs().nan_to_num(torch.inf).argmax())
+                    got, expected = (in_words(float(z.flatten()[k])) for z in (x, y))
+                    what = names[k] if len(names) > 1 else names[0]
                     return f"`{self.function}`: {what} is {got} where {expected} is right, and {UNKNOWN}."
         raise AssertionError("called for answers that are right")
 
 
-def describe_batch(batch: Any) -> tuple[Tensor, ...]:
-    """What can be said about x0, t and eps: a few numbers each, nearly the same for every draw.
+def three_tensors(batch: Any, n_images: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x0, t and eps as they were returned.
 
     Raises:
         TypeError: if the batch is no such three tensors.
     """
+    batch = list(itertools.islice(batch, 4)) if isinstance(batch, Iterator) else batch
     if not isinstance(batch, (tuple, list)) or len(batch) != 3:
         raise TypeError("draw_batch must return three tensors: x0, t, eps")
-    if any(isinstance(part, Tensor) and part.ndim == 1 and part.is_floating_point() for part in batch):
+    x0, t, eps = (tensor_of(settled(part, n_images)) for part in batch)
+    if any(part.ndim == 1 and part.is_floating_point() for part in (x0, t, eps)):
         raise TypeError("t must hold whole numbers, because `alpha_bar[t]` looks them up: `torch.randint` draws such")
-    x0, t, eps = (as_tensors(part)[0] for part in batch)
+    return x0, t, eps
+
+
+def describe_batch(function: Callable[..., Any], images: Tensor, n_steps: int) -> Any:
+    """What can be said about x0, t and eps: a few numbers each, nearly the same for every draw; a stub's answer as is.
+
+    Raises:
+        TypeError: if the batch is no such three tensors.
+    """
+    first, second = function(images, n_steps), function(images, n_steps)
+    if first is None or first is ...:
+        return first
+    x0, t, eps = three_tensors(first, len(images))
+    again = [torch.equal(*pair) for pair in zip((t, eps), three_tensors(second, len(images))[1:], strict=True)]
     swapped = eps.ndim == 1 < t.ndim
-    if swapped:
-        t, eps = eps, t
+    t, eps = (eps, t.double()) if swapped else (t, eps.double())
     if t.ndim != 1 or min(x0.ndim, eps.ndim) < 2 or not len(x0) == len(t) == len(eps) > 1:
         shapes = ", ".join(str(tuple(x.shape)) for x in (x0, t, eps))
         raise TypeError(
             f"draw_batch must return x0 (B, ...), t (B,) and eps (B, ...); got shapes {shapes}. Only `alpha_bar[t]` "
             "needs more axes, and that comes later"
         )
-    repeated = [(eps - eps[:1]).abs().max() < 1e-9, (eps.flatten(1) - eps.flatten(1)[:, :1]).abs().max() < 1e-9]
+    pixels, several = eps.flatten(1), len(t.unique()) > 1  # a single time may be any
+    again = again[0] and several, again[1]
+    repeated = [bool((eps == eps[:1]).all()), bool((pixels == pixels[:, :1]).all())]
     tails = 10 * ((eps - eps.mean()).abs().mean() / eps.std() - (2 / torch.pi) ** 0.5)  # 0 if normal, 0.7 if uniform
-    n_times, counted = len(t.unique()), (t.diff() == 1).double().mean()
-    moments = torch.stack([eps.mean(), eps.std(), tails])
+    counted = (t.diff() == 1).double().mean()
+    pairs = (pixels[1:], pixels[:-1]), (pixels[:, 1:], pixels[:, :-1]), (eps, x0 if x0.shape == eps.shape else eps * 0)
+    of_eps = torch.stack([eps.mean(), eps.std(), *(correlation(*pair) for pair in pairs), tails])
     return (
         x0,
-        torch.stack([t.min(), t.max()]) * (n_times > 1),  # a single one may be any
-        torch.tensor(float(n_times)),
-        moments * (not any(repeated)),  # of a few numbers they would be left to chance
-        torch.tensor([*repeated, eps.shape == x0.shape, counted, swapped], dtype=torch.float64),
+        torch.stack([t.min(), t.max(), torch.tensor(len(t.unique()))]).clamp(max=2 * n_steps) * several,
+        (t[:, None] == torch.arange(n_steps)).double().mean(0) * n_steps * several,
+        of_eps[:-1] * (not any(repeated)),  # of a few numbers they would be left to chance
+        of_eps[-1:] * (not any(repeated)),
+        torch.tensor([*repeated, eps.shape == x0.shape, counted, swapped, *again], dtype=torch.float64),
     )
 
 
+def correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson's correlation of two tensors of one shape; 0 if one is constant."""
+    return torch.corrcoef(torch.stack((x.flatten().double(), y.flatten().double())))[0, 1].nan_to_num()
+
+
+# What is said about a batch, and how far chance may move it: about five standard deviations for thousands of images.
 SUMMARY = (
-    ("a value of x0",),
-    ("the smallest t", "the largest t"),
-    ("the number of different times",),
-    ("the mean of eps", "the standard deviation of eps", "how far eps is from normal"),
+    (("a value of x0",), 4 * EPS),
+    (("the smallest t", "the largest t", "the number of different times"), 0.5),
+    (("how often a time is drawn, over how often it should be,",), 0.3),
     (
-        "whether all images get the same eps (1 for yes)",
-        "whether all pixels of an image get the same eps (1 for yes)",
-        "whether eps has the shape of x0 (1 for yes)",
-        "how often a t is the one before plus 1, as a share,",
-        "whether t and eps are swapped (1 for yes)",
+        (
+            "the mean of eps",
+            "the standard deviation of eps",
+            "the correlation of eps between neighbouring images",
+            "the correlation of eps between neighbouring pixels",
+            "the correlation of eps with x0",
+        ),
+        0.03,
+    ),
+    (("how far eps is from normal",), 0.3),
+    (
+        (
+            "whether all images get the same eps (1 for yes)",
+            "whether all pixels of an image get the same eps (1 for yes)",
+            "whether eps has the shape of x0 (1 for yes)",
+            "how often a t is the one before plus 1, as a share,",
+            "whether t and eps are swapped (1 for yes)",
+            "whether a second call draws the same t (1 for yes)",
+            "whether a second call draws the same eps (1 for yes)",
+        ),
+        0.04,
     ),
 )
 
@@ -158,6 +207,21 @@ check_draw_batch = RandomExercise(
             This looks like images in $[-1/2, 1/2]$.
             The middle is right. What about the ends?
             `images.float() / 127.5 - 1` maps 0 to -1 and 255 to 1."""),
+        Mistake("divided by 128", ("127.5", "128")).says("""
+            This looks like white at 0.992: a division by 128.
+            Bytes run from 0 to 255. Which number do you divide 255 by to get 2?
+            `images.float() / 127.5 - 1` maps 0 to -1 and 255 to 1."""),
+        Mistake("the same every time", ("t = torch", "torch.manual_seed(0); t = torch")).says("""
+            This looks like a batch that comes out the same every time: a seed is set inside.
+            What does the network learn from a second visit with the same $t$ and the same noise?
+            Leave `manual_seed`, or a generator with a seed of its own, out of the function."""),
+        Mistake(
+            "early times more often",
+            ("randint(n_steps, (len(images),))", "rand(len(images)).square().mul(n_steps).long()"),
+        ).says("""
+            This looks like small $t$ drawn more often than large ones.
+            The sum over $t$ weighs all times alike. Which distribution does that take?
+            `torch.randint(n_steps, (len(images),))` draws every time equally often."""),
         Mistake("one t for all", ("(len(images),))", "(1,)).expand(len(images))")).says("""
             This looks like one $t$ for the whole batch.
             What would one step of training learn about the other times?
@@ -215,7 +279,6 @@ check_draw_batch = RandomExercise(
     ),
     consequence="Each image meets another time and other noise at every visit, so that no picture is ever seen twice "
     "in the same way.",
-    tolerance=0.1,
     summary=describe_batch,
     parts=SUMMARY,
     refused="Bytes have no normal noise: draw it like `x0`, `torch.randn_like(x0)`",

@@ -1,21 +1,19 @@
-"""What every exercise shares: run the learner's function, and find the hint that fits the mistake."""
+"""What every exercise shares: try the learner's function, judge what it does, and find the hint that fits."""
 
 import ast
-import copy
 import functools
 import inspect
 import re
 import sys
 import textwrap
-import warnings
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-FAILURES = (Exception, SystemExit)  # whatever a learner's function may do, the answer is a hint
+from ddpm_lesson.lesson.kit.answer import EPS, FAILURES, Answer, Attempt, agree, attempt, call, largest, read, rounding
 
 
 class CheckResult(NamedTuple):
@@ -112,7 +110,7 @@ class Exercise:
     cases: Sequence[tuple[Any, ...]]  # arguments, one tuple a call
     mistakes: Sequence[Mistake]
     consequence: str  # something worth knowing for those who got it right
-    tolerance: float = 1e-4  # relative to the largest value of a result
+    tolerance: float = 1e-4  # of each number, relative to its own size; what rounding explains comes on top
     function: str = field(default="", kw_only=True)  # name of the learner's function; the solution's unless given
     where: str = field(default_factory=place, kw_only=True)  # its file and line
 
@@ -145,35 +143,108 @@ class Exercise:
         return [call(self.solution, case) for case in self.cases]
 
     @functools.cached_property
-    def answers(self) -> list[list[list[Tensor]]]:
+    def right(self) -> list[Answer]:
+        """The right answers, a case each."""
+        return [read(result) for result in self.results]
+
+    @functools.cached_property
+    def rounding(self) -> list[list[float]]:
+        """What float32 costs in each part of each case."""
+        return [rounding(self.solution, *pair) for pair in zip(self.cases, self.right, strict=True)]
+
+    @functools.cached_property
+    def answers(self) -> list[list[Answer]]:
         """What each known mistake answers, a case each; worked out once."""
         functions: list[Any] = [mistake.function for mistake in self.known]
-        return [[as_tensors(call(function, case)) for case in self.cases] for function in functions]
+        return [[read(call(function, case)) for case in self.cases] for function in functions]
+
+    def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
+        """How far each number of a part may be off if it was computed with a spacing of ``eps``.
+
+        A float16 answer may be off by as many units as a float32 answer, and its units are larger.
+        """
+        seen = self.rounding[case]
+        unit = EPS * wanted.abs() + seen[min(part, len(seen) - 1)] + 1e-12 * EPS * largest(wanted)
+        return self.tolerance * wanted.abs() + 4 * eps / EPS * unit
+
+    def fits(self, case: int, answer: Answer, other: Answer) -> list[bool]:
+        """Whether each part of an answer to a case agrees with another answer."""
+        return [
+            agree(x, y, self.allowed(case, part, y, eps))
+            for part, (x, y, eps) in enumerate(zip(answer.parts, other.parts, answer.eps, strict=False))
+        ]
+
+    def same(self, answers: Sequence[Answer], others: Sequence[Answer]) -> bool:
+        """Whether the answers to all cases agree with others, in number, shape and value."""
+        return all(
+            len(one.parts) == len(other.parts) and all(self.fits(case, one, other))
+            for case, (one, other) in enumerate(zip(answers, others, strict=True))
+        )
 
 
 def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
     """Try ``function`` on every case of the exercise."""
+    name = exercise.function
+    if isinstance(function, type):
+        return wrong(f"`{name}` must be a function; got a class, `{function.__name__}`. Begin with `def {name}(...)`.")
     if not callable(function):
         got = type(function).__name__
-        return wrong(f"`{exercise.function}` must be your function itself, without parentheses; got a value ({got}).")
-    results = []
-    for case in exercise.cases:
+        return wrong(f"`{name}` must be your function itself, without parentheses; got a value ({got}).")
+    attempts = []
+    for case, right in zip(exercise.cases, exercise.right, strict=True):
         try:
-            results.append(call(function, case))
+            attempts.append(attempt(function, case, at_most(right)))
         except FAILURES as error:
             if isinstance(error, NotImplementedError) and not error.args:  # with a text, it is PyTorch that refuses
                 return not_attempted(exercise)
             where = f" (tried with {inputs(exercise, case)})" if inputs(exercise, case) else ""
-            return wrong(f"`{exercise.function}` stopped with {type(error).__name__}: {error}{where}")
+            return wrong(f"`{name}` stopped with {type(error).__name__}: {error}{where}")
+    return judged(exercise, function, attempts)
+
+
+def at_most(right: Answer) -> int:
+    """Values that a learner's iterator may give: more than are asked for, so that too many can be told."""
+    return 16 + 4 * max(len(right.parts), *(size for part in right.parts for size in (0, *part.shape)))
+
+
+def judged(exercise: Exercise, function: Callable[..., Any], attempts: Sequence[Attempt]) -> CheckResult:
+    """The answer to what came out of the calls: what was returned first, then how it was found."""
+    results = [one.result for one in attempts]
     if all(result is None or result is ... for result in results):
         if results[0] is ... or is_stub(function):
             return not_attempted(exercise)
         return wrong(f"`{exercise.function}` returns nothing. Is the `return` missing?")
     try:
-        answers = [as_tensors(result, like) for result, like in zip(results, exercise.results, strict=True)]
+        answers = [read(result, like) for result, like in zip(results, exercise.results, strict=True)]
     except FAILURES:
         return wrong(f"`{exercise.function}` must return numbers or tensors; got {describe(results)}.")
-    return compare(exercise, answers, [as_tensors(result) for result in exercise.results])
+    if exercise.same(answers, exercise.right):
+        conduct = misconduct(exercise, attempts, answers)
+        return wrong(conduct) if conduct else CheckResult(True, None, f"**Right.** {exercise.consequence}")
+    for mistake, others in zip(exercise.known, exercise.answers, strict=True):
+        if exercise.same(answers, others):
+            return recognised(mistake)
+    return wrong(difference(exercise, answers))
+
+
+def misconduct(exercise: Exercise, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> str:
+    """What a function with the right answers does that it must not; empty if there is nothing."""
+    numbers_right = f"The numbers are right, but `{exercise.function}`"
+    names = list(inspect.signature(exercise.solution).parameters)
+    for name in (names[i] for one in attempts for i in one.changed):
+        return (
+            f"{numbers_right} changes its argument `{name}` in place: whoever called it finds `{name}` overwritten. "
+            f"Make a new tensor instead: `a = a + b` for `a += b`, `a.mul(b)` for `a.mul_(b)`, or start with a "
+            f"`{name}.clone()`."
+        )
+    if any(one.seeded for one in attempts):
+        return f"{numbers_right} sets the global seed: every batch would get the same noise. Leave the seed alone."
+    if any(right.learns and not own.learns for own, right in zip(answers, exercise.right, strict=True)):
+        return (
+            f"{numbers_right} returns them without a gradient, and a network cannot train on that. Return the tensor "
+            "itself: no `.item()`, `float(...)`, `.detach()` or `no_grad`."
+        )
+    return ""
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
@@ -183,7 +254,7 @@ def is_stub(function: Callable[..., Any]) -> bool:
     """
     try:
         definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError, SyntaxError):
+    except Exception:
         return False
     return isinstance(definition, ast.FunctionDef) and all(map(is_idle, definition.body))
 
@@ -193,16 +264,6 @@ def is_idle(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Expr | ast.Return):
         return statement.value is None or isinstance(statement.value, ast.Constant)
     return isinstance(statement, ast.Pass)
-
-
-def compare(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> CheckResult:
-    """Hold the learner's answers against the right ones, then against every known mistake."""
-    if same(answers, right, exercise.tolerance):
-        return CheckResult(True, None, f"**Right.** {exercise.consequence}")
-    for mistake, others in zip(exercise.known, exercise.answers, strict=True):
-        if same(answers, others, exercise.tolerance):
-            return recognised(mistake)
-    return wrong(difference(exercise, answers, right))
 
 
 def inputs(exercise: Exercise, case: tuple[Any, ...]) -> str:
@@ -216,83 +277,35 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def call(function: Callable[..., Any], case: tuple[Any, ...]) -> Any:
-    """Call with copies of the arguments and seeded noise, so that no call disturbs another or the notebook."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        return function(*copy.deepcopy(case))
-
-
-def as_tensors(result: Any, like: Any = None) -> list[Tensor]:
-    """A result, or each part of a tuple, as float64; numbers, lists, arrays and tensors of any kind.
-
-    A list or tensor may stand for the tuple that ``like`` is, a tuple of numbers for its tensor, and a tuple or
-    generator for its list.
-    """
-    if isinstance(like, tuple) and has_length(result) and len(result) == len(like):
-        result = tuple(result)
-    elif isinstance(like, Tensor) and isinstance(result, tuple):
-        result = torch.stack([torch.as_tensor(part) for part in result])
-    elif isinstance(like, list) and isinstance(result, tuple | Iterator):
-        result = list(result)
-    parts = result if isinstance(result, tuple) else (result,)
-    return [real(torch.as_tensor(part).detach().cpu()) for part in parts]
-
-
-def real(values: Tensor) -> Tensor:
-    """As float64; a complex number, say the root of a negative one, becomes NaN."""
-    if values.is_complex():
-        values = torch.where(values.imag == 0, values.real, torch.nan)
-    return values.to(torch.float64)
-
-
-def has_length(value: Any) -> bool:
-    """Whether ``len`` works; a tensor that is one number has none."""
-    return isinstance(value, Sized) and not (isinstance(value, Tensor) and value.ndim == 0)
-
-
-def same(answers: list[list[Tensor]], others: list[list[Tensor]], tolerance: float) -> bool:
-    """Whether all answers agree, in shape and value; NaN equals NaN."""
-    return all(
-        len(a) == len(b) and all(agree(x, y, tolerance) for x, y in zip(a, b, strict=True))
-        for a, b in zip(answers, others, strict=True)
-    )
-
-
-def agree(x: Tensor, y: Tensor, tolerance: float) -> bool:
-    """Whether two tensors have one shape and differ by no more than ``tolerance`` of the largest value."""
-    if x.shape != y.shape:
-        return False
-    finite = y[y.isfinite()]
-    scale = float(finite.abs().max()) if len(finite) else 1.0
-    return torch.allclose(x, y, rtol=0, atol=tolerance * max(scale, 1e-12), equal_nan=True)
-
-
-def difference(exercise: Exercise, answers: list[list[Tensor]], right: list[list[Tensor]]) -> str:
+def difference(exercise: Exercise, answers: Sequence[Answer]) -> str:
     """What is wrong with an answer that looks like no known mistake: number, shape, NaN, or how far off."""
     name = exercise.function
-    for case, answer, wanted in zip(exercise.cases, answers, right, strict=True):
-        if len(answer) != len(wanted):
-            return f"`{name}` must return {len(wanted)} value(s); got {len(answer)}."
-        for x, y in zip(answer, wanted, strict=True):
+    for i, (case, answer, right) in enumerate(zip(exercise.cases, answers, exercise.right, strict=True)):
+        if len(answer.parts) != len(right.parts):
+            return f"`{name}` must return {len(right.parts)} value(s); got {len(answer.parts)}."
+        for fit, x, y in zip(exercise.fits(i, answer, right), answer.parts, right.parts, strict=True):
             if x.shape != y.shape:
                 return f"`{name}` must return shape {tuple(y.shape)} here; got {tuple(x.shape)}."
             if x.isnan().any() and not y.isnan().any():
                 return f"`{name}` returned NaN: look for 0 / 0, or the root or logarithm of a negative number."
-            if not agree(x, y, exercise.tolerance):
-                i = int((x - y).abs().nan_to_num(torch.inf).argmax())
+            if not fit:
                 where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
-                got, expected = (in_words(float(z.flatten()[i])) for z in (x, y))
-                return (
-                    f"`{name}` returned {got} where {expected} is right{where}, and it looks like no mistake we know."
-                )
+                return f"`{name}` returned {apart(x, y)}{where}, and it looks like no mistake we know."
     raise AssertionError("called for answers that are right")
 
 
-def in_words(value: float) -> str:
+def apart(x: Tensor, y: Tensor) -> str:
+    """Where an answer is farthest from the right one, with as many digits as it takes to tell them apart."""
+    off = (x - y).abs() / y.abs().clamp(min=1e-3 * largest(y) or 1.0)
+    i = int(off.nan_to_num(torch.inf).argmax())
+    got, wanted = (float(z.flatten()[i]) for z in (x, y))
+    texts = [(in_words(got, digits), in_words(wanted, digits)) for digits in (4, 6, 9, 17)]
+    return "{} where {} is right".format(*next((pair for pair in texts if len(set(pair)) == 2), texts[-1]))
+
+
+def in_words(value: float, digits: int = 4) -> str:
     """A number, whole ones to the last digit."""
-    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.{digits}g}"
 
 
 def describe(results: Sequence[Any]) -> str:

@@ -16,7 +16,7 @@ def kl_with_variances(mean1, std1, mean2, std2):
 
 def kl_in_float32(mean1, std1, mean2, std2):
     mean1, std1, mean2, std2 = (v.float() for v in (mean1, std1, mean2, std2))
-    std1 /= std2
+    std1 = std1 / std2
     return (std1**2 - 1 + ((mean1 - mean2) / std2) ** 2) / 2 - std1.log()
 
 
@@ -26,7 +26,7 @@ def kl_in_numpy(*arguments):
 
 
 def elbo_by_sum(log_prior, log_likelihood, log_q):
-    log_prior += log_likelihood
+    log_prior = log_prior + log_likelihood
     log_prior -= log_q
     return log_prior.sum(-1) / log_prior.shape[-1]
 

@@ -16,7 +16,7 @@ from ddpm_lesson.lesson.ch02_closed_form_posterior.exercises import (
 
 
 def q_step_in_place(x_prev, beta, eps):
-    return eps.mul_(torch.sqrt(beta)).add_(x_prev * torch.sqrt(1 - beta))
+    return (eps * torch.sqrt(beta)).add_(x_prev * torch.sqrt(1 - beta))
 
 
 def alpha_bars_in_a_loop(beta):

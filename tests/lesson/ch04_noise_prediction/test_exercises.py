@@ -56,7 +56,7 @@ def test_toy_model_wants_one_time_an_image():
 
 
 def x0_in_place(xt, eps, alpha_bar):
-    return xt.sub_(math.sqrt(1 - alpha_bar) * eps).div_(math.sqrt(alpha_bar))
+    return xt.sub(math.sqrt(1 - alpha_bar) * eps).div_(math.sqrt(alpha_bar))
 
 
 def x0_in_numpy(xt, eps, alpha_bar):

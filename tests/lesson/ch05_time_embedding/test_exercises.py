@@ -77,10 +77,11 @@ def turn_by_tensor(i, half):
 
 
 def add_time_in_place(h, t_emb, weight, bias):
-    return h.add_((t_emb * t_emb.sigmoid() @ weight.T + bias).view(*h.shape[:2], 1, 1))
+    return h.clone().add_((t_emb * t_emb.sigmoid() @ weight.T + bias).view(*h.shape[:2], 1, 1))
 
 
 def add_time_image_by_image(h, t_emb, weight, bias):
+    h = h.clone()
     for image, emb in zip(h, t_emb, strict=True):
         for c in range(len(image)):
             image[c] += float(weight[c] @ (emb / (1 + torch.exp(-emb))) + bias[c])

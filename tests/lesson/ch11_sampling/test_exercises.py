@@ -78,8 +78,9 @@ def ddim_by_euler(xt, eps, alpha_bar, alpha_bar_prev, eta, z):
 
 def paste_in_place(known, mask, x_prev, t, alpha_bar, eps):
     part = known if t == 0 else alpha_bar[t - 1] ** 0.5 * known + (1 - alpha_bar[t - 1]) ** 0.5 * eps
-    x_prev[mask] = part[mask]
-    return x_prev
+    pasted = x_prev.clone()
+    pasted[mask] = part[mask]
+    return pasted
 
 
 def paste_by_multiplying(known, mask, x_prev, t, alpha_bar, eps):

@@ -10,7 +10,8 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, is_stub, same
+from ddpm_lesson.lesson.ch10_training.exercises import RandomExercise
+from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, is_stub
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
 EXERCISES = exercises()
@@ -31,9 +32,24 @@ FORMS = {
     "as it is": lambda result: result,
     "float64": unless_index(lambda r: torch.as_tensor(r).double()),
     "float32": unless_index(lambda r: torch.as_tensor(r).float()),
+    "float16": unless_index(lambda r: torch.as_tensor(r).half() if is_real(r) else r),
+    "bfloat16": unless_index(lambda r: torch.as_tensor(r).bfloat16() if is_real(r) else r),
     "numpy": parts(lambda r: torch.as_tensor(r).detach().numpy()),
     "with a graph": unless_index(lambda r: torch.as_tensor(r, dtype=torch.float64).clone().requires_grad_()),
+    "list of rows": parts(lambda r: list(r) if torch.as_tensor(r).ndim else r),
+    "generator of rows": parts(lambda r: iter(r) if torch.as_tensor(r).ndim else r),
+    "one number in a list": parts(lambda r: r if torch.as_tensor(r).ndim else [r]),
 }
+WITHOUT_GRADIENT = ("numpy",)
+
+
+def is_real(result):
+    return torch.as_tensor(result).is_floating_point()
+
+
+def learns(exercise):
+    """Whether the right answers carry a gradient, so that another form must as well."""
+    return not isinstance(exercise, RandomExercise) and any(right.learns for right in exercise.right)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -46,6 +62,9 @@ def test_is_named_after_the_learners_function(name):
 def test_right_answer_passes_in_every_form(name, form):
     exercise = EXERCISES[name]
     result = exercise(lambda *case: FORMS[form](exercise.solution(*case)))
+    if form in WITHOUT_GRADIENT and learns(exercise):
+        assert "without a gradient" in result.message
+        return
     assert result.passed
     assert result.misconception is None
     assert exercise.consequence in result.message
@@ -72,7 +91,7 @@ def test_no_two_mistakes_give_the_same_answers(name):
     exercise = EXERCISES[name]
     for i, one in enumerate(exercise.answers):
         for other in exercise.answers[i + 1 :]:
-            assert not same(one, other, exercise.tolerance)
+            assert not exercise.same(one, other)
 
 
 def raises(error):
@@ -197,9 +216,120 @@ EXAMPLE = Exercise(
 )
 
 
-def test_arguments_may_be_changed_in_place():
-    assert EXAMPLE(lambda x: x.mul_(2)).passed
-    assert EXAMPLE(lambda x: x.mul_(2)).passed
+def test_arguments_changed_in_place_are_named():
+    message = EXAMPLE(lambda x: x.mul_(2)).message
+    assert "Not yet" in message
+    assert "changes its argument `x` in place" in message
+    assert EXAMPLE(lambda x: x.clone().mul_(2)).passed
+
+
+def test_a_wrong_answer_is_told_before_the_change_of_an_argument():
+    assert EXAMPLE(lambda x: x.mul_(x)).misconception == "square"
+
+
+def test_lists_of_arguments_must_stay_as_they_are_too():
+    total = Exercise(
+        function="total", solution=lambda parts: sum(parts), cases=(([1, 2, 3],),), mistakes=(), consequence="Summed."
+    )
+    assert total(lambda parts: sum(list(parts))).passed
+    assert "changes its argument `parts`" in total(lambda parts: parts.pop() + sum(parts)).message
+
+
+def test_a_model_may_be_changed():
+    layer = Exercise(
+        function="doubled",
+        solution=lambda model: model.weight.data.mul_(2).sum(),
+        cases=((torch.nn.Linear(2, 3),),),
+        mistakes=(),
+        consequence="Doubled.",
+    )
+    assert layer(lambda model: (model.weight.data * 2).sum()).passed
+    assert layer(layer.solution).passed
+
+
+def test_a_seed_set_inside_is_refused():
+    def seeded(x):
+        torch.manual_seed(0)
+        return 2 * x
+
+    assert "sets the global seed" in EXAMPLE(seeded).message
+
+
+def cut(x):
+    with torch.no_grad():
+        return 2 * x
+
+
+@pytest.mark.parametrize("cutting", [cut, lambda x: (2 * x).detach(), lambda x: (2 * x).tolist()])
+def test_what_a_network_could_not_train_on_is_refused(cutting):
+    learning = replace(EXAMPLE, cases=((torch.tensor([1.0, 2.0], requires_grad=True),),))
+    assert learning(double).passed
+    assert "without a gradient" in learning(cutting).message
+    assert EXAMPLE(cutting).passed
+
+
+def test_gradients_switched_off_inside_are_on_again_in_the_notebook():
+    EXAMPLE(lambda x: torch.set_grad_enabled(False) and x)
+    assert torch.is_grad_enabled()
+
+
+SIZES = replace(EXAMPLE, cases=((torch.tensor([1e-6, 1.0, 1e6]),),))
+
+
+@pytest.mark.parametrize("factor", [1.01, 0.99, 1.0002])
+@pytest.mark.parametrize("which", range(3))
+def test_each_number_is_judged_by_its_own_size(factor, which):
+    scales = torch.ones(3)
+    scales[which] = factor
+    assert not SIZES(lambda x: 2 * x * scales).passed
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "passes"),
+    [
+        (torch.float16, 1.004, True),
+        (torch.float16, 1.03, False),
+        (torch.bfloat16, 1.03, True),
+        (torch.bfloat16, 1.2, False),
+        (torch.float32, 1.00005, True),
+        (torch.float32, 1.001, False),
+    ],
+)
+def test_half_precision_is_judged_by_its_own_spacing(dtype, off, passes):
+    assert EXAMPLE(lambda x: (2 * off * x).to(dtype)).passed == passes
+
+
+def without_mean(x):
+    return x - x.mean()
+
+
+def test_what_cancels_is_allowed_the_rounding_of_what_it_cancels_from():
+    near = 1000 + torch.tensor([0.001, 0.002, 0.003, 0.02])
+    centred = Exercise(solution=without_mean, cases=((near,),), mistakes=(), consequence="Centred.")
+    assert centred(lambda x: x - x.sum() / 4).passed
+    assert centred(lambda x: x.double() - x.double().mean()).passed
+    assert not centred(lambda x: 1.1 * (x - x.mean())).passed
+
+
+def endless():
+    while True:
+        yield 1.0
+
+
+@pytest.mark.parametrize("answer", [lambda *_: endless(), lambda *_: [endless()], lambda *_: map(float, endless())])
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_generator_that_never_ends_is_answered(name, answer):
+    message = EXERCISES[name](answer).message
+    assert "Not yet" in message
+    assert "ever end" in message or "must return" in message
+
+
+def test_a_class_where_a_function_is_asked_is_told_so():
+    class Double:
+        def __init__(self, x):
+            self.x = x
+
+    assert "must be a function; got a class, `Double`" in EXAMPLE(Double).message
 
 
 def test_noise_of_the_notebook_goes_on_as_if_nothing_had_been_checked():
