@@ -20,7 +20,7 @@ NEWEST_PYTHON ?= $(call find_python,3.13)
 # Two processes of one thread each beat one of many.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
+.PHONY: claims faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
   colab colab-test newest-test audit clean
 
 lab: $(VENV)/lab.done
@@ -79,6 +79,9 @@ newest-test: # every test but the browser's, with the newest versions of everyth
 
 faults: $(VENV)/test.done # kills, full disks and spoilt files, counted; minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.faults
+
+claims: $(VENV)/test.done # every number that the notebooks claim, found anew and written down; an hour
+	$(BIN)/python -m tools.claims
 
 audit: $(VENV)/test.done
 	$(PIP) install --quiet -c constraints.txt "pip-audit>=2.7" || echo "pip-audit could not be fetched"
