@@ -78,6 +78,14 @@ check_gaussian_kl = Exercise(
             This looks like $2 s_1^2$ in the denominator.
             A difference of the means matters little to a wide second Gaussian. Which width must stand below?
             The denominator is `2 * std2**2`: it comes from the exponent of the second Gaussian."""),
+        Mistake("half of the logarithm", ("torch.log", "0.5 * torch.log")).says(r"""
+            This looks like $\log(s_2 / s_1)$ halved: right for variances, but these are standard deviations.
+            A half in front of everything belongs to $\log(s_2^2 / s_1^2)$. Which ratio do you have?
+            Square inside the logarithm, or take the half away from it."""),
+        Mistake("denominator not squared", ("2 * std2**2", "2 * std2")).says("""
+            This looks like $2 s_2$ in the denominator: right for a variance, but `std2` is a standard deviation.
+            The numerator is squared. What must the denominator be, for the fraction to be a plain number?
+            The denominator is `2 * std2**2`."""),
         Mistake("plus one half", ("- 0.5", "+ 0.5")).says("""
             This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.
             Two equal Gaussians must give 0. Does yours?
@@ -110,7 +118,7 @@ def elbo_case(batch: int, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 check_elbo = Exercise(
     solution=elbo,
-    cases=(elbo_case(3, 5, 0), elbo_case(1, 8, 2), elbo_case(4, 4, 4)),
+    cases=(elbo_case(3, 5, 0), elbo_case(1, 8, 2), elbo_case(4, 6, 4)),
     mistakes=(
         Mistake("logarithm of the mean", lambda p, x, q: (p + x - q).exp().mean(1).log()).says("""
             This looks like the logarithm of the mean weight, where the mean of the logarithm belongs.
@@ -153,6 +161,10 @@ check_elbo = Exercise(
             This looks like an average with the weight q.
             The draws come from q already. Where does q show up a second time?
             A plain mean over draws of q *is* the expectation under q."""),
+        Mistake("expectation by hand", lambda p, x, q: (q.exp() * (p + x - q)).sum(1)).says("""
+            This looks like a sum over the draws, each times q.
+            That is how one takes an expectation on a grid. Where did these points come from?
+            They are draws of q already: a plain `.mean(dim=1)` *is* the expectation under q."""),
         Mistake("sum inside the logarithm", lambda p, x, q: (p + x - q).logsumexp(1)).says("""
             This looks like `logsumexp`: the logarithm of the sum of the weights.
             On which side of Jensen's inequality does the ELBO stand? And should more draws give a larger value?
@@ -171,12 +183,14 @@ check_elbo = Exercise(
 )
 
 
-def negative_elbo(log_q_end: Tensor, log_prior: Tensor, log_posterior: Tensor, log_p: Tensor) -> Tensor:
-    """One draw of the bound of a chain: what (1.16) averages. (B,), (B,), (B, T-1), (B, T); the result (B,)."""
+def bound_terms(
+    log_q_end: Tensor, log_prior: Tensor, log_posterior: Tensor, log_p: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One draw of the terms of (1.16). (B,), (B,), (B, T-1), (B, T); L_T (B,), L_steps (B, T-1), L_0 (B,)."""
     L_T = log_q_end - log_prior
-    L_steps = (log_posterior - log_p[:, 1:]).sum(dim=1)
+    L_steps = log_posterior - log_p[:, 1:]
     L_0 = -log_p[:, 0]
-    return L_T + L_steps + L_0
+    return L_T, L_steps, L_0
 
 
 def chain_case(batch: int, T: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -185,25 +199,25 @@ def chain_case(batch: int, T: int, seed: int) -> tuple[Tensor, Tensor, Tensor, T
     return parts[:, 0], parts[:, 1], parts[:, 2 : T + 1], parts[:, T + 1 :]
 
 
-check_negative_elbo = Exercise(
-    solution=negative_elbo,
-    cases=(chain_case(3, 4, 10), chain_case(2, 2, 11), chain_case(5, 5, 12)),
+check_bound_terms = Exercise(
+    solution=bound_terms,
+    cases=(chain_case(4, 6, 10), chain_case(2, 3, 11), chain_case(5, 2, 12)),
     mistakes=(
-        Mistake("only the sum over t = 2..T", ("L_T + L_steps + L_0", "L_steps")).says("""
-            This looks like the sum over t = 2..T alone: an easy slip.
-            Which two factors were left over after the ratios had cancelled?
-            Add $L_T$ = `log_q_end - log_prior` and $L_0$ = `-log_p[:, 0]`."""),
-        Mistake("L_T forgotten", ("L_T + ", "")).says("""
-            This looks like the bound without $L_T$.
-            Where does the model's own start p(x_T) enter?
-            Add `log_q_end - log_prior`."""),
-        Mistake("L_0 forgotten", (" + L_0", "")).says("""
-            This looks like the bound without $L_0$.
-            `log_p` has T columns and `log_posterior` only T-1. Which column has no partner?
-            Subtract `log_p[:, 0]`, the last step back, to the data."""),
+        Mistake("one sum", lambda *case: sum(term.view(len(term), -1).sum(1) for term in bound_terms(*case))).says("""
+            This looks like the whole bound, summed up.
+            Right, but asked for are its terms. Which three kinds does (1.16) have?
+            `return L_T, L_steps, L_0`, with `L_steps` of shape (B, T-1)."""),
+        Mistake("steps summed", ("log_posterior - log_p[:, 1:]", "(log_posterior - log_p[:, 1:]).sum(dim=1)")).says("""
+            This looks like the terms for t = 2..T summed up.
+            Each of them belongs to another step, and part 04 will need them one by one.
+            Leave the `.sum(dim=1)` away: `L_steps` has the shape of `log_posterior`."""),
         Mistake("end of the forward process forgotten", ("log_q_end - log_prior", "-log_prior")).says("""
-            This looks like the bound without log q(x_T | x_0).
+            This looks like $L_T$ without log q(x_T | x_0).
             The ratios in (1.15) cancel, all but one factor.
+            $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
+        Mistake("prior left out", (" - log_prior", "")).says("""
+            This looks like $L_T$ without log p(x_T).
+            The model's chain starts somewhere. Which density in (1.11) says where?
             $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
         Mistake("L_T upside down", ("log_q_end - log_prior", "log_prior - log_q_end")).says("""
             This looks like $L_T$ with its sign turned round.
@@ -214,34 +228,37 @@ check_negative_elbo = Exercise(
             A model that gives the data more density should have a smaller loss.
             $L_0 = -\log p_\theta(x_0 \mid x_1)$."""),
         Mistake("off by one", ("[:, 1:]", "[:, :-1]")).says("""
-            This looks off by one: the first step back is counted twice and the last one never.
+            This looks off by one: the first step back stands in two terms, and the last one in none.
             `log_posterior[:, 0]` is about $x_1$ given $x_2$. Which column of `log_p` is about the same?
             Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$."""),
-        Mistake("sign of everything", lambda *case: -negative_elbo(*case)).says(r"""
-            This looks like the ELBO: right, but with the sign of a thing to maximise.
-            The loss is an upper bound of $-\log p_\theta(x_0)$.
-            Turn the sign round."""),
-        Mistake("mean over the steps", (".sum(", ".mean(")).says("""
-            This looks like the mean over the steps where their sum belongs.
-            The logarithm of a product of T factors has T summands.
-            Use `.sum(dim=1)`."""),
-        Mistake("one number for the batch", lambda *case: negative_elbo(*case).mean()).says("""
-            This looks like a mean over the batch.
-            Every row is the path of another x_0.
-            Sum over `dim=1` only; the result has shape (B,)."""),
+        Mistake("shifted pairs", ("[:, 1:]", "[:, :-1]", "[:, 0]", "[:, -1]")).says("""
+            This looks like every term paired with its neighbour's: their sum is right, and no term is.
+            `log_p[:, 0]` is about $x_0$ given $x_1$. Which step is `log_posterior[:, 0]` about?
+            Pair `log_posterior` with `log_p[:, 1:]`, and use `log_p[:, 0]` for $L_0$."""),
+        Mistake("L_0 from the other end", ("[:, 0]", "[:, -1]")).says("""
+            This looks like $L_0$ with the step out of $x_T$.
+            Which column of `log_p` is about $x_0$ given $x_1$?
+            The columns run from $t = 1$ to $T$: `-log_p[:, 0]`."""),
         Mistake("steps upside down", ("log_posterior - log_p[:, 1:]", "log_p[:, 1:] - log_posterior")).says(r"""
             This looks like the terms for t = 2..T with their sign turned round.
             Every KL has q above and $p_\theta$ below.
             Write `log_posterior - log_p[:, 1:]`."""),
-        Mistake("prior left out", (" - log_prior", "")).says("""
-            This looks like the bound without log p(x_T).
-            The model's chain starts somewhere. Which density in (1.11) says where?
-            $L_T$ compares `log_q_end` with `log_prior`: take their difference."""),
+        Mistake("sign of everything", lambda *case: tuple(-term for term in bound_terms(*case))).says(r"""
+            This looks like the terms of the ELBO: right, but with the sign of a thing to maximise.
+            The loss is an upper bound of $-\log p_\theta(x_0)$.
+            Turn the signs round."""),
+        Mistake("from x_0 to x_T", ("L_T, L_steps, L_0", "L_0, L_steps, L_T")).says("""
+            This looks like the right terms with $L_0$ in front.
+            In which order does the exercise ask for them?
+            `return L_T, L_steps, L_0`."""),
+        Mistake("means over the batch", lambda *case: tuple(term.mean(0) for term in bound_terms(*case))).says("""
+            This looks like means over the batch.
+            Every row is the path of another x_0.
+            Keep the first axis: (B,), (B, T-1) and (B,)."""),
     ),
-    consequence="Average this over paths and you have the bound. A neat side effect: the term of step t needs $x_t$ "
-    "only, and $x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time. (The sum alone "
-    "cannot tell which column you paired with which. Once you need single terms, as in part 04, the pairs matter: "
-    "`log_posterior` belongs to `log_p[:, 1:]`.)",
+    consequence="Sum them up, average over paths, and you have the bound. A neat side effect: the term of step t needs "
+    "$x_t$ only, and $x_t$ can be drawn in one shot (part 03), so training looks at one random t at a time: this is "
+    "why the pairs matter, although their sum alone could not tell.",
 )
 
 

@@ -18,7 +18,7 @@ EPS = torch.finfo(torch.float32).eps
 class Answer(NamedTuple):
     """A result in one form: its parts in float64, how finely each was computed, and whether it can train."""
 
-    parts: list[Tensor]
+    parts: list[Tensor]  # none if the call failed
     eps: list[float]  # spacing of the numbers next to 1, that of float32 at least
     learns: bool  # whether a gradient flows back from it
 
@@ -29,6 +29,7 @@ class Attempt(NamedTuple):
     result: Any
     changed: list[int]  # positions of the arguments that it changed in place
     seeded: bool  # whether it set the global seed
+    error: BaseException | None = None  # what stopped it
 
 
 def attempt(function: Callable[..., Any], case: Sequence[Any], longest: int = 100_000) -> Attempt:
@@ -37,11 +38,16 @@ def attempt(function: Callable[..., Any], case: Sequence[Any], longest: int = 10
     Args:
         function: the learner's.
         case: its arguments.
-        longest: values that an iterator may give.
-
-    Raises:
-        ValueError: if an iterator gives more.
+        longest: values that an iterator may give; more are an error.
     """
+    try:
+        return unguarded(function, case, longest)
+    except FAILURES as error:
+        return Attempt(None, [], False, error)
+
+
+def unguarded(function: Callable[..., Any], case: Sequence[Any], longest: int) -> Attempt:
+    """The same, and whatever the function raises comes through."""
     arguments = copy.deepcopy(case)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
@@ -54,7 +60,13 @@ def attempt(function: Callable[..., Any], case: Sequence[Any], longest: int = 10
 
 def call(function: Callable[..., Any], case: Sequence[Any]) -> Any:
     """What a function returns for a case."""
-    return attempt(function, case).result
+    return unguarded(function, case, 100_000).result
+
+
+def answer_of(function: Callable[..., Any], case: Sequence[Any]) -> Answer:
+    """What a function answers to a case; nothing if it fails."""
+    one = attempt(function, case)
+    return Answer([], [], False) if one.error else read(one.result)
 
 
 def settled(result: Any, longest: int) -> Any:

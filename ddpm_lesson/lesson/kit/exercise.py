@@ -13,7 +13,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.answer import EPS, FAILURES, Answer, Attempt, agree, attempt, call, largest, read, rounding
+from ddpm_lesson.lesson.kit.answer import (
+    EPS,
+    FAILURES,
+    Answer,
+    Attempt,
+    agree,
+    answer_of,
+    attempt,
+    call,
+    largest,
+    read,
+    rounding,
+)
 
 
 class CheckResult(NamedTuple):
@@ -154,9 +166,9 @@ class Exercise:
 
     @functools.cached_property
     def answers(self) -> list[list[Answer]]:
-        """What each known mistake answers, a case each; worked out once."""
+        """What each known mistake answers, a case each, and nothing where it fails; worked out once."""
         functions: list[Any] = [mistake.function for mistake in self.known]
-        return [[read(call(function, case)) for case in self.cases] for function in functions]
+        return [[answer_of(function, case) for case in self.cases] for function in functions]
 
     def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
         """How far each number of a part may be off if it was computed with a spacing of ``eps``.
@@ -190,15 +202,9 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> CheckResult:
     if not callable(function):
         got = type(function).__name__
         return wrong(f"`{name}` must be your function itself, without parentheses; got a value ({got}).")
-    attempts = []
-    for case, right in zip(exercise.cases, exercise.right, strict=True):
-        try:
-            attempts.append(attempt(function, case, at_most(right)))
-        except FAILURES as error:
-            if isinstance(error, NotImplementedError) and not error.args:  # with a text, it is PyTorch that refuses
-                return not_attempted(exercise)
-            where = f" (tried with {inputs(exercise, case)})" if inputs(exercise, case) else ""
-            return wrong(f"`{name}` stopped with {type(error).__name__}: {error}{where}")
+    attempts = [
+        attempt(function, case, at_most(right)) for case, right in zip(exercise.cases, exercise.right, strict=True)
+    ]
     return judged(exercise, function, attempts)
 
 
@@ -209,22 +215,37 @@ def at_most(right: Answer) -> int:
 
 def judged(exercise: Exercise, function: Callable[..., Any], attempts: Sequence[Attempt]) -> CheckResult:
     """The answer to what came out of the calls: what was returned first, then how it was found."""
-    results = [one.result for one in attempts]
-    if all(result is None or result is ... for result in results):
+    results = [one.result for one in attempts if not one.error]
+    errors = [one.error for one in attempts if one.error]
+    if any(isinstance(error, NotImplementedError) and not error.args for error in errors):  # with a text, PyTorch's
+        return not_attempted(exercise)
+    if not errors and all(result is None or result is ... for result in results):
         if results[0] is ... or is_stub(function):
             return not_attempted(exercise)
         return wrong(f"`{exercise.function}` returns nothing. Is the `return` missing?")
     try:
-        answers = [read(result, like) for result, like in zip(results, exercise.results, strict=True)]
+        answers = [
+            Answer([], [], False) if one.error else read(one.result, like)
+            for one, like in zip(attempts, exercise.results, strict=True)
+        ]
     except FAILURES:
         return wrong(f"`{exercise.function}` must return numbers or tensors; got {describe(results)}.")
     if exercise.same(answers, exercise.right):
         conduct = misconduct(exercise, attempts, answers)
         return wrong(conduct) if conduct else CheckResult(True, None, f"**Right.** {exercise.consequence}")
     for mistake, others in zip(exercise.known, exercise.answers, strict=True):
-        if exercise.same(answers, others):
+        if any(other.parts for other in others) and exercise.same(answers, others):
             return recognised(mistake)
-    return wrong(difference(exercise, answers))
+    return wrong(stopped(exercise, attempts) or difference(exercise, answers))
+
+
+def stopped(exercise: Exercise, attempts: Sequence[Attempt]) -> str:
+    """The first error, and what was tried; empty if there is none."""
+    for case, one in zip(exercise.cases, attempts, strict=True):
+        if one.error:
+            where = f" (tried with {inputs(exercise, case)})" if inputs(exercise, case) else ""
+            return f"`{exercise.function}` stopped with {type(one.error).__name__}: {one.error}{where}"
+    return ""
 
 
 def misconduct(exercise: Exercise, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> str:
