@@ -59,7 +59,7 @@ def main(sets: tuple[str, ...], threads: tuple[int, ...], units: bool, notebooks
     """Print instruction set, threads, tests and failures, row by row; the exit status is 1 if anything failed."""
     found = torch.cpu.get_capabilities()
     chosen = [tests for tests, wanted in ((UNITS, units), (NOTEBOOKS, notebooks)) if wanted]
-    names = set()
+    wrong = 0
     click.echo(f"{'set':8}{'threads':>8}{'tests':>8}{'failures':>10}")
     for instructions in sets or SETS:
         if not found.get(SETS[instructions][-1]):
@@ -69,9 +69,10 @@ def main(sets: tuple[str, ...], threads: tuple[int, ...], units: bool, notebooks
             results = [run(tests, environment(instructions, n), processes) for tests in chosen]
             failed = [name for _, failures in results for name in failures]
             click.echo(f"{instructions:8}{n:8}{sum(count for count, _ in results):8}{len(failed):10}")
-            names.update(failed)
-    click.echo("\n".join(sorted(names)))
-    sys.exit(bool(names))
+            for name in failed:
+                click.echo(f"    {name}")
+            wrong += len(failed)
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":
