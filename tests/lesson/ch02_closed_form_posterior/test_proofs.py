@@ -12,7 +12,6 @@ from ddpm_lesson.lesson.ch02_closed_form_posterior.proofs import (
     STEPS,
     average_gap,
     gaussian_entropies,
-    ledger,
     posterior_coefficients,
     prove,
     step_entropy,
@@ -23,12 +22,6 @@ from ddpm_lesson.schedule import NoiseSchedule
 
 NUMBERS = [f"2.{k}" for k in range(1, 18)]
 slipped_mean = next(m.function for m in check_posterior_mean.known if m.name == "alpha for alpha_bar")
-
-
-def test_ledger_of_part_2_is_complete_and_holds():
-    proofs = ledger()
-    assert [proof.number for proof in proofs] == NUMBERS
-    assert all(proof.holds for proof in proofs)
 
 
 def weights(x0_root=0.5, xt_root=0.5, var_scale=1.0):
