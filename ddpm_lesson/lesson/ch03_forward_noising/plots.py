@@ -1,13 +1,13 @@
 """Schedules, and images on their way into noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.colours import BLUE, GREY
+from ddpm_lesson.lesson.kit.colours import BLUE, GREY, LINES
 from ddpm_lesson.lesson.kit.figure import SCALE, LiveFigure, Picture, headline, picture, stacked, subplots
 from ddpm_lesson.lesson.kit.images import contact_sheet, noise_image, thumbnails
 from ddpm_lesson.pictures import grid_image
@@ -98,7 +98,32 @@ def xt_picture(x0: Tensor, eps: Tensor, one_shot: Tensor, chain: Tensor, caption
 
 
 def noise_strip(rows: dict[str, Tensor], times: Sequence[int]) -> Picture:
-    """Images drowning in noise: a row for each name, (len(times), C, H, W), a column for each time."""
-    captions = [f"t = {t}" for t in times]
+    """Images drowning in noise: a row for each name, a column for x_0 and one for each time.
+
+    Args:
+        rows: name -> (1 + len(times), C, H, W), of which the first is x_0.
+        times: of the others.
+    """
+    captions = ["x_0", *(f"t = {t}" for t in times)]
     alt = f"Images on their way into noise, at {', '.join(captions)}; a row each for {', '.join(rows)}"
-    return picture(contact_sheet(thumbnails(rows, 144), captions, gap=10), alt, SCALE)
+    return picture(contact_sheet(thumbnails(rows, 128), captions, gap=10), alt, SCALE)
+
+
+def schedules_picture(schedules: Mapping[str, NoiseSchedule]) -> Picture:
+    """Signal-to-noise of several schedules over t, and where each of them falls below 0 dB."""
+    figure, (axes,) = subplots(3.4)
+    ends = []
+    for (name, schedule), (colour, dashes) in zip(schedules.items(), LINES, strict=False):
+        snr_db, t = schedule.snr_db.numpy(), even(schedule)
+        axes.plot(snr_db, color=colour, linestyle=dashes, linewidth=2, label=f"{name}: 0 dB at t = {t}")
+        axes.plot(t, snr_db[t], "o", color=colour)
+        ends.append(f"{name} is below 0 dB from t = {t} and ends at {snr_db[-1]:.0f} dB")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set(xlabel="t", ylabel="signal-to-noise in dB", ylim=(-92, 48))
+    axes.legend(loc="lower left", frameon=False)
+    return picture(figure, f"Signal-to-noise over t: {'; '.join(ends)}")
+
+
+def even(schedule: NoiseSchedule) -> int:
+    """The first t in code at which there is more noise than signal."""
+    return int((schedule.alpha_bar < 0.5).to(int).argmax())
