@@ -39,7 +39,6 @@ def measure(claim: Claim) -> dict[str, object]:
 
 def main() -> int:
     """Measure, print a line a claim, store; 1 if one does not hold."""
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
     failed = 0
     for part, book in books(sys.argv[1:]).items():
         found = {}
@@ -54,6 +53,7 @@ def main() -> int:
                 found[name]["values"],
                 flush=True,
             )
+        record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
         record[part] = found
         RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
     return bool(failed)
