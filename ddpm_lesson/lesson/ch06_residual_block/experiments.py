@@ -156,6 +156,33 @@ def gradient_flow(stack: BlockStack, side: int = 8, moved: float = 0.1, seed: in
     return size, torch.stack([F.cosine_similarity(a, b, eps=1e-300).mean() for a, b in pairs])
 
 
+def first_gradient(
+    without: Iterable[str], *, factor: float = 1.0, deaf: bool = False, moved: float = 0.1, seed: int = 0
+) -> tuple[float, float]:
+    """Size and cosine of the gradient in front of the first of 24 blocks; see ``gradient_flow``.
+
+    Args:
+        without: parts taken away, as in ``BlockStack``.
+        factor: by which the weights of every convolution are multiplied.
+        deaf: take away the time's shift.
+        moved: as in ``gradient_flow``.
+        seed: of weights, input, time and gradient.
+    """
+    stack = BlockStack(24, 24, without=without, seed=seed)
+    for block in stack.blocks:
+        block.conv1.weight.data *= factor
+        block.conv2.weight.data *= factor
+        if deaf:
+            nn.init.zeros_(block.time_emb.weight)
+    size, cosine = gradient_flow(stack, moved=moved, seed=seed)
+    return float(size[0]), float(cosine[0])
+
+
+def share_kept(shift: Tensor, n_groups: int) -> float:
+    """The share of a shift's variance over t that survives the mean of each group; ``shift`` is (T, C)."""
+    return float(surviving_shift(shift, n_groups).var(0).sum() / shift.var(0).sum())
+
+
 def short_training(
     model: nn.Module, images: Tensor, n_steps: int = 150, *, batch_size: int = 16, lr: float = 4e-3, seed: int = 0
 ) -> Iterator[float]:

@@ -76,7 +76,11 @@ class GroupNormPlot:
         jitter = np.linspace(-0.32, 0.32, len(self.drawn))
         self.x = np.arange(n_channels)[:, None] + jitter[None, :]  # (C, drawn)
         figure, (left, right) = subplots(3.6, 2, room=0.7, grid="y")
-        left.set(ylim=(-16, 16), title="what goes in  (black: mean of a group)", xlabel="channel")
+        left.set(title="what goes in  (black: mean of a group)", xlabel="channel")
+        left.set_yscale("symlog", linthresh=4, linscale=1.5)  # even up to 4; times 5 and +20 still lie inside
+        left.set(ylim=(-60, 60), yticks=(-40, -10, -4, -2, 0, 2, 4, 10, 40))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.minorticks_off()
         right.set(ylim=(-4.4, 4.4), title="what comes out  (grey: undisturbed)", xlabel="channel")
         for axes in (left, right):
             axes.set(xlim=(-0.6, n_channels - 0.4), xticks=range(n_channels))
@@ -105,7 +109,7 @@ class GroupNormPlot:
         self.before.set_data(self.x.flatten(), undisturbed[:, self.drawn].numpy().flatten())
         starts = np.arange(0, self.n_channels, size) - 0.5
         for bars in self.bars:
-            bars.set_data(*segments([(s, s, -20, 20) for s in starts[1:]]))
+            bars.set_data(*segments([(s, s, -60, 60) for s in starts[1:]]))
         means = x.reshape(n_groups, -1).mean(1).tolist()
         self.means.set_data(*segments([(s + 0.1, s + size - 0.1, m, m) for s, m in zip(starts, means, strict=True)]))
         change = float((y - undisturbed).abs().max())
@@ -144,6 +148,9 @@ def swish_picture(x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], lowest
     return picture(figure, f"{names} over x, and their slopes; the lowest point lies at {where:.3f} and is {value:.3f}")
 
 
+SMALLEST = 0.1  # size of a gradient that is drawn; a curve that dies would flatten all others
+
+
 def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
     """Gradients in front of every block: how large they are, and how well they stand when the input moves.
 
@@ -159,7 +166,9 @@ def flow_picture(flows: Mapping[str, tuple[Tensor, Tensor]]) -> Picture:
         right.plot(cosine, color=colour, linestyle=style, linewidth=2)
     n_blocks = len(size) - 1
     together = sum(bool((cosine > 0.95).all()) for _, cosine in flows.values())
-    left.set(yscale="log", title="size of the gradient", xlabel="in front of block number")
+    left.set(yscale="log", ylim=(SMALLEST, None), xlabel="in front of block number")
+    below = sum(bool(size.min() < SMALLEST) for size, _ in flows.values())
+    left.set_title(f"size of the gradient\n{below} of the curves {'leaves' if below == 1 else 'leave'} the frame below")
     right.set(ylim=(-0.05, 1.05), xlabel="in front of block number")
     right.set_title(f"cosine, input moved by a tenth\n{together} curves lie together near 1")
     figure.legend(loc="outside upper center", ncols=2, title="size and cosine in front of the first block:")
@@ -242,10 +251,10 @@ def shift_axes(figure: Figure, n_steps: int, largest: float) -> Axes:
     """Axes for the shift over t, in the lower left corner; logarithmic beyond 1 on both sides."""
     axes = figure.add_axes((0.06, 0.1, 0.26, 0.3))
     axes.set(xlim=(0, n_steps), yscale="symlog", ylim=(-1.2 * largest, 1.2 * largest))
-    axes.set_yticks([v for v in (-10, -1, 0, 1, 10) if abs(v) <= 1.2 * largest])
+    axes.set_yticks([v for v in (-10, 0, 10) if abs(v) <= 1.2 * largest] + [-1, 1] * (largest < 8))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.set_title("shift that survives, over t", fontsize=10)
+    axes.set_title("shift that survives, over t\n(colours: the channel numbers)", fontsize=10)
     axes.grid(**GRID)
     return axes
 
