@@ -11,7 +11,7 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
-from ddpm_lesson.unet import Swish, TimeEmbedding
+from ddpm_lesson.unet import ResidualBlock, Swish, TimeEmbedding
 
 CLOCKS = ("none", "t", "t / T", "one-hot", "sinusoids")
 
@@ -153,10 +153,9 @@ def train_on_line(
 @torch.no_grad()
 def answers(diffusion: DenoiseDiffusion, xt: Tensor) -> Tensor:
     """What a network on the line says to every point ``xt`` (N,) at every t: (T, N)."""
-    with eval_mode(diffusion):
-        points = xt.float()[:, None]
-        times = (torch.full((len(xt),), t) for t in range(diffusion.n_steps))
-        return torch.stack([diffusion.eps_model(points, t)[:, 0] for t in times]).double()
+    network, points = eval_mode(diffusion).eps_model, xt.float()[:, None]
+    times = (torch.full((len(xt),), t) for t in range(diffusion.n_steps))
+    return torch.stack([network(points, t)[:, 0] for t in times]).double()
 
 
 def excess_error(said: Tensor, data: GaussianMixture, schedule: NoiseSchedule, xt: Tensor) -> Tensor:
@@ -187,6 +186,14 @@ def turn_steps(embedding: TimeEmbedding) -> Tensor:
 
 
 @torch.no_grad()
+def added_by_blocks(network: nn.Module, t: Tensor) -> Tensor:
+    """What all residual blocks of a U-Net add to their channels at times ``t`` (N,), side by side: (N, channels)."""
+    tau = network.time_emb(t)
+    blocks = (module for module in network.modules() if isinstance(module, ResidualBlock))
+    return torch.cat([block.time_emb(block.time_act(tau)) for block in blocks], dim=1)
+
+
+@torch.no_grad()
 def loss_when_told(
     diffusion: DenoiseDiffusion, x0: Tensor, t: int, told: Sequence[int], generator: torch.Generator | None = None
 ) -> Tensor:
@@ -201,6 +208,6 @@ def loss_when_told(
     """
     eps = torch.randn(x0.shape, generator=generator).to(x0)
     xt = diffusion.q_sample(x0, torch.full((len(x0),), t, device=x0.device), eps)
-    with eval_mode(diffusion):
-        guesses = (diffusion.eps_model(xt, torch.full((len(x0),), s, device=x0.device)) for s in told)
-        return torch.stack([(guess - eps).square().mean() for guess in guesses])
+    network = eval_mode(diffusion).eps_model
+    guesses = (network(xt, torch.full((len(x0),), s, device=x0.device)) for s in told)
+    return torch.stack([(guess - eps).square().mean() for guess in guesses])

@@ -143,7 +143,7 @@ def time_posterior_picture(posteriors: Mapping[int, Tensor], t: int) -> Picture:
 def errors_picture(errors: Mapping[str, Tensor]) -> Picture:
     """What each contestant's loss has above the floor, over t; each (T,)."""
     figure, (axes,) = subplots(3.6)
-    for (name, error), (colour, line) in zip(errors.items(), ((ORANGE, "-"), *STYLES), strict=False):
+    for (name, error), (colour, line) in zip(errors.items(), ((ORANGE, "-"), *STYLES[:3], (BLACK, "-")), strict=False):
         axes.loglog(np.arange(1, len(error) + 1), error, color=colour, linestyle=line, linewidth=1.8, label=name)
     axes.set(xlabel="t + 1 (logarithmic)", ylabel="squared error above the floor", xlim=(1, len(error)))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -158,14 +158,19 @@ def similarity_picture(maps: Mapping[str, Tensor]) -> Picture:
     for axes, (name, vectors) in zip(panes, maps.items(), strict=True):
         unit = vectors / vectors.norm(dim=1, keepdim=True)
         similar, T = (unit @ unit.T).numpy(), len(vectors)
-        step = max(1, T // 250)
-        shown = axes.imshow(similar[::step, ::step], cmap="cividis", vmin=-0.5, vmax=1, extent=(0, T, T, 0))
+        shown = axes.imshow(averaged(similar, max(1, T // 250)), cmap="cividis", vmin=-1, vmax=1, extent=(0, T, T, 0))
         axes.set(title=name, xlabel="u", xticks=range(0, T, T // 4))
         words.append(f"{name}: {similar[0, T // 20]:.2f} between 0 and {T // 20}, {similar[-1, -1 - T // 20]:.2f} "
                      f"between {T - 1} and {T - 1 - T // 20}")  # fmt: skip
     panes[0].set_ylabel("t")
     figure.colorbar(shown, ax=panes, label="similarity", shrink=0.8)
     return LiveFigure(figure, ()).picture(f"Similarity of the vectors of two times. {'; '.join(words)}")
+
+
+def averaged(values: np.ndarray, step: int) -> np.ndarray:
+    """Means of squares of ``step`` by ``step`` values, so that fast stripes blur instead of turning into slow ones."""
+    n = len(values) // step
+    return values[: n * step, : n * step].reshape(n, step, n, step).mean(axis=(1, 3))
 
 
 def told_losses_picture(told: list[int], losses: Mapping[int, Tensor]) -> Picture:
