@@ -1,0 +1,173 @@
+"""What notebook 10 states, found anew; the sentences stand in the notebook word for word."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.data import ImageDataset, load_images
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.evaluate import distance_of_features, draw_samples, extractor, features_of, load_classifier
+from ddpm_lesson.lesson.ch10_training.decisions import StraightAbove, agreement
+from ddpm_lesson.lesson.ch10_training.diagnosis import SMALL, Course, course_of
+from ddpm_lesson.lesson.ch10_training.measure import losses_by_time, principal_variances, spread, straight_line_loss
+from ddpm_lesson.lesson.ch10_training.record import load_curve
+from ddpm_lesson.lesson.kit.claim import ClaimBook
+
+BOOK = ClaimBook(10)
+claim = BOOK.claim
+DIGITS = (160, 1, 8, 8)
+
+
+@cache
+def digits() -> tuple[DenoiseDiffusion, ImageDataset, ImageDataset]:
+    """The shipped network, its training images and the test images."""
+    return checkpoint.load("digits", "cpu"), load_images("digits"), load_images("digits", "test")
+
+
+@cache
+def by_time(seed: int) -> torch.Tensor:
+    """Losses at 16 times of 96 test images, others for each seed: (16, 96)."""
+    diffusion, _, test = digits()
+    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:96]
+    return losses_by_time(diffusion, test[:][chosen], middles(), seed=1000 + seed)
+
+
+def middles() -> torch.Tensor:
+    """The middles of 16 equal parts of 0 .. 999."""
+    return ((torch.arange(16) + 0.5) * 1000 / 16).long()
+
+
+def over_the_line(seed: int) -> torch.Tensor:
+    """The loss in multiples of the best straight line's, at 16 times."""
+    diffusion, train, _ = digits()
+    return by_time(seed).mean(1) / straight_line_loss(principal_variances(train[:]), diffusion.schedule)[middles()]
+
+
+def aftermath(n: int) -> float:
+    """Size of a usual step of Adam, in learning rates, n steps after a gradient of 1,000 times the usual."""
+    v = 0.001 * 1000**2 + 0.999 * 1
+    for _ in range(n):
+        v = 0.999 * v + 0.001
+    return v**-0.5
+
+
+@claim("a twentieth after a thousand more, and a third after five thousand", low=0.9, high=1.1, seeds=(0,))
+def steps_stay_small(seed: int) -> float:
+    """The worse of the two, in multiples of what is claimed."""
+    return max((aftermath(1000) * 20, aftermath(5000) * 3), key=lambda ratio: abs(ratio - 1))
+
+
+@cache
+def mnist_means(*ends: int) -> list[float]:
+    """Mean losses of the shipped run over the thousand steps before each end."""
+    steps, losses = map(np.array, load_curve("mnist"))
+    return [losses[(steps > end - 1000) & (steps <= end)].mean() for end in ends]
+
+
+@claim("and **jumps back** when the rate is full again", low=0.95, high=1.05, seeds=(0,))
+def jumps_back(seed: int) -> float:
+    """The loss after the first cool-down is undone, in multiples of that before."""
+    before, cooled, undone = mnist_means(8250, 10_500, 11_500)
+    return undone / before if cooled < 0.97 * before else float("nan")
+
+
+@claim("at $t$ below 300 this small network is better than the straight line", high=1)
+def better_below_300(seed: int) -> float:
+    """The worst of five times."""
+    return float(over_the_line(seed)[:5].max())
+
+
+@claim("nearly 3 times the error at 781", low=2.4, high=3.2)
+def worse_at_781(seed: int) -> float:
+    """In multiples of the line's."""
+    return float(over_the_line(seed)[12])
+
+
+@claim("about 50 times at 968", low=40, high=70)
+def worse_at_968(seed: int) -> float:
+    """In multiples of the line's."""
+    return float(over_the_line(seed)[15])
+
+
+@claim("all $t$ above 650 together make about 1 % of the loss", low=0.007, high=0.012)
+def share_of_large_t(seed: int) -> float:
+    """Share of the mean."""
+    means = by_time(seed).mean(1)
+    return float(means[middles() > 650].sum() / means.sum())
+
+
+def same_class(t: int, seed: int) -> float:
+    """Share of 160 pairs of runs that part at t and end in one class."""
+    diffusion, *_ = digits()
+    return agreement(diffusion, load_classifier("digits", "cpu"), DIGITS, t, seed)
+
+
+@claim("at 650 no oftener than chance, about once in ten", low=0.03, high=0.19, slow=True)
+def same_class_from_650(seed: int) -> float:
+    """Chance is 0.1, with a standard error of 0.024."""
+    return same_class(650, seed)
+
+
+@claim("at 300 in three to four cases of ten", low=0.25, high=0.5, slow=True)
+def same_class_from_300(seed: int) -> float:
+    """Share of pairs."""
+    return same_class(300, seed)
+
+
+@claim("at 150 about seven times", low=0.6, high=0.82, slow=True)
+def same_class_from_150(seed: int) -> float:
+    """Share of pairs."""
+    return same_class(150, seed)
+
+
+@cache
+def distance_from(start: int, seed: int) -> float:
+    """Frechet distance of 500 samples whose guesses are a straight line from ``start`` on."""
+    diffusion, train, _ = digits()
+    model = DenoiseDiffusion(StraightAbove(diffusion, train[:], start), schedule=diffusion.schedule)
+    samples = draw_samples(model, (500, 1, 8, 8), 20, 0.0, torch.Generator().manual_seed(seed))
+    features = extractor("classifier", train.shape)
+    return distance_of_features(*(features_of(features, images) for images in (train[:], samples)))
+
+
+@claim("from $t = 600$ on, and the Frechet distance of the samples changes by less than a tenth", high=0.1, slow=True)
+def straight_line_does_as_well(seed: int) -> float:
+    """Change of the distance, as a share of it; the same starts for both."""
+    return abs(distance_from(600, seed) / distance_from(1000, seed) - 1)
+
+
+@claim("the standard deviation falls to about a third", low=0.28, high=0.4)
+def spread_evenly(seed: int) -> float:
+    """Standard deviation with t spread evenly, in multiples of that with t drawn freely."""
+    parts = spread(by_time(seed))
+    return (parts.of_batch(32, stratified=True) / parts.of_batch(32)) ** 0.5
+
+
+@claim("Most of the wobble is the draw of $t$", low=0.8, high=1)
+def wobble_is_the_draw_of_t(seed: int) -> float:
+    """Share of the variance."""
+    parts = spread(by_time(seed))
+    return parts.between / (parts.between + parts.within)
+
+
+@cache
+def course(illness: str, seed: int) -> Course:
+    """A short run with one thing wrong."""
+    return course_of(illness, replace(SMALL, seed=seed), n_samples=1, sample_steps=2)
+
+
+@claim("the curve lies *below* the healthy one", high=0.95, slow=True)
+def half_the_range_looks_better(seed: int) -> float:
+    """Loss of the last 30 steps in multiples of the healthy one's."""
+    ill, healthy = (np.mean(course(name, seed).losses[-30:]) for name in ("data in [0, 1]", "healthy"))
+    return float(ill / healthy)
+
+
+@claim("Held-out loss near 1 for the average and small for the weights", low=4, slow=True)
+def average_without_warm_up(seed: int) -> float:
+    """Held-out loss of the average in multiples of that of the weights."""
+    ill = course("average without warm-up", seed)
+    return ill.probe_ema / ill.probe
