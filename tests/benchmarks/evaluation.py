@@ -7,6 +7,7 @@ interrupted measurement goes on where it stopped.
 
 import json
 from pathlib import Path
+from statistics import mean, stdev
 
 import click
 import torch
@@ -17,16 +18,18 @@ from ddpm_lesson.evaluate import (
     Classifier,
     bits_per_dim,
     closeness,
-    distance_of_features,
     draw_samples,
     extractor,
     features_of,
     frechet_distance,
+    gaussian_frechet,
     judge,
     load_classifier,
+    moments,
     random_subset,
     rate_distortion,
 )
+from ddpm_lesson.evaluate.frechet import Moments
 from ddpm_lesson.evaluate.report import Closeness
 from ddpm_lesson.runtime import assets_folder
 from tests.benchmarks.sampling import sample_in_batches
@@ -34,6 +37,7 @@ from tests.benchmarks.sampling import sample_in_batches
 FEATURES = ("classifier", "random", "pixels")
 SAMPLERS = "10:0:1000,20:0:1000,50:0:1000,10:1:1000,20:1:1000,50:1:1000,50:1:10000"  # steps:eta:N
 SIZES = (150, 200, 300, 500, 1000, 2000, 5000, 10_000)  # N of the curve of the floor
+DRAWS = 12  # of so many test images, because floors differ from draw to draw
 
 
 def rounded(value):
@@ -45,12 +49,32 @@ def rounded(value):
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def floor_curve(train: Tensor, test: Tensor, device: torch.device) -> dict[str, list[float]]:
-    """The distance between the training images and N test images, for growing N, with the classifier's features."""
-    features = extractor("classifier", tuple(train.shape[1:]))
-    real, unseen = (features_of(features, images, device) for images in (train, test))
-    sizes = [n for n in SIZES if features.num_features < n <= len(test)]
-    return {"n": sizes, "distance": [distance_of_features(real, random_subset(unseen, n)) for n in sizes]}
+def floor_curves(train: Tensor, test: Tensor, device: torch.device) -> dict[str, dict[str, list[float]]]:
+    """The distance between the training images and N test images for growing N, by features.
+
+    N images are drawn ``DRAWS`` times (once, if they are all there are): the mean, and the standard deviation of a
+    draw.
+    """
+    curves = {}
+    for name in FEATURES:
+        features = extractor(name, tuple(train.shape[1:]))
+        real, unseen = (features_of(features, images, device) for images in (train, test))
+        sizes = [n for n in SIZES if features.num_features < n <= len(test)]
+        whole = moments(real)
+        floors = [floors_of(whole, unseen, n) for n in sizes]
+        curves[name] = {"n": sizes, "distance": [mean(found) for found in floors], "spread": [*map(spread, floors)]}
+    return curves
+
+
+def floors_of(real: Moments, unseen: Tensor, n: int) -> list[float]:
+    """The distance of ``n`` of the unseen features (M, D), for every draw of them."""
+    draws = DRAWS if n < len(unseen) else 1
+    return [float(gaussian_frechet(*real, *moments(random_subset(unseen, n, seed)))) for seed in range(draws)]
+
+
+def spread(values: list[float]) -> float:
+    """The standard deviation of one draw; 0 where there is one."""
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def measure_model(diffusion: DenoiseDiffusion, train: Tensor, test: Tensor, n_images: int, seed: int) -> dict:
@@ -59,7 +83,7 @@ def measure_model(diffusion: DenoiseDiffusion, train: Tensor, test: Tensor, n_im
     full = bits_per_dim(diffusion, images, generator=torch.Generator().manual_seed(seed))
     curve = rate_distortion(diffusion, images[: max(2, n_images // 4)], torch.Generator().manual_seed(seed + 1))
     return {
-        "floor": floor_curve(train, test, diffusion.device),
+        "floor": floor_curves(train, test, diffusion.device),
         "bits": {**full._asdict(), "L_t": full.L_t.tolist()},
         "rate_distortion": {part: values.tolist() for part, values in curve._asdict().items() if part != "bits"},
     }

@@ -7,14 +7,16 @@ is not there. Samples are kept in ``runs/race``, so an interrupted run goes on w
 
 import json
 from pathlib import Path
+from statistics import mean
 
 import click
 
 from ddpm_lesson import checkpoint, get_device, load_images, runtime
-from ddpm_lesson.evaluate import distance_of_features, extractor, features_of, random_subset
+from ddpm_lesson.evaluate import distance_of_features, extractor, features_of, moments, random_subset
 from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import final_samples
+from tests.benchmarks.evaluation import floors_of, spread
 from tests.benchmarks.sampling import sample_in_batches
 
 N_REAL = 10_000  # training images to compare with, at most
@@ -54,7 +56,8 @@ def main(
     if race.get("settings") != settings:  # laps of other settings are not continued
         race = {"settings": settings, "floor": None, "laps": []}
     if n <= len(test):
-        race["floor"] = distance_of_features(real, features_of(features, random_subset(test, n), device))
+        floors = floors_of(moments(real), features_of(features, test, device), n)
+        race |= {"floor": mean(floors), "floor_spread": spread(floors)}
     done = {(lap["sampler"], lap["steps"]) for lap in race["laps"]}
     for n_steps in map(int, steps.split(",")):
         for sampler in SAMPLERS:
@@ -77,7 +80,7 @@ def main(
     rows = [(lap["sampler"], lap["steps"], f"{lap['distance']:.4g}") for lap in race["laps"]]
     click.echo(markdown_table(["sampler", "steps", "Frechet distance"], rows))
     if race["floor"]:
-        click.echo(f"real test images instead of samples: {race['floor']:.4g}")
+        click.echo(f"real test images instead of samples: {race['floor']:.4g} ± {race['floor_spread']:.2g}")
 
 
 if __name__ == "__main__":

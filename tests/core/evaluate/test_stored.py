@@ -2,6 +2,7 @@
 
 import json
 from itertools import combinations
+from statistics import mean, stdev
 
 import pytest
 import torch
@@ -11,10 +12,21 @@ from ddpm_lesson.evaluate import (
     distance_of_features,
     extractor,
     features_of,
+    moments,
     random_subset,
 )
 from ddpm_lesson.runtime import assets_folder
-from tests.benchmarks.evaluation import FEATURES, floor_curve, parse_samplers, read, rounded, write
+from tests.benchmarks.evaluation import (
+    DRAWS,
+    FEATURES,
+    floor_curves,
+    floors_of,
+    parse_samplers,
+    read,
+    rounded,
+    spread,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,10 +81,18 @@ def test_the_script_goes_on_only_with_what_has_the_same_settings(tmp_path):
     assert read(out, "mnist", {"step": 1}) == {"settings": {"step": 1}, "samplers": []}
 
 
-def test_the_curve_of_the_floor_ends_where_the_images_do(digits):
+def test_the_curve_of_the_floor_is_a_mean_over_draws_and_ends_where_the_images_do(digits):
     train, test = digits
-    curve = floor_curve(train, test, torch.device("cpu"))
+    curve = floor_curves(train, test, torch.device("cpu"))["classifier"]
     assert curve["n"] == [150, 200]
-    assert curve["distance"][1] == distance_of_features(
-        *(features_of(extractor("classifier", (1, 8, 8)), x) for x in (train, random_subset(test, 200)))
-    )
+    real, unseen = (features_of(extractor("classifier", (1, 8, 8)), x) for x in (train, test))
+    floors = [distance_of_features(real, random_subset(unseen, 200, seed)) for seed in range(DRAWS)]
+    assert curve["distance"][1] == pytest.approx(mean(floors), rel=1e-5)
+    assert curve["spread"][1] == pytest.approx(stdev(floors), rel=1e-5)
+
+
+def test_all_the_images_are_drawn_once(digits):
+    _, test = digits
+    features = test.flatten(1)
+    assert floors_of(moments(features), features, len(test)) == pytest.approx([0], abs=1e-5)  # roots of what rounding leaves
+    assert spread([1.0]) == 0
