@@ -148,6 +148,29 @@ def without_norm(block: AttentionBlock) -> AttentionBlock:
     return changed
 
 
+def with_frozen_norm(block: AttentionBlock, x: Tensor) -> AttentionBlock:
+    """A copy of a block that norms by the mean and deviation of ``x`` (B, C, H, W), whatever it is given later."""
+    changed = copy.deepcopy(block)
+    changed.norm = FrozenNorm(block.norm, x)
+    return changed
+
+
+class FrozenNorm(nn.Module):
+    """A group normalisation, weights and all, whose statistics are those of one feature map (B, C, H, W)."""
+
+    def __init__(self, norm: nn.GroupNorm, x: Tensor):
+        super().__init__()
+        groups = x.detach().unflatten(1, (norm.num_groups, -1))
+        self.norm = norm
+        self.mean = groups.mean((2, 3, 4), keepdim=True)
+        self.scale = (groups.var((2, 3, 4), keepdim=True, correction=0) + norm.eps).rsqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        groups = (x.unflatten(1, (self.norm.num_groups, -1)) - self.mean) * self.scale
+        return groups.flatten(1, 2) * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
+
+
 def without_border(model: UNet) -> UNet:
     """A copy of a network for which the left edge of a map borders on the right one, and the top on the bottom.
 

@@ -62,8 +62,8 @@ def show_score_scale() -> Panel:
 
     def draw(d_k: int, scale: str, seed: int) -> Picture:
         q, *keys = torch.randn(N_KEYS + 1, d_k, generator=torch.Generator().manual_seed(seed))
-        scores = torch.stack(keys) @ q * d_k ** SCALES[scale]
-        return plot.draw(scores, f"d_k = {d_k}, scale {scale}, draw {seed}")
+        plain = torch.stack(keys) @ q
+        return plot.draw(plain * d_k ** SCALES[scale], plain, f"d_k = {d_k}, scale {scale}, draw {seed}")
 
     return Panel(
         "How wide may a head become before its softmax sees one key only, and which scale prevents that?",

@@ -151,7 +151,7 @@ def number_cell(d: Diagram, place: tuple[float, float, float], number: float, sh
 
 
 class ScalePlot:
-    """Scores of one query with its keys, and the softmax of them, as bars.
+    """Scores of one query with its keys, and the softmax of them, as bars; before grey ones, without a scale.
 
     Args:
         n_keys: number of bars.
@@ -159,23 +159,25 @@ class ScalePlot:
 
     def __init__(self, n_keys: int):
         figure, (left, right) = subplots(3.3, 2, room=0.7, grid="y")
-        left.set(title="scores (linear to 3, then logarithmic)", xlabel="key", ylim=(-300, 300))
+        left.set(title="scores (linear to 3, then logarithmic; grey: no scale)", xlabel="key", ylim=(-300, 300))
         left.set_yscale("symlog", linthresh=3)
         left.set_yticks([-100, -10, 0, 10, 100], ["-100", "-10", "0", "10", "100"])
         right.set(title="weights: their softmax (dashed: all alike)", xlabel="key", ylim=(0, 1.05))
         for axes in (left, right):
             axes.set(xlim=(-0.7, n_keys - 0.3), xticks=range(n_keys))
         left.axhline(0, color=BLACK, linewidth=0.8)
-        self.scores = left.vlines(range(n_keys), 0, 1, color=BLUE, linewidth=12)
-        self.weights = right.vlines(range(n_keys), 0, 1, color=ORANGE, linewidth=12)
+        self.plain = [axes.vlines(range(n_keys), 0, 1, color="0.8", linewidth=16) for axes in (left, right)]
+        self.scores = left.vlines(range(n_keys), 0, 1, color=BLUE, linewidth=9)
+        self.weights = right.vlines(range(n_keys), 0, 1, color=ORANGE, linewidth=9)
         right.axhline(1 / n_keys, color=GREY, linewidth=1, linestyle="--")
         self.verdict = headline(figure)
-        self.live = LiveFigure(figure, [self.scores, self.weights, self.verdict])
+        self.live = LiveFigure(figure, [*self.plain, self.scores, self.weights, self.verdict])
 
-    def draw(self, scores: Tensor, what: str) -> Picture:
-        """The picture for the scores of one query, (n_keys,); ``what`` says how they were made."""
+    def draw(self, scores: Tensor, plain: Tensor, what: str) -> Picture:
+        """The picture for the scores of one query, (n_keys,), scaled and plain; ``what`` says how they were made."""
         weights = scores.softmax(0)
-        for bars, heights in ((self.scores, scores), (self.weights, weights)):
+        drawn = zip((*self.plain, self.scores, self.weights), (plain, plain.softmax(0), scores, weights), strict=True)
+        for bars, heights in drawn:
             bars.set_segments([((i, 0), (i, height)) for i, height in enumerate(heights.tolist())])
         keys, slope = float(effective_pixels(weights)), float(1 - weights.square().sum())
         verdict = (

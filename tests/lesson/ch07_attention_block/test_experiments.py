@@ -17,6 +17,7 @@ from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     looks,
     reach,
     saturation,
+    with_frozen_norm,
     without_border,
     without_norm,
 )
@@ -134,6 +135,16 @@ def test_a_block_without_its_norm_is_a_copy():
     bare = without_norm(block)
     x = torch.randn(1, 8, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(bare(block.norm(x)) - block.norm(x), block(x) - x)
+    assert isinstance(block.norm, nn.GroupNorm)
+
+
+def test_a_frozen_norm_is_the_norm_at_home_and_a_straight_line_elsewhere():
+    block = lively_block(8)
+    x = torch.randn(1, 8, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    frozen = with_frozen_norm(block, x)
+    at_0, at_1, at_4 = (frozen.norm(c * x) for c in (0, 1, 4))
+    torch.testing.assert_close(frozen(x), block(x))
+    torch.testing.assert_close(at_4 - at_0, 4 * (at_1 - at_0))
     assert isinstance(block.norm, nn.GroupNorm)
 
 
