@@ -232,6 +232,7 @@ def couplings_picture(x: Tensor, pairs: dict[str, tuple[Tensor, float]]) -> Pict
     for axes, (name, (y, cost)) in zip(panes, pairs.items(), strict=True):
         draw_pairs(axes, x.numpy(), y.numpy())
         axes.set_title(f"{name}\nmean squared distance {cost:.2f}", fontsize=10)
+    key(panes[0], {"circles: the first": BLUE, "squares: the second": ORANGE})
     costs = "; ".join(f"{name}: {cost:.2f}" for name, (_, cost) in pairs.items())
     return picture(figure, f"Points of one Gaussian tied to points of another; mean squared distance, {costs}")
 

@@ -94,5 +94,5 @@ def test_the_curve_of_the_floor_is_a_mean_over_draws_and_ends_where_the_images_d
 def test_all_the_images_are_drawn_once(digits):
     _, test = digits
     features = test.flatten(1)
-    assert floors_of(moments(features), features, len(test)) == pytest.approx([0], abs=1e-5)  # roots of what rounding leaves
+    assert floors_of(moments(features), features, len(test)) == pytest.approx([0], abs=1e-5)  # roots of rounding
     assert spread([1.0]) == 0

@@ -1,0 +1,122 @@
+"""What notebook 12 states, found anew; the sentences stand in the notebook word for word."""
+
+import json
+from functools import cache
+from statistics import stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ddpm_lesson import checkpoint, runtime
+from ddpm_lesson.data import ImageDataset, load_images
+from ddpm_lesson.evaluate import (
+    Judgement,
+    distance_of_features,
+    draw_samples,
+    expected_floor,
+    extractor,
+    features_of,
+    load_classifier,
+    moments,
+)
+from ddpm_lesson.lesson.kit.claim import ClaimBook
+
+BOOK = ClaimBook(12)
+claim = BOOK.claim
+N_LEVELS = 17  # of grey, in scikit-learn's digits
+
+
+@cache
+def digits() -> tuple[ImageDataset, ImageDataset]:
+    """Training and test images."""
+    return load_images("digits"), load_images("digits", "test")
+
+
+def stored(name: str) -> dict[str, Any]:
+    """What was measured of a shipped model."""
+    return json.loads((runtime.assets_folder() / "evaluation.json").read_text(encoding="utf-8"))[name]
+
+
+def levels() -> tuple[Tensor, Tensor]:
+    """Index of the grey level of every pixel, of training and test images: (N, D)."""
+    train, test = digits()
+    known = train.images.unique()
+    return tuple(torch.searchsorted(known, images).flatten(1) for images in (train.images, test.images))
+
+
+@claim("who has also counted how often each level occurs, 2.9", low=2.85, high=2.95, seeds=(0,))
+def bits_of_one_histogram(seed: int) -> float:
+    """Bits a value; every level is counted once more than it occurs."""
+    train, test = levels()
+    counts = torch.bincount(train.flatten(), minlength=N_LEVELS).double() + 1
+    return float(-(counts / counts.sum()).log2()[test].mean())
+
+
+@claim("who has counted at every pixel by itself, 2.4", low=2.35, high=2.45, seeds=(0,))
+def bits_of_a_histogram_a_pixel(seed: int) -> float:
+    """Bits a value; every level is counted once more than it occurs."""
+    train, test = levels()
+    counts = one_hot(train, N_LEVELS).sum(0).double() + 1  # (D, levels)
+    shares = counts / counts.sum(1, keepdim=True)
+    return float(-shares.gather(1, test.T).log2().mean())
+
+
+@cache
+def features(name: str = "classifier") -> tuple[Tensor, Tensor]:
+    """Of training and test images."""
+    return tuple(features_of(extractor(name, digits()[0].shape), images[:]) for images in digits())
+
+
+@claim("After 4 % of the bits the classifier reads about four guesses in five", low=0.72, high=0.88)
+def read_at_200(seed: int) -> float:
+    """Share of the test images that the classifier reads from the guess at t = 200."""
+    diffusion, test = checkpoint.load("digits", "cpu"), digits()[1]
+    eps = torch.randn(test[:].shape, generator=torch.Generator().manual_seed(seed))
+    times = torch.full((len(test),), 200)
+    with torch.no_grad():
+        guess = diffusion.denoise(diffusion.q_sample(test[:], times, eps), times).clamp(-1, 1)
+        answers = load_classifier("digits", "cpu")(guess).argmax(1)
+    return float((answers == test.labels).double().mean())
+
+
+@claim("the 16 that vary least add 7 % to the bracket", low=0.065, high=0.075, seeds=(0,))
+def calm_features_add_little(seed: int) -> float:
+    """Share that the second half of the principal axes adds."""
+    variances = torch.linalg.eigvalsh(moments(features()[0]).cov)  # ascending
+    whole, half = (float(expected_floor(torch.diag(v), 1, 1)) for v in (variances, variances[16:]))
+    return whole / half - 1
+
+
+@claim("splits differ by a factor of four", low=2.5, high=7, slow=True)
+def splits_differ(seed: int) -> float:
+    """The largest distance of 20 random splits in multiples of the smallest."""
+    both, generator = torch.cat(features()), torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(both), generator=generator) for _ in range(20)]
+    floors = [distance_of_features(both[order[:1500]], both[order[1500:]]) for order in orders]
+    return max(floors) / min(floors)
+
+
+@claim("a floor of 12.6 give or take 1.7", low=12.5, high=12.7, seeds=(0,))
+def mnist_floor(seed: int) -> float:
+    """The mean over draws, as stored."""
+    floor = stored("mnist")["floor"]["classifier"]
+    return floor["distance"][floor["n"].index(1000)]
+
+
+@claim("Seeds alone differ by 1.6 (one standard deviation)", low=0.7, high=3.5, seeds=(0,), slow=True)
+def seeds_differ(seed: int) -> float:
+    """Of four new runs of 1,000 samples; four tell a standard deviation to a factor of about two."""
+    diffusion, found = checkpoint.load("digits", "cpu"), []
+    for i in range(100, 104):
+        drawn = draw_samples(diffusion, (1000, 1, 8, 8), 20, 0.0, torch.Generator().manual_seed(i))
+        found.append(distance_of_features(features()[0], features_of(extractor("classifier", (1, 8, 8)), drawn)))
+    return stdev(found)
+
+
+@claim("the classes are far from even", low=100, seeds=(0,))
+def classes_are_uneven(seed: int) -> float:
+    """The smaller chi-squared of both models at N = 10,000, as stored; 28 comes once in a thousand times."""
+    rows = [max(stored(name)["samplers"], key=lambda row: row["n"]) for name in ("digits", "mnist")]
+    return min(Judgement(**row["judgement"]).chi_squared for row in rows)
