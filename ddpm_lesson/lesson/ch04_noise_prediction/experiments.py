@@ -61,6 +61,7 @@ class TinyNoise(nn.Module):
 
 
 @lru_cache(maxsize=8)
+@torch.enable_grad()
 def trained(seed: int, n_steps: int = 2000, batch: int = 512) -> DenoiseDiffusion:
     """Section 8's training with another seed for weights, data, times and noise; the global seed stays as it was."""
     with torch.random.fork_rng(devices=[]):
