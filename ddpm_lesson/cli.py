@@ -277,7 +277,7 @@ def real_images(model: str, data: str | None) -> tuple[torch.Tensor, torch.Tenso
         name, image_size = data, None
     else:
         config = checkpoint.load_config(folder)
-        name, image_size = data or config.data, config.image_size
+        name, image_size = config.data if data is None else data, config.image_size
     try:
         training, held_out = (load_images(name, split, image_size)[:] for split in ("train", "test"))
     except ValueError as error:

@@ -1,10 +1,11 @@
 """Batches of images, loss curves and tables, for people to look at."""
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -23,15 +24,23 @@ def grid_image(images: Tensor, n_columns: int | None = None, min_side: int = 480
     Raises:
         ValueError: if there are no images.
     """
-    from torchvision.utils import make_grid
-
     if len(images) == 0:
         raise ValueError("images must hold at least one image; got none")
-    n_columns = n_columns or int(np.ceil(len(images) ** 0.5))
-    tiled = make_grid(to_bytes(images.detach().cpu()), nrow=n_columns, padding=1, pad_value=128)  # (3, H', W')
-    tiles = Image.fromarray(tiled.permute(1, 2, 0).numpy())
+    tiles = Image.fromarray(tiled(to_bytes(images.detach().cpu()), n_columns or math.ceil(len(images) ** 0.5)).numpy())
     scale = -(-min_side // tiles.width)
     return tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
+
+
+def tiled(images: Tensor, n_columns: int) -> Tensor:
+    """Bytes (B, C, H, W) row by row as one picture (H', W', 3), with grey lines around each; a single one has none."""
+    images = images.expand(-1, 3, -1, -1)
+    if len(images) == 1:
+        return images[0].permute(1, 2, 0)
+    n_columns = min(n_columns, len(images))
+    n_rows = -(-len(images) // n_columns)
+    framed = F.pad(images, (1, 0, 1, 0, 0, 0, 0, n_rows * n_columns - len(images)), value=128)
+    rows = framed.unflatten(0, (n_rows, n_columns)).permute(0, 3, 1, 4, 2)  # (rows, H, columns, W, 3)
+    return F.pad(rows.flatten(2, 3).flatten(0, 1), (0, 0, 0, 1, 0, 1), value=128)
 
 
 def save_gif(frames: Iterable[Image.Image], path: str | Path, frame_ms: int = 60, hold_ms: int = 2000) -> None:

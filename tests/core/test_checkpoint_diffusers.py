@@ -198,15 +198,13 @@ def old_names(model):
     return state
 
 
-def write_weights(folder, state, kind):
-    file = folder / f"diffusion_pytorch_model.{kind}"
-    save_file(state, file) if kind == "safetensors" else torch.save(state, file)
+def write_weights(folder, state):
+    save_file(state, folder / "diffusion_pytorch_model.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "bin"])
-def test_paper_model_opens_as_published(paper, kind):
+def test_paper_model_opens_as_published(paper):
     folder, theirs = paper
-    write_weights(folder, old_names(theirs), kind)
+    write_weights(folder, old_names(theirs))
     ours = checkpoint.from_diffusers(folder, "cpu")
     assert (ours.schedule.settings, ours.sigma, ours.clip_x0) == (NoiseSchedule.linear().settings, "beta", True)
     xt, t = torch.randn(2, 3, 32, 32), torch.tensor([0, 731])
@@ -233,7 +231,7 @@ for name in {names}:
 
 def test_downloaded_model_opens_by_its_name_and_another_cannot_offline(paper, tmp_path):
     folder, theirs = paper
-    write_weights(folder, old_names(theirs), "safetensors")
+    write_weights(folder, old_names(theirs))
     place = tmp_path / "hub" / "models--google--ddpm-cifar10-32"
     (place / "refs").mkdir(parents=True)
     (place / "snapshots").mkdir()
@@ -354,7 +352,7 @@ def test_weights_of_another_width_are_refused(pipeline):
 def test_pickle_in_weights_is_not_executed(paper, tmp_path):
     folder, _ = paper
     torch.save({"conv_in.weight": Trap(tmp_path / "trapped")}, folder / "diffusion_pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="cannot read the pipeline"):
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a pickle, which can execute code"):
         checkpoint.from_diffusers(folder)
     assert not (tmp_path / "trapped").exists()
 

@@ -206,7 +206,7 @@ def test_more_images_than_fit_at_once_are_sampled_in_batches(trained, tmp_path, 
     result = invoke("sample", trained, "--out", tmp_path, "--n=7", "--steps=2", "--device=cpu")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "grid.png") as grid, Image.open(tmp_path / "reverse.gif") as gif:
-        assert (grid.width // 28, gif.n_frames) == (17, 3)  # three columns of 9 pixels and a border
+        assert (grid.width // 28, gif.n_frames) == (18, 3)  # 28 = 3 columns of 9 pixels and a border
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid
 
+from ddpm_lesson.data import to_bytes
 from ddpm_lesson.pictures import grid_image, loss_curve, running_average, save_gif
 
 
@@ -77,6 +79,14 @@ def test_grid_is_at_least_min_side_wide(count, side):
 @pytest.mark.parametrize(("count", "side"), [(4, 8), (4, 200), (9, 128)])
 def test_grid_is_at_least_min_side_wide_even_where_that_means_rounding_up(count, side):
     assert grid_image(torch.zeros(count, 1, side, side), min_side=480).width >= 480
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 5), (5, 3), (6, 3), (7, 1), (9, 4)])
+def test_grid_is_that_of_torchvision(count, columns, channels):
+    images = torch.rand(count, channels, 4, 6) * 2 - 1
+    theirs = make_grid(to_bytes(images), nrow=columns, padding=1, pad_value=128).permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(grid_image(images, columns, min_side=1)), theirs)
 
 
 def test_grid_takes_samples_that_carry_a_graph():
