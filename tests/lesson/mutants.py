@@ -23,13 +23,14 @@ EXCHANGED |= {other: one for one, other in EXCHANGED.items()}
 def solution_tree(function: Callable[..., Any]) -> ast.expr | ast.FunctionDef | None:
     """The syntax tree of a function, also of a lambda among the arguments of a call; None if it cannot be told."""
     try:
-        lines, first = inspect.getsourcelines(function)
         tree = ast.parse(inspect.getsource(inspect.getmodule(function)))
     except (OSError, TypeError, SyntaxError):
         return None
     line = function.__code__.co_firstlineno
     kinds = (ast.FunctionDef, ast.Lambda)
-    found = [n for n in ast.walk(tree) if isinstance(n, kinds) and line in (n.lineno, *(d.lineno for d in decorators(n)))]
+    found = [
+        n for n in ast.walk(tree) if isinstance(n, kinds) and line in (n.lineno, *(d.lineno for d in decorators(n)))
+    ]
     named = [n for n in found if getattr(n, "name", "<lambda>") == function.__name__]
     return named[0] if len(named) == 1 and not function.__code__.co_freevars else None
 
@@ -74,7 +75,9 @@ def slips(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Call(ast.Attribute(value, name), arguments, keywords) if name in EXCHANGED:
             yield ast.Call(ast.Attribute(value, EXCHANGED[name], ast.Load()), arguments, keywords)
         case ast.Subscript(value, index, context) if isinstance(index, ast.Name | ast.BinOp):
-            yield from (ast.Subscript(value, ast.BinOp(index, op(), ast.Constant(1)), context) for op in (ast.Add, ast.Sub))
+            yield from (
+                ast.Subscript(value, ast.BinOp(index, op(), ast.Constant(1)), context) for op in (ast.Add, ast.Sub)
+            )
 
 
 def is_torch(value: ast.expr) -> bool:
@@ -104,7 +107,7 @@ def edits(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any
             old = list(ast.walk(inside))[i]
             slip = list(slips(old))[k]
             changed = Replace(old, slip).visit(other)
-            name = f"{ast.unparse(node)}  ->  {ast.unparse(new)}"
+            name = f"{ast.unparse(node)} -> {ast.unparse(new)}"
             try:
                 yield name, compiled(changed, function)
             except (SyntaxError, TypeError, ValueError):
@@ -127,10 +130,10 @@ def habits(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., An
 
     def input_changed(*case):
         result = each(lambda part: part.clone() if isinstance(part, torch.Tensor) else part, function(*case))
-        for argument in case:
-            if isinstance(argument, torch.Tensor) and argument.is_floating_point() and not argument.is_leaf is False:
-                with torch.no_grad():
-                    argument.mul_(2)
+        with torch.no_grad():
+            for argument in case:
+                if type(argument) is torch.Tensor:
+                    argument.add_(1)
         return result
 
     def seeded(*case):

@@ -81,6 +81,10 @@ check_q_step = Exercise(
             This looks like noise added to x_prev as it is.
             Then the variance grows by beta at every step. What should happen to x_prev first?
             Shrink it: multiply x_prev by `(1 - beta) ** 0.5` before you add the noise."""),
+        Mistake("halved for rooted", ("(1 - beta) ** 0.5", "(1 - beta) / 2", "beta**0.5", "beta / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
         Mistake("factors swapped", lambda x_prev, beta, eps: beta**0.5 * x_prev + (1 - beta) ** 0.5 * eps).says("""
             This looks like the two factors were swapped.
             For a small beta one step should leave x_prev almost as it is. Does yours?
@@ -284,6 +288,22 @@ check_posterior_mean = Exercise(
             This looks like a division by sqrt(1 - alpha_bar_t).
             1 - alpha_bar_t comes from the sum of the precisions. Do those have roots?
             Divide by `1 - alpha_bar[t]` as it is."""),
+        Mistake("halved for rooted", ("prev**0.5", "prev / 2", "alpha[t] ** 0.5", "alpha[t] / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        Mistake("alpha_bar for alpha in the weight of xt", ("alpha[t] ** 0.5", "alpha_bar[t] ** 0.5")).says(r"""
+            This looks like $\sqrt{\bar\alpha_t}$ in the weight of $x_t$.
+            One step leads from $x_{t-1}$ to $x_t$. By which factor does one step shrink the image?
+            No bar in this weight: $\sqrt{\alpha_t}$, `alpha[t] ** 0.5`."""),
+        Mistake("alpha for alpha_bar below", ("(1 - alpha_bar[t])", "(1 - alpha[t])")).says(r"""
+            This looks like $1-\alpha_t$ below, which is $\beta_t$.
+            What stands below is the noise of all steps up to t, not of one.
+            With a bar: $1-\bar\alpha_t$."""),
+        Mistake("the paper's t", lambda x0, xt, t, beta: posterior_mean(x0, xt, t - 1, beta)).says("""
+            This looks like the formula of one step earlier.
+            The paper counts its times from 1, code counts from 0. Which entry of `beta` belongs to code's `t`?
+            `beta[t]` is the step itself, and `alpha_bar[t - 1]` is what is left before it."""),
         Mistake("precisions at t = 0", mean_by_precisions).says("""
             This looks right everywhere but at t = 0, where it is NaN: (2.9) divides by the prior's variance, 0.
             In (2.11) that variance has cancelled: nothing is divided by 1 - alpha_bar_{t-1}.
@@ -329,9 +349,10 @@ check_posterior_var = Exercise(
             alpha_bar = 0 means that nothing of the image is left. How much is left before the first step?
             All of it: alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
         Mistake("first step for the step before it", ("before(alpha_bar, t)", "alpha_bar[max(t - 1, 0)]")).says("""
-            This looks right everywhere but at t = 0, where `alpha_bar[0]` stands for the step before it.
-            `alpha_bar[0]` already has one step of noise in it. And before that step?
-            No noise yet: alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
+            This looks right everywhere but at t = 0, where it gives `beta[0]`, as `alpha_bar[0]` in the
+                place of the step before would.
+            Before that step there is no noise yet. How sure is x_{t-1} once x_0 is known?
+            It *is* x_0: alpha_bar_prev = 1 at t = 0, and the variance is 0."""),
         Mistake("alpha for alpha_bar on top", ("before(alpha_bar, t)", "before(1 - beta, t)")).says("""
             This looks like 1 - alpha_{t-1} on top, where 1 - alpha_bar_{t-1} belongs.
             On top is the variance of q(x_{t-1} | x_0): the noise of *all* the steps before this one, not of one.

@@ -42,6 +42,12 @@ check_linear_alpha_bar = Exercise(
             This looks like the square root of alpha_bar, the factor of x_0 itself.
             alpha_bar counts power (variance), and its root multiplies the image.
             Leave out the square root."""),
+        Mistake(
+            "t over T, from 1", ("n_steps, dtype=torch.float64)", "n_steps + 1, dtype=torch.float64)[1:]")
+        ).says(r"""
+            This looks like steps of $1/T$, with the first $\beta$ already one step up.
+            (3.4) has $T$ values, and both ends are among them. How many gaps lie between?
+            Divide by $T-1$, and start at `beta_start`: `torch.linspace(beta_start, beta_end, n_steps)`."""),
         Mistake("t over T", ("n_steps, dtype=torch.float64)", "n_steps + 1, dtype=torch.float64)[:-1]")).says("""
             This looks like a line that stops one step short of beta_end.
             How many gaps are there between n_steps numbers?
@@ -70,7 +76,7 @@ def snr_db(alpha_bar: Tensor) -> Tensor:
 
 check_snr_db = Exercise(
     solution=snr_db,
-    cases=((torch.tensor([0.9999, 0.5, 0.0039, 4e-5], dtype=torch.float64),), (torch.tensor(0.3).double(),)),
+    cases=((torch.tensor([0.9999, 0.5, 0.0039, 4e-5], dtype=torch.float64),), (torch.tensor([0.3]).double(),)),
     mistakes=(
         Mistake("20 for 10", ("10 *", "20 *")).says("""
             This looks like 20 log10, twice what is right.
@@ -115,22 +121,41 @@ def q_sample(x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * x0 + (1 - a).sqrt() * eps
 
 
-def noising_case(batch: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images as wide as the batch is long, so that times along the width go unnoticed."""
+def noising_case(batch: int, width: int, last: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images (batch, 3, 5, width), the first at t = 0 and the last at t = ``last``, and a short schedule."""
     generator = torch.Generator().manual_seed(seed)
-    x0, eps = torch.randn(2, batch, 3, 4, batch, generator=generator, dtype=torch.float64)
+    x0, eps = torch.randn(2, batch, 3, 5, width, generator=generator, dtype=torch.float64)
     t = torch.randint(1, 19, (batch,), generator=generator)
+    t[0], t[-1] = 0, last
     return x0.clamp(-1, 1), t, eps, linear_alpha_bar(20, 0.01, 0.3)
 
 
 check_q_sample = Exercise(
     solution=q_sample,
-    cases=(noising_case(4, 0), noising_case(2, 1)),
+    cases=(
+        noising_case(4, 4, last=19, seed=0),
+        noising_case(2, 6, last=7, seed=1),
+    ),
     mistakes=(
         Mistake("missing square roots", ("a.sqrt()", "a", "(1 - a).sqrt()", "(1 - a)")).says("""
             This looks like (3.1) without its square roots.
             1 - alpha_bar is a variance. What multiplies eps, a variance or a standard deviation?
             Both factors are roots: sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps."""),
+        Mistake("halved for rooted", ("a.sqrt()", "a / 2", "(1 - a).sqrt()", "(1 - a) / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        Mistake("image not dimmed", ("a.sqrt() * x0", "x0")).says("""
+            This looks like noise on top of the whole image.
+            The power of the two must stay 1. What has the image to give up?
+            Multiply the image by the root of `alpha_bar[t]`."""),
+        Mistake(
+            "image kept at t = 0",
+            ("= alpha_bar[t]", "= alpha_bar.where(torch.arange(len(alpha_bar)) > 0, 1.0)[t]"),
+        ).says("""
+            This looks right, but for t = 0, where the image comes back as it is.
+            In code t = 0 is the paper's first step. Is there noise after it?
+            No exception for `t == 0`: `alpha_bar[0]` is less than 1."""),
         Mistake("variance for standard deviation", ("(1 - a).sqrt()", "(1 - a)")).says("""
             This looks like the variance in front of the noise, where its standard deviation belongs.
             If eps has variance 1, what is the variance of c times eps?
@@ -235,6 +260,6 @@ check_L_T = Exercise(
             The variance of the first distribution is 1 - alpha_bar_T;
                 that of the second, in the denominator, is 1."""),
     ),
-    consequence="With the paper's schedule it is 0.00001 to 0.00002 bits: x_T has forgotten the image, so sampling "
+    consequence="With the paper's schedule it is 0.00003 bits times E[x_0^2]: x_T has forgotten the image, so sampling "
     "may start from pure noise.",
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
 
@@ -65,6 +65,10 @@ check_predict_x0 = Exercise(
             This looks like $1-\sqrt{\bar\alpha_t}$ in front of the noise.
             The *variances* of image and noise add up to 1. What follows for the factors?
             Subtract first, then take the root: `(1 - alpha_bar) ** 0.5`."""),
+        Mistake("halved for rooted", (") ** 0.5", ") / 2", "bar**0.5", "bar / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
         Mistake("the other half", lambda xt, eps, alpha_bar: predict_x0(xt, eps, 1 - alpha_bar)).says(r"""
             This looks like the other half of (4.3), with the noise where the image was.
             Which factor belongs to the image in the forward formula, and which to the noise?
@@ -103,6 +107,7 @@ check_mean_from_eps = Exercise(
         (numbers(4, 1, 2, 2, seed=1), numbers(4, 1, 2, 2, seed=2), 5, BETA),
         (numbers(5, seed=3), numbers(5, seed=4), 0, BETA),
         (numbers(2, 3, seed=5), numbers(2, 3, seed=6), 3, torch.linspace(1e-4, 0.02, 100)),
+        (numbers(3, 2, seed=7), numbers(3, 2, seed=8), 7, BETA),
     ],
     mistakes=(
         Mistake("alpha_bar for alpha in front", ("alpha[t] **", "alpha_bar **")).says(r"""
@@ -146,6 +151,16 @@ check_mean_from_eps = Exercise(
             This looks like missing brackets: $1/\sqrt{\alpha_t}$ reaches only the noise.
             Python divides before it subtracts, and the whole bracket has to be divided.
             Write `(xt - ... * eps) / alpha[t] ** 0.5`."""),
+        Mistake("only xt divided", ("(xt -", "xt / alpha[t] ** 0.5 -", "eps) / alpha[t] ** 0.5", "eps")).says("""
+            This looks like a division of `xt` alone.
+            What stands in the brackets of (4.4)?
+            Brackets around the whole difference, then divide it by `alpha[t] ** 0.5`."""),
+        Mistake(
+            "halved for rooted", ("alpha_bar) ** 0.5", "alpha_bar) / 2", "alpha[t] ** 0.5", "alpha[t] / 2")
+        ).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
         Mistake("multiplied instead of divided", ("/ alpha[t]", "* alpha[t]")).says(r"""
             This looks like a multiplication by $\sqrt{\alpha_t}$ where a division belongs.
             The forward step dims the image; the step back has to make it brighter.
@@ -192,7 +207,7 @@ def loss_weight(t: int, beta: Tensor) -> Tensor:
 
 check_loss_weight = Exercise(
     solution=loss_weight,
-    cases=[(5, BETA), (1, BETA), (30, torch.linspace(1e-4, 0.02, 100)), (7, BETA)],
+    cases=[(5, BETA), (1, BETA), (0, BETA), (30, torch.linspace(1e-4, 0.02, 100)), (7, BETA)],
     mistakes=(
         Mistake("the 2 forgotten", ("2 * ", "")).says(r"""
             This looks like twice the weight.
@@ -254,15 +269,22 @@ check_loss_weight = Exercise(
 )
 
 
-def toy_model(xt: Tensor, t: Tensor) -> Tensor:
-    """A noise predictor that depends on everything it is given.
+class ToyModel(nn.Module):
+    """A noise predictor that depends on everything it is given, and has a weight to train."""
 
-    Raises:
-        ValueError: unless t holds one time an image.
-    """
-    if t.ndim != 1:
-        raise ValueError(f"eps_model wants t as it is, one time an image, shape ({len(xt)},); got {tuple(t.shape)}")
-    return torch.tanh(1.3 * xt + 0.2) * (1 + t.float().view(-1, 1, 1, 1) / 5)
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.3))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) -> (B, C, H, W).
+
+        Raises:
+            ValueError: unless t holds one time an image.
+        """
+        if t.ndim != 1:
+            raise ValueError(f"eps_model wants t as it is, one time an image, shape ({len(xt)},); got {tuple(t.shape)}")
+        return torch.tanh(self.scale * xt + 0.2) * (1 + t.view(-1, 1, 1, 1) / 5)
 
 
 def simple_loss(
@@ -275,16 +297,17 @@ def simple_loss(
     return (error**2).mean()
 
 
-def loss_case(channels: int, seed: int) -> tuple[Callable[..., Tensor], Tensor, Tensor, Tensor, Tensor]:
-    """A model, images as wide as the batch is long (so that a missing reshape goes unnoticed), times and noise."""
-    shape = (4, channels, 4, 4)
+def loss_case(channels: int, width: int, seed: int) -> tuple[Callable[..., Tensor], Tensor, Tensor, Tensor, Tensor]:
+    """A model, images (4, channels, 3, width), times with both ends among them, and noise."""
+    shape = (4, channels, 3, width)
     t = torch.randint(len(ALPHA_BAR), (4,), generator=torch.Generator().manual_seed(seed))
-    return toy_model, numbers(*shape, seed=seed + 1).tanh(), t, numbers(*shape, seed=seed + 2), ALPHA_BAR
+    t[1], t[2] = 0, len(ALPHA_BAR) - 1
+    return ToyModel(), numbers(*shape, seed=seed + 1).tanh(), t, numbers(*shape, seed=seed + 2), ALPHA_BAR
 
 
 check_simple_loss = Exercise(
     solution=simple_loss,
-    cases=[loss_case(1, 10), loss_case(3, 20), loss_case(2, 30)],
+    cases=[loss_case(1, 4, seed=10), loss_case(3, 4, seed=20), loss_case(2, 5, seed=30)],
     mistakes=(
         Mistake("x0 as the target", ("t) - eps", "t) - x0")).says("""
             This looks like the network's answer compared with the image.
@@ -298,6 +321,22 @@ check_simple_loss = Exercise(
             This looks like noise multiplied by its variance $1-\bar\alpha_t$.
             Look at both coefficients of the forward formula: is one root missing?
             `(1 - alpha_bar_t).sqrt() * eps`."""),
+        Mistake("halved for rooted", ("a.sqrt()", "a / 2", "(1 - a).sqrt()", "(1 - a) / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        Mistake("image not dimmed", ("a.sqrt() * x0", "x0")).says("""
+            This looks like noise on top of the whole image.
+            Compare the image's factor with the forward formula: it is not 1.
+            `a.sqrt() * x0 + (1 - a).sqrt() * eps`."""),
+        Mistake("noise scaled in place", ("(1 - a).sqrt() * eps", "eps.mul_((1 - a).sqrt())")).says("""
+            This looks like noise that was scaled in place, so that the target is scaled noise as well.
+            What does `eps` hold once `eps *= ...` or `eps.mul_(...)` has run?
+            Mix with a new tensor, `(1 - a).sqrt() * eps`, and leave `eps` as it is for the comparison."""),
+        Mistake("weighted by the signal-to-noise ratio", ("(error**2)", "(a / (1 - a) * error**2)")).says(r"""
+            This looks like every image's error weighted by $\bar\alpha_t/(1-\bar\alpha_t)$.
+            That would be the squared error of the *image*. Which weight has (4.8)?
+            None: the plain mean of the squared errors of the noise."""),
         Mistake("no roots at all", ("a.sqrt()", "a", "(1 - a).sqrt()", "(1 - a)")).says(r"""
             This looks like a mix of $\bar\alpha_t$ parts image and $1-\bar\alpha_t$ parts noise.
             These are shares of variance. Which numbers multiply the image and the noise themselves?
@@ -391,6 +430,7 @@ check_reverse_step = Exercise(
         (numbers(5, seed=4), numbers(5, seed=5), 0, BETA, numbers(5, seed=6)),
         (numbers(2, 3, seed=7), numbers(2, 3, seed=8), 2, BETA, numbers(2, 3, seed=9)),
         (numbers(3, 2, seed=10), numbers(3, 2, seed=11), 1, BETA, numbers(3, 2, seed=12)),
+        (numbers(2, 4, seed=13), numbers(2, 4, seed=14), 7, BETA, numbers(2, 4, seed=15)),
     ],
     mistakes=(
         Mistake("noise at the last step", (" if t > 0 else 0.0", "")).says("""
@@ -405,6 +445,18 @@ check_reverse_step = Exercise(
             This looks like fresh noise multiplied by the variance $\beta_t$, and added at t = 0 as well.
             Two things: which power of beta multiplies `z`, and what happens at the very last step?
             Multiply by `beta[t] ** 0.5`, and by nothing at t = 0."""),
+        Mistake("the other end", ("t > 0", "t < len(beta) - 1")).says("""
+            This looks like no noise at the *first* step back, t = T - 1, and noise at the last.
+            Sampling runs from t = T - 1 down to t = 0. Which of the two is the last step?
+            `sigma * z` if `t > 0`, and nothing at t = 0."""),
+        Mistake("noise at neither end", ("t > 0", "0 < t < len(beta) - 1")).says("""
+            This looks right, but for t = T - 1, where there is no noise.
+            Only the last step back, t = 0, is without noise. Is t = T - 1 special too?
+            `sigma * z` if `t > 0`, and nothing more to ask."""),
+        Mistake("halved for rooted", ("beta[t] ** 0.5", "beta[t] / 2")).says("""
+            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+            What is `9 ** 1/2`? It is not 3.
+            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
         Mistake("no fresh noise", (" + sigma * z", "")).says(r"""
             This looks like the mean alone.
             A step back is a *draw* from a Gaussian.

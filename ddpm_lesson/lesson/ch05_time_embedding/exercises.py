@@ -82,6 +82,7 @@ def steps_per_turn(i: int, half: int) -> float:
 check_steps_per_turn = Exercise(
     solution=steps_per_turn,
     cases=[(0, 12), (5, 12), (11, 12), (1, 4), (40, 64)],
+    tolerance=1e-5,
     mistakes=(
         Mistake("no 2 pi", ("2 * math.pi * ", "")).says(r"""
             This looks like $1/\omega_i$: the steps for one radian.
@@ -155,9 +156,10 @@ def sinusoids(t: Tensor, n_channels: int) -> Tensor:
 
 check_sinusoids = Exercise(
     solution=sinusoids,
-    cases=[  # as many times as hands, so that every way to broadcast runs
+    cases=[  # two with as many times as hands, so that every way to broadcast runs
         (torch.tensor([0, 1, 7, 999]), 8),
         (torch.tensor([500, 3, 250, 20, 998, 62]), 12),
+        (torch.tensor([999, 41, 0]), 10),
     ],
     tolerance=1e-3,
     mistakes=(
@@ -169,6 +171,13 @@ check_sinusoids = Exercise(
             This looks like sines and cosines in turns: sin, cos, sin, cos.
             Vaswani et al. arrange them so. What is the order in (5.3)?
             All sines first, then all cosines: `torch.cat((sin, cos), dim=1)`."""),
+        Mistake(
+            "interleaved with h", ("half - 1", "half", "torch.cat", "torch.stack", "dim=1)", "dim=2).flatten(1)")
+        ).says("""
+            This looks like the encoding of Vaswani et al. as many tutorials have it: sin, cos, sin, cos,
+                and $i/h$ in the exponent.
+            (5.3) differs in two things: the order, and the exponent of the last hand. What are they there?
+            All sines first, `torch.cat((sin, cos), dim=1)`, and a division by `half - 1`."""),
         Mistake("cosines first", ("angle.sin(), angle.cos()", "angle.cos(), angle.sin()")).says("""
             This looks like the cosines in front of the sines.
             At $t = 0$ all sines are 0 and all cosines 1. Which half of your vector is 0?
@@ -186,8 +195,8 @@ check_sinusoids = Exercise(
             `torch.stack` makes a new axis. Wanted is one row for each time.
             `torch.cat((sin, cos), dim=1)` puts them on the same axis."""),
         Mistake("stacked in front", ("torch.cat", "torch.stack", ", dim=1", "")).says("""
-            This looks like two tables, one of sines and one of cosines, (2, B, half).
-            `torch.stack` makes a new axis, in front unless told otherwise.
+            This looks like two tables, one of sines and one of cosines: a pair, or (2, B, half).
+            Asked for is one tensor, (B, n_channels). `torch.stack` makes a new axis; which function joins along one?
             `torch.cat((sin, cos), dim=1)` gives one row of `n_channels` values for each time."""),
         Mistake("one below the other", (", dim=1", "")).says("""
             This looks like the table of cosines *below* that of the sines, (2B, half).
@@ -257,14 +266,19 @@ def add_time(h: Tensor, t_emb: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return h + shift[:, :, None, None]
 
 
-def cube(n: int, seed: int) -> tuple[Tensor, ...]:
-    """Feature map, embedding, weight and bias with all sizes ``n``, so that every way to broadcast runs."""
-    return tuple(numbers(*[n] * axes, seed=seed + i) for i, axes in enumerate((4, 2, 2, 1)))
+def time_case(B: int, C: int, H: int, W: int, D: int, seed: int) -> tuple[Tensor, ...]:
+    """Feature map (B, C, H, W), embedding (B, D), weight (C, D) and bias (C,)."""
+    return tuple(numbers(*shape, seed=seed + i) for i, shape in enumerate(((B, C, H, W), (B, D), (C, D), (C,))))
 
 
 check_add_time = Exercise(
     solution=add_time,
-    cases=[cube(3, 0), cube(4, 10), cube(5, 20)],
+    cases=[  # two with all sizes alike, where every way to broadcast runs, and two where only the right one fits
+        time_case(3, 3, 3, 3, 3, seed=0),
+        time_case(4, 4, 4, 4, 4, seed=10),
+        time_case(2, 3, 4, 5, 7, seed=20),
+        time_case(3, 5, 2, 4, 2, seed=30),
+    ],
     mistakes=(
         Mistake("to the last two axes", ("[:, :, None, None]", "")).says("""
             This looks like plain `h + shift`: it runs only because all sizes are equal here, and shifts pixels by
@@ -343,6 +357,10 @@ check_add_time = Exercise(
             This looks right, but without the bias.
             A linear layer has a weight and a bias.
             `F.linear(..., weight, bias)`."""),
+        Mistake("bias after the axes", ("weight, bias)", "weight)", "None]", "None] + bias")).says("""
+            This looks like a bias that was added after the new axes: along the width.
+            A bias has one number a channel. With which axis does PyTorch line it up?
+            Add it while the shift is (B, C), as `F.linear(..., weight, bias)` does, and give it axes then."""),
         Mistake("feature map lost", ("h + ", "", "None]", "None].expand_as(h)")).says("""
             This looks like the shift alone: the feature map is gone.
             The shift is *added* to something.

@@ -25,10 +25,10 @@ def interleaved_groups(x: Tensor, n_groups: int, eps: float) -> Tensor:
 check_group_norm = Exercise(
     solution=group_norm,
     cases=[
-        (numbers(3, 6, 4, 4, seed=1) + 0.8, 2, 0.1),
+        (numbers(3, 6, 4, 5, seed=1) + 0.8, 2, 0.1),
         (0.5 * numbers(4, 6, 2, 3, seed=2) - 0.4, 3, 0.02),
-        (2.0 * numbers(2, 4, 3, 3, seed=3) + 0.5, 1, 0.5),
-        (0.3 * numbers(2, 8, 3, 3, seed=4) + 1.0, 2, 0.05),
+        (2.0 * numbers(2, 4, 3, 2, seed=3) + 0.5, 1, 0.5),
+        (0.3 * numbers(2, 8, 1, 3, seed=4) + 1.0, 2, 0.05),
     ],
     mistakes=(
         Mistake("statistics over the batch", lambda x, n, eps: groups_over_the_batch(x, x.shape[1], eps)).says("""
@@ -73,6 +73,10 @@ check_group_norm = Exercise(
             This looks like `x.std() + eps`, which differs in two things.
             The variance is the plain mean of the squares, and eps is added before the root.
             `(x.var(..., unbiased=False) + eps).sqrt()`."""),
+        Mistake("unbiased std alone", ("unbiased=False", "unbiased=True", "(var + eps)", "var")).says("""
+            This looks like a division by `.std()`, without eps.
+            `.std()` divides by n - 1 unless told otherwise, and (6.1) has one thing more under its root.
+            `(groups.var(dim=2, keepdim=True, unbiased=False) + eps).sqrt()`."""),
         Mistake("eps forgotten", ("(var + eps)", "var")).says("""
             This looks right but for eps.
             What happens to a group in which all values are equal?
@@ -279,13 +283,14 @@ def convolution_first(block: Any, x: Tensor, t_emb: Tensor) -> Tensor:
     return block.act2(block.norm2(block.conv2(block.dropout(h)))) + block.shortcut(x)
 
 
-def forward_case(shortcut: bool, seed: int, dropout: float = 0.0) -> tuple[Any, ...]:
-    """A block of random weights and inputs of sides 4, so that a forgotten broadcast goes unnoticed.
+def forward_case(shortcut: bool, seed: int, dropout: float = 0.0, sides: tuple[int, int] = (4, 4)) -> tuple[Any, ...]:
+    """A block of random weights and four images of four channels; with sides 4 a forgotten broadcast goes unnoticed.
 
     Args:
         shortcut: whether the shortcut is a 1x1 convolution, as where the channels change.
         seed: of weights and inputs.
         dropout: above 0 the block is left in training mode.
+        sides: of the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -295,12 +300,17 @@ def forward_case(shortcut: bool, seed: int, dropout: float = 0.0) -> tuple[Any, 
         for norm in (block.norm1, block.norm2):
             nn.init.normal_(norm.weight, 1, 0.3)
             nn.init.normal_(norm.bias, 0, 0.3)
-        return block, 1.5 * torch.randn(4, 4, 4, 4) + 0.5, 2 * torch.randn(4, 6)
+        return block, 1.5 * torch.randn(4, 4, *sides) + 0.5, 2 * torch.randn(4, 6)
 
 
 check_residual_forward = Exercise(
     solution=residual_forward,
-    cases=[forward_case(False, 1), forward_case(True, 2), forward_case(True, 3, dropout=0.5)],
+    cases=[
+        forward_case(False, 1),
+        forward_case(True, 2),
+        forward_case(True, 3, dropout=0.5),
+        forward_case(True, 4, sides=(3, 5)),
+    ],
     mistakes=(
         Mistake("no shortcut", (" + block.shortcut(x)", "")).says("""
             This looks like the branch alone: the input is not added at the end.
@@ -318,6 +328,10 @@ check_residual_forward = Exercise(
             This looks like the *normalised* input added at the end.
             Did you write `x = block.norm1(x)`? Then the input is gone.
             Give the branch a name of its own: `h = block.norm1(x)`."""),
+        Mistake("x overwritten by the activation", ("shortcut(x)", "shortcut(block.act1(block.norm1(x)))")).says("""
+            This looks like an `x` that was overwritten on the way: the shortcut starts behind the first activation.
+            Which `x` must the shortcut see: the one that came in, or what became of it?
+            Keep `x` as it is, and use another name, such as `h`, for the other path."""),
         Mistake("time before the first convolution", ("norm1(x)", "norm1(x + shift)", "h + shift", "h")).says("""
             This looks like the shift added to the input, before the first normalisation.
             The shift has as many channels as the *output*. Where does the branch have those for the first time?

@@ -327,6 +327,7 @@ check_inpaint_step = Exercise(
         inpaint_case(5, 2, 1, 4, 4, seed=50),
         inpaint_case(0, 3, 4, seed=60),
         inpaint_case(1, 10, seed=70),
+        inpaint_case(7, 2, 3, seed=80),
     ],
     mistakes=(
         Mistake("noised to t", ("[t - 1] if t else torch.ones_like(alpha_bar[0])", "[t]")).says("""
