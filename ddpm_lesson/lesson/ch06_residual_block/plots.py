@@ -248,13 +248,14 @@ class FeatureMapsPlot:
 
 
 def shift_axes(figure: Figure, n_steps: int, largest: float) -> Axes:
-    """Axes for the shift over t, in the lower left corner; logarithmic beyond 1 on both sides."""
-    axes = figure.add_axes((0.06, 0.1, 0.26, 0.3))
+    """Axes for the shift over t, in the lower left corner; logarithmic beyond 2 on both sides."""
+    axes = figure.add_axes((0.06, 0.13, 0.26, 0.27))
     axes.set(xlim=(0, n_steps), yscale="symlog", ylim=(-1.2 * largest, 1.2 * largest))
-    axes.set_yticks([v for v in (-10, 0, 10) if abs(v) <= 1.2 * largest] + [-1, 1] * (largest < 8))
+    axes.set_yticks([v for v in (-10, -2, 0, 2, 10) if abs(v) <= 1.2 * largest])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.set_title("shift that survives, over t\n(colours: the channel numbers)", fontsize=10)
+    axes.set_title("shift that survives", fontsize=10)
+    axes.set_xlabel("t  (colours: the channel numbers)", fontsize=9, labelpad=1)
     axes.grid(**GRID)
     return axes
 
