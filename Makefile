@@ -79,6 +79,7 @@ newest-test: # every test but the browser's, with the newest versions of everyth
 
 faults: $(VENV)/test.done # kills, full disks and spoilt files, counted; minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.faults
+	$(BIN)/python -m tests.benchmarks.bad_inputs
 
 claims: $(VENV)/test.done # every number that the notebooks claim, found anew and written down; an hour
 	$(BIN)/python -m tools.claims

@@ -214,7 +214,9 @@ def sample_command(
 @click.option("--eta", default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
 @click.option("--features", type=click.Choice(list(EXTRACTORS)), default="classifier", show_default=True)
 @click.option("--classifier", help="Folder or name of a classifier.  [default: the data set's, if one is shipped]")
-@click.option("--bits-images", type=click.IntRange(2), default=100, show_default=True, help="Images for bits/dim.")
+@click.option(
+    "--bits-images", type=click.IntRange(2, 100_000), default=100, show_default=True, help="Images for bits/dim."
+)
 @click.option("--bits-times", default=20, show_default=True, help="Terms of the bound an image; 0 for all.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")

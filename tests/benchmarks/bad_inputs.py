@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -277,7 +278,7 @@ def bad_inputs() -> list[list]:
         os.chdir(place)
         try:
             rows = [
-                report("command line", [(json.dumps(a[:4]), run_command(a)) for a in bad_commands(place)]),
+                report("command line", [(json.dumps(a[-3:]), run_command(a)) for a in bad_commands(place)]),
                 report(
                     "image folders",
                     [
@@ -299,4 +300,6 @@ def bad_inputs() -> list[list]:
 HEADER = ("bad inputs", "tried", "a sentence of ours", "a result all the same", "tracebacks")
 
 if __name__ == "__main__":
-    print(markdown_table(HEADER, bad_inputs()))
+    found = bad_inputs()
+    print(markdown_table(HEADER, found))
+    sys.exit(any(results or other for *_, results, other in found))

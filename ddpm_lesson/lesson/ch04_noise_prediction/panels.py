@@ -67,8 +67,8 @@ def show_x0_guess(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         times = torch.full((len(x0),), t, device=x0.device)
         eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
         xt = diffusion.q_sample(x0, times, eps)
-        with torch.no_grad(), eval_mode(diffusion):
-            return xt, diffusion.predict_x0(xt, times, diffusion.eps_model(xt, times))
+        with torch.no_grad():
+            return xt, diffusion.predict_x0(xt, times, eval_mode(diffusion).eps_model(xt, times))
 
     def draw(t: int, clip: str, seed: int) -> Picture:
         xt, x0_hat = guess(t, seed)
@@ -99,8 +99,8 @@ def show_learned_noise(diffusion: DenoiseDiffusion, data: GaussianMixture, times
 
     def curve(t: int) -> NoiseCurve:
         batch = xt[:, None].to(diffusion.device), torch.full((len(xt),), t, device=diffusion.device)
-        with torch.no_grad(), eval_mode(diffusion):
-            learned = diffusion.eps_model(*batch)[:, 0].cpu()
+        with torch.no_grad():
+            learned = eval_mode(diffusion).eps_model(*batch)[:, 0].cpu()
         return NoiseCurve(t, data.noised(alpha_bar[t]).prob(xt), exact(xt, torch.full((len(xt),), t)), learned)
 
     plot = NoiseCurves(xt)

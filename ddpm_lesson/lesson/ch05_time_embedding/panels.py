@@ -48,8 +48,8 @@ def show_told_time(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
         true_t, told_t = (torch.full((len(x0),), i, device=x0.device) for i in (t, told))
         xt = diffusion.q_sample(x0, true_t, eps)
-        with torch.no_grad(), eval_mode(diffusion):
-            said = diffusion.eps_model(xt, told_t)
+        with torch.no_grad():
+            said = eval_mode(diffusion).eps_model(xt, told_t)
         x0_hat = diffusion.predict_x0(xt, true_t, said).clamp(-1, 1)
         return xt, x0_hat, float((said - eps).square().mean())
 

@@ -105,6 +105,10 @@ check_attention = Exercise(
             This looks like attention without the $1/\sqrt{d_k}$.
             Look at the first step of the recipe: what happens to the scores before the softmax?
             `scores / q.shape[-1] ** 0.5`."""),
+        Mistake("copied constant", ("q.shape[-1] ** 0.5", "2**0.5")).says("""
+            This looks like a division by the root of 2, whatever the number of channels is.
+            In the example above d_k was 2. What is it here?
+            Take it from the tensor: `q.shape[-1] ** 0.5`."""),
         Mistake("d for its root", (" ** 0.5", "")).says("""
             This looks like scores divided by $d_k$, without the root.
             $d_k$ is the *variance* of the scores. What do you divide by to make a variance 1?

@@ -6,16 +6,20 @@ Sizes and positions are those of one axis; height and width are treated alike. P
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.influence import influence
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.xray import bridges, parts
 from ddpm_lesson.sample import eval_mode
+from ddpm_lesson.train import TrainConfig, TrainState, train
 from ddpm_lesson.unet import AttentionBlock, Swish, UNet
 
 METHODS = ("transposed", "nearest + conv")
@@ -334,28 +338,73 @@ def up_blocks(model: UNet) -> list[str]:
     return [block.name for _, block in bridges(model)]
 
 
+class Guess(NamedTuple):
+    """What a network makes of noisy images, and how far off it is."""
+
+    xt: Tensor  # (B, C, H, W), with the first noise
+    x0_hat: Tensor  # the guess of the image from there, in [-1, 1]
+    losses: Tensor  # (B,), squared error of the noise of each image, averaged over its values and over all noises
+
+    @property
+    def loss(self) -> float:
+        """Mean over the images."""
+        return float(self.losses.mean())
+
+
+def with_error(losses: Tensor) -> str:
+    """Mean and standard error of losses, one an image, or of their differences."""
+    return f"{float(losses.mean()):.4f} ± {float(losses.std() / len(losses) ** 0.5):.4f}"
+
+
+SKIPLESS = TrainConfig(
+    data="digits", image_size=16, n_channels=8, ch_mults=(1, 2, 2), is_attn=(False, False, False), n_groups=4,
+    n_blocks=1, dropout=0.0, batch_size=16, lr=4e-3, train_steps=100, warmup_steps=10, cooldown_steps=30,
+)  # fmt: skip
+
+
+def train_without(
+    names: Sequence[str] | None, images: ImageDataset, seed: int = 0
+) -> tuple[DenoiseDiffusion, list[float]]:
+    """A small network trained with some skips at zero, and its loss in every step.
+
+    Args:
+        names: of the up blocks that lose their skips; all of them if None.
+        images: of 16 x 16 pixels.
+        seed: of weights, batches, times and noise.
+    """
+    state = TrainState(replace(SKIPLESS, seed=seed), images.shape, "cpu")
+    unet = state.diffusion.eps_model
+    with without_skips(unet, up_blocks(unet) if names is None else names):
+        return state.diffusion, [step.loss.item() for step in train(state, images)]
+
+
 @torch.no_grad()
 def guess_without(
-    diffusion: DenoiseDiffusion, x0: Tensor, t: int, names: Sequence[str] = (), seed: int = 0, below: Sequence[str] = ()
-) -> tuple[Tensor, Tensor, float]:
-    """x_t, the guess of the image from there with some inputs of up blocks zeroed, and the loss.
+    diffusion: DenoiseDiffusion,
+    x0: Tensor,
+    t: int,
+    names: Sequence[str] = (),
+    *,
+    below: Sequence[str] = (),
+    seed: int = 0,
+    n_noises: int = 1,
+) -> Guess:
+    """The guess of the noise, and of the image, with some inputs of up blocks zeroed.
 
     Args:
         diffusion: a model whose network is a ``UNet``.
         x0: images, (B, C, H, W).
         t: their time.
         names: of the up blocks that get zeros in place of their skips.
-        seed: of the noise.
         below: of those that get zeros in place of what comes from below.
-
-    Returns:
-        x_t and x0_hat, the shape of ``x0``, and the mean squared error of the noise.
+        seed: of the noise; never that of a sample, see ``fresh_noise``.
+        n_noises: how often each image is noised.
     """
     times = torch.full((len(x0),), t, device=x0.device)
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
-    xt = diffusion.q_sample(x0, times, eps)
+    noises = fresh_noise(x0.expand(n_noises, *x0.shape), seed)
     unet = eval_mode(diffusion).eps_model
+    xts = [diffusion.q_sample(x0, times, eps) for eps in noises]
     with without_skips(unet, names, below):
-        eps_theta = unet(xt, times)
-    x0_hat = diffusion.predict_x0(xt, times, eps_theta).clamp(-1, 1)
-    return xt, x0_hat, float((eps_theta - eps).square().mean())
+        guesses = [unet(xt, times) for xt in xts]
+    losses = (torch.stack(guesses) - noises).square().flatten(2).mean((0, 2))
+    return Guess(xts[0], diffusion.predict_x0(xts[0], times, guesses[0]).clamp(-1, 1), losses)

@@ -8,6 +8,7 @@ from torch import Tensor
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     METHODS,
+    Guess,
     convolutions_only,
     enlarge,
     guess_without,
@@ -28,7 +29,7 @@ from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
     fields_picture,
     without_skips_picture,
 )
-from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.figure import SCALE, Picture, picture, stacked
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
 from ddpm_lesson.unet import UNet
 
@@ -81,11 +82,13 @@ def show_checkerboard() -> Panel:
             Checkerboard(what, stride, taps(method, kernel, stride), output, *spectrum(output), unevenness(output))
         )
 
+    ones, random = (draw(METHODS[0], 4, 2, weights) for weights in WEIGHTS[:2])
     return Panel(
         "When does upsampling draw a pattern on an image that has none?",
         draw,
+        static=picture(stacked(ones.image(), random.image()), f"{ones.alt}. {random.alt}", SCALE),
         method=choice("method", METHODS),
-        kernel=slider("kernel", 2, 7, 3),
+        kernel=slider("kernel", 2, 7, 4),
         stride=slider("stride", 2, 4, 2),
         weights=choice("weights", WEIGHTS, "random 1"),
     )
@@ -110,14 +113,13 @@ def show_without_skips(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
     off = {name: (name,) for name in names} | {"all": tuple(names)}
 
     @lru_cache(maxsize=256)
-    def guess(t: int, which: str) -> tuple[Tensor, Tensor, float]:
+    def guess(t: int, which: str) -> Guess:
         return guess_without(diffusion, x0, t, off.get(which, ()))
 
     def draw(which: str, t: int) -> Picture:
-        xt, whole, loss = guess(t, "none")
-        _, cut, loss_cut = guess(t, which)
-        rows = {"x_0": x0, "x_t": xt, "x0_hat": whole, "skip zeroed": cut}
-        losses = {"whole": loss, "without": loss_cut}
+        whole, cut = guess(t, "none"), guess(t, which)
+        rows = {"x_0": x0, "x_t": whole.xt, "x0_hat": whole.x0_hat, "skip zeroed": cut.x0_hat}
+        losses = {"whole": whole.loss, "without": cut.loss}
         shown = {name: images.cpu() for name, images in rows.items()}
         return without_skips_picture(
             shown, losses, f"t = {t}, no {'skips' if which == 'all' else f'skip into {which}'}"

@@ -101,8 +101,8 @@ check_kept_maps = PairExercise(
             Two more kinds of modules make a map that is kept.
             Add one for the projection and `n_levels - 1` for the `Downsample` layers."""),
         Mistake("a downsample on every level", ("(n_blocks + 1)", "(n_blocks + 1) + 1")).says("""
-            This looks like one `Downsample` too many.
-            What would the lowest level be halved for?
+            This looks like one map too many: of a `Downsample` on the lowest level, or of the middle.
+            What would the lowest level be halved for? And does anybody join the middle's map?
             Between `n_levels` levels there are `n_levels - 1` steps down."""),
         Mistake("halved on every level", ("(n_levels - 1)", "n_levels")).says("""
             This looks like an image that is halved once more than it is.
@@ -152,13 +152,13 @@ check_residual_parameters = Exercise(
             A convolution and a linear layer add a number to every channel of their output.
             Add `c_out` for each convolution and for the linear layer."""),
         Mistake("convolutions without biases", lambda i, o, d: residual_parameters(i, o, d) - 2 * o).says("""
-            This looks like two 3x3 convolutions without biases.
-            A convolution adds a number to every channel of its output.
-            Add `c_out` for each of the two."""),
+            This looks like `2 * c_out` too few: the biases of the two 3x3 convolutions, or the second normalisation.
+            Both come to the same number. Which of them have you not counted?
+            Add `c_out` for each of the two convolutions, and `2 * c_out` for gain and shift of `norm2`."""),
         Mistake("time without bias", ("d * c_out + c_out", "d * c_out")).says("""
-            This looks like a linear layer for the time without its bias.
-            What shift does a channel get when the embedding is all zeros?
-            `d * c_out + c_out`."""),
+            This looks like `c_out` too few: one bias is missing, of the linear layer for the time or of a convolution.
+            Three layers always have a bias. Have you counted three times `c_out` for them?
+            `d * c_out + c_out` for the time, and `+ c_out` for each 3x3 convolution."""),
         Mistake("shortcut without bias", ("= c_in * c_out + c_out", "= c_in * c_out")).says("""
             This looks like a convolution on the shortcut without its bias.
             The shortcut is a convolution like the others, only 1x1.

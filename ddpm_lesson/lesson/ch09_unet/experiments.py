@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.xray import Part, layers, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import UNet, UpBlock
@@ -70,7 +71,13 @@ def neighbours(unet: UNet, route: Route) -> Iterator[None]:
 
 @torch.no_grad()
 def route_losses(
-    diffusion: DenoiseDiffusion, x0: Tensor, times: Sequence[int], *, same_noise: bool = False, seed: int = 0
+    diffusion: DenoiseDiffusion,
+    x0: Tensor,
+    times: Sequence[int],
+    *,
+    same_noise: bool = False,
+    seed: int = 0,
+    n_noises: int = 1,
 ) -> dict[Route, Tensor]:
     """The loss when one route after the other carries the neighbour's maps, at each time.
 
@@ -79,21 +86,22 @@ def route_losses(
         x0: images, (B, C, H, W), at least two.
         times: where to measure.
         same_noise: whether neighbours share their noise, so that only their images differ.
-        seed: of the noise.
+        seed: of the noise; never that of a sample, see ``fresh_noise``.
+        n_noises: how often each image is noised; losses are means.
 
     Returns:
         route -> (len(times),) mean squared errors of the noise; None stands for the network as it is.
     """
-    unet, eps = diffusion.eps_model, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(x0)
-    eps = eps[:1].expand_as(eps) if same_noise else eps
+    unet = eval_mode(diffusion).eps_model
+    noises = fresh_noise(x0.expand(n_noises, *x0.shape), seed)
+    noises = noises[:, :1].expand_as(noises) if same_noise else noises
     losses: dict[Route, list[Tensor]] = {route: [] for route in (None, *routes(unet))}
-    with eval_mode(diffusion):
-        for time in times:
-            t = torch.full((len(x0),), time, device=x0.device)
-            xt = diffusion.q_sample(x0, t, eps)
-            for route, found in losses.items():
-                with neighbours(unet, route):
-                    found.append((unet(xt, t) - eps).square().mean().cpu())
+    for time in times:
+        t = torch.full((len(x0),), time, device=x0.device)
+        noisy = [(diffusion.q_sample(x0, t, eps), eps) for eps in noises]
+        for route, found in losses.items():
+            with neighbours(unet, route):
+                found.append(torch.stack([(unet(xt, t) - eps).square().mean() for xt, eps in noisy]).mean().cpu())
     return {route: torch.stack(found) for route, found in losses.items()}
 
 

@@ -11,6 +11,7 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch09_unet.plots import LevelMaps, levels_picture, unet_picture
 from ddpm_lesson.lesson.kit.figure import SCALE, Picture, noted, picture, stacked
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.xray import Part, activations, blank_unet, parts
 from ddpm_lesson.unet import DownBlock, MiddleBlock, UpBlock
 
@@ -95,7 +96,7 @@ def show_levels(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         x0: images of one channel, (B, 1, H, W) in [-1, 1].
     """
     places = last_blocks(diffusion)
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0)
+    eps = fresh_noise(x0)
 
     def look(t: int, images: slice) -> dict[str, Tensor]:
         times = torch.full((len(x0[images]),), t, device=x0.device)

@@ -56,8 +56,7 @@ def look(diffusion: DenoiseDiffusion, asked: Question, n_steps: int = SAMPLE_STE
     """Answer a question, and draw as many samples from noise of seed 0 with ``n_steps`` of DDIM."""
     for step in ddim_steps(diffusion, asked.x0.shape, n_steps, generator=torch.Generator().manual_seed(0)):
         samples = step.x0_hat
-    with eval_mode(diffusion):
-        guesses = diffusion.denoise(asked.xt, asked.t)
+    guesses = eval_mode(diffusion).denoise(asked.xt, asked.t)
     return Look(samples.cpu(), guesses.cpu())
 
 
@@ -115,14 +114,14 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     pixels = torch.from_numpy(np.array(Image.open(folder / f"{name}.png"))).reshape(len(info["steps"]) + 1, height, -1)
     images = from_bytes(pixels.unflatten(-1, (2, -1, width, channels))).permute(0, 2, 3, 5, 1, 4)  # (n, 2, N, C, H, W)
     xt, looks = images[0, 0], [Look(*row) for row in images[1:]]
-    with (folder / f"{name}.csv").open() as file:
+    with (folder / f"{name}.csv").open(encoding="utf-8") as file:
         losses = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
     return Record(info, xt, info["steps"], looks, losses)
 
 
 def load_curve(name: str, folder: Path | None = None) -> tuple[list[int], list[float]]:
     """Steps and losses of a whole run that comes with the lesson, from ``name_full.csv``."""
-    with ((folder or assets_folder() / "training") / f"{name}_full.csv").open() as file:
+    with ((folder or assets_folder() / "training") / f"{name}_full.csv").open(encoding="utf-8") as file:
         rows = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
     steps, losses = map(list, zip(*rows, strict=True))
     return steps, losses

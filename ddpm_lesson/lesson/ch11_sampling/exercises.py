@@ -106,6 +106,10 @@ check_clipped_step = Exercise(
             This looks like $\sqrt{\alpha_{t-1}}$ in front of $\hat x_0$: a bar is missing.
             $\hat x_0$ is as it was at the start. How much of it is left at $t-1$?
             $\sqrt{\bar\alpha_{t-1}}\,\beta_t$."""),
+        Mistake("no roots in the mean", ("prev.sqrt()", "prev", "(1 - b).sqrt()", "(1 - b)")).says("""
+            This looks like a mean whose two weights have no roots.
+            The weights multiply images, not variances. Look at (2.11): which factors stand under a root?
+            `prev.sqrt()` in front of the guess, `(1 - b).sqrt()` in front of `xt`."""),
         Mistake("guess not rescaled", (" / a.sqrt()", "")).says(r"""
             This looks like a guess of $x_0$ without the division by $\sqrt{\bar\alpha_t}$.
             Take the noise out of $x_t$: what is left, $x_0$ or a dimmed $x_0$?
@@ -338,6 +342,10 @@ check_inpaint_step = Exercise(
             This looks right at t = 0. Before, the known part has the noise of t, where that of t - 1 belongs.
             `x_prev` is one step further back than t. Both parts must have the same noise.
             `alpha_bar[t - 1]`."""),
+        Mistake("no roots at all", ("prev.sqrt()", "prev", "(1 - prev).sqrt()", "(1 - prev)")).says(r"""
+            This looks like $\bar\alpha_{t-1}$ parts image and $1-\bar\alpha_{t-1}$ parts noise.
+            These are shares of variance. Which numbers multiply the image and the noise themselves?
+            Take the root of both."""),
         Mistake("image dimmed by its variance", ("prev.sqrt()", "prev")).says(r"""
             This looks like $\bar\alpha_{t-1}$ in front of the image, without its root.
             Look at both coefficients of the forward formula: is one root missing?

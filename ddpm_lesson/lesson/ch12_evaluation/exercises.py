@@ -30,6 +30,7 @@ check_byte_log_likelihood = Exercise(
         (128, 0.0, 0.5),
         (1, -0.95, 0.1),
         (254, 0.9, 0.2),
+        (120, 0.2, 0.08),  # a mass of 2e-4
     ),
     mistakes=(
         Mistake("edge bins forgotten", (" if byte < 255 else math.inf", "", " if byte > 0 else math.inf", "")).says("""
@@ -110,6 +111,10 @@ check_byte_log_likelihood = Exercise(
             This looks like the mass of everything below the byte's value.
             How much of it lies in this byte's bin?
             Subtract the mass below the bin from the mass below its upper end."""),
+        Mistake("never below a thousandth", ("mass.log()", "mass.clamp(min=1e-3).log()")).says("""
+            This looks right for likely bytes, and the same for all those whose mass is below a thousandth.
+            A bound against log(0) must lie below every mass that occurs. What does a surprising byte cost?
+            Take the bound away, or a far smaller one, such as 1e-12."""),
         Mistake("probability", ("mass.log()", "mass")).says("""
             This looks like the probability itself.
             What is asked for adds up over the values of an image.

@@ -83,8 +83,8 @@ def show_rate_distortion(diffusion: DenoiseDiffusion, x0: Tensor, rate: Tensor, 
         times = torch.full((len(x0),), t, device=diffusion.device)
         eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
         xt = diffusion.q_sample(x0.to(diffusion.device), times, eps.to(diffusion.device))
-        with torch.no_grad(), eval_mode(diffusion):
-            return xt.cpu(), diffusion.denoise(xt, times).cpu()
+        with torch.no_grad():
+            return xt.cpu(), eval_mode(diffusion).denoise(xt, times).cpu()
 
     def draw(t: int, seed: int) -> Picture:
         return plot.draw(t, *guess(t, seed), f"noise {seed}")

@@ -9,6 +9,20 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import eval_mode
 
 
+def fresh_noise(like: Tensor, seed: int = 0) -> Tensor:
+    """Noise that no sample was drawn from, the shape of ``like``: pictures take seeds from 0 on, judges those below.
+
+    An image that DDIM drew from some noise is known to the network from that very noise: noised with it again, its
+    loss comes out several times too low.
+
+    Raises:
+        ValueError: if the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more; got {seed}")
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(-1 - seed)).to(like)
+
+
 @torch.no_grad()
 def image_losses(diffusion: DenoiseDiffusion, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """The squared error of the noise, averaged over the values of each image: (B,). Dropout is off.
@@ -18,8 +32,7 @@ def image_losses(diffusion: DenoiseDiffusion, x0: Tensor, eps: Tensor, t: Tensor
         x0, eps: images in [-1, 1] and their noise, (B, C, H, W).
         t: times, (B,).
     """
-    with eval_mode(diffusion):
-        eps_theta = diffusion.eps_model(diffusion.q_sample(x0, t, eps), t)
+    eps_theta = eval_mode(diffusion).eps_model(diffusion.q_sample(x0, t, eps), t)
     return (eps_theta - eps).square().flatten(1).mean(1)
 
 

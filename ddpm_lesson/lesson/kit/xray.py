@@ -118,8 +118,7 @@ def watched_pass(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str], 
             raise ValueError(f"names must be of modules; the network has no {name!r}, it has {', '.join(modules)}")
     hooks = [modules[name].register_forward_hook(partial(hook, name)) for name in names]
     try:
-        with eval_mode(model):
-            model(xt, t)
+        eval_mode(model)(xt, t)
     finally:
         for placed in hooks:
             placed.remove()

@@ -1,5 +1,7 @@
 """Changing the resolution: sizes, windows, checkerboards and skips, held against PyTorch, autograd and diffusers."""
 
+import statistics
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, checkpoint
 from ddpm_lesson.lesson.ch08_down_up_middle import experiments as r
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.xray import bridges
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 
@@ -250,10 +253,15 @@ def test_unknown_up_blocks_are_refused(unet):
 def test_guess_without_any_change_is_that_of_the_diffusion(unet):
     diffusion = DenoiseDiffusion(unet, 1000)
     x0, t = randn(4, 1, 8, 8).tanh(), torch.full((4,), 300)
-    xt, x0_hat, loss = r.guess_without(diffusion, x0, 300, seed=2)
-    eps = randn(4, 1, 8, 8, seed=2)
+    guess = r.guess_without(diffusion, x0, 300, seed=2, n_noises=3)
+    noises = fresh_noise(x0.expand(3, -1, -1, -1, -1), seed=2)
     with torch.no_grad():
-        eps_theta = unet(diffusion.q_sample(x0, t, eps), t)
-    torch.testing.assert_close(x0_hat, diffusion.predict_x0(xt, t, eps_theta).clamp(-1, 1))
-    assert loss == pytest.approx(float((eps - eps_theta).square().mean()))
-    assert r.guess_without(diffusion, x0, 300, r.up_blocks(unet), seed=2)[2] > 2 * loss
+        guesses = torch.stack([unet(diffusion.q_sample(x0, t, eps), t) for eps in noises])
+    first = diffusion.q_sample(x0, t, noises[0])
+    torch.testing.assert_close(guess.xt, first)
+    torch.testing.assert_close(guess.x0_hat, diffusion.predict_x0(first, t, guesses[0]).clamp(-1, 1))
+    of_each = [float((noises[:, i] - guesses[:, i]).square().mean()) for i in range(4)]
+    assert guess.losses.tolist() == pytest.approx(of_each)
+    assert guess.loss == pytest.approx(statistics.mean(of_each))
+    assert r.with_error(guess.losses) == f"{statistics.mean(of_each):.4f} ± {statistics.stdev(of_each) / 2:.4f}"
+    assert r.guess_without(diffusion, x0, 300, r.up_blocks(unet), seed=2).loss > 2 * guess.loss

@@ -97,6 +97,12 @@ def test_pattern_repeats_with_the_stride(boards, stride, frequency):
     assert f"loudest at {frequency} cycles per pixel" in shown(boards)[1]
 
 
+def test_static_picture_of_the_checkerboard_answers_the_question_beside_it(boards):
+    pattern = r"kernel 4, stride 2, weights (?:all ones|random 1): .*?unevenness ([\d.]+\d)"
+    ones, random = re.findall(pattern, boards.static.alt)
+    assert float(ones) == 0 < 0.05 < float(random)
+
+
 def test_repeated_pixels_draw_no_pattern_whatever_the_weights(boards):
     boards.controls["method"].value = "nearest + conv"
     for kernel in range(2, 8):
@@ -108,7 +114,7 @@ def test_losses_in_words_are_those_of_the_network(guesses, diffusion):
     guesses.controls["t"].value = 400
     guesses.controls["which"].value = "all"
     x0 = load_images("digits", "test")[:5]
-    whole, cut = (guess_without(diffusion, x0, 400, names)[2] for names in ((), up_blocks(diffusion.eps_model)))
+    whole, cut = (guess_without(diffusion, x0, 400, names).loss for names in ((), up_blocks(diffusion.eps_model)))
     assert f"t = 400, no skips; loss whole {whole:.3f}, without {cut:.3f}" in shown(guesses)[1]
 
 

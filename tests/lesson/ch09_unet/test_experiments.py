@@ -13,6 +13,7 @@ from ddpm_lesson.lesson.ch09_unet.experiments import (
     route_losses,
     routes,
 )
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
 from ddpm_lesson.unet import UpBlock
 
@@ -95,13 +96,13 @@ def test_exchange_ends_even_after_an_error(unet):
     assert unet(xt, t).equal(own)
 
 
-def test_route_losses_are_losses_of_the_noise(unet, rng):
+def test_route_losses_are_losses_of_the_noise(unet):
     diffusion, x0 = DenoiseDiffusion(unet, 100), torch.rand(4, 1, 8, 8)
-    losses = route_losses(diffusion, x0, (0, 50), seed=7)
+    losses = route_losses(diffusion, x0, (0, 50), seed=7, n_noises=2)
     assert list(losses) == [None, 0, 1, 2, "middle"]
-    eps = torch.randn(x0.shape, generator=rng(7))
     t = torch.full((4,), 50)
-    expected = (unet(diffusion.q_sample(x0, t, eps), t) - eps).square().mean()
+    noises = fresh_noise(x0.expand(2, -1, -1, -1, -1), 7)
+    expected = torch.stack([unet(diffusion.q_sample(x0, t, eps), t) - eps for eps in noises]).square().mean()
     torch.testing.assert_close(losses[None][1], expected)
     assert losses[0][1] != losses[None][1]
 

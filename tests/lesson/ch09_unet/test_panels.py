@@ -9,6 +9,7 @@ from ddpm_lesson import DenoiseDiffusion, UNet
 from ddpm_lesson.lesson.ch09_unet import panels
 from ddpm_lesson.lesson.ch09_unet.experiments import randomised
 from ddpm_lesson.lesson.ch09_unet.panels import ATTENTION, MULTIPLIERS, SIZES, workable
+from ddpm_lesson.lesson.kit.probe import fresh_noise
 from tests.lesson.shown import shown
 
 X0 = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -93,7 +94,7 @@ def test_maps_show_the_channels_that_vary_most(levels, diffusion):
 def test_error_in_words_is_that_of_the_guess(levels, diffusion):
     levels.controls["t"].value = 777
     levels.controls["image"].value = 2
-    eps = torch.randn(X0.shape, generator=torch.Generator().manual_seed(0))
+    eps = fresh_noise(X0)
     t = torch.full((3,), 777)
     with torch.no_grad():
         guess = diffusion.eval().eps_model(diffusion.q_sample(X0, t, eps), t)
