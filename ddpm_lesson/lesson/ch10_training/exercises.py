@@ -342,7 +342,8 @@ check_train_on = Exercise(
             `backward` *adds* to what is in `.grad`. Who empties it?
             Call `optimizer.zero_grad()` once a step, before `backward()`."""),
         Mistake("zeroed too late", ("optimizer.step()", "optimizer.zero_grad(); optimizer.step()")).says("""
-            This looks like a loop that never learns: `step()` is missing or stands after the loop, or the gradients are emptied before it.
+            This looks like a loop that never learns: `step()` is missing or stands after the loop,
+                or the gradients are emptied before it.
             In which order do `zero_grad`, `backward` and `step` stand?
             `zero_grad`, `backward`, clip, `step`."""),
         Mistake(
