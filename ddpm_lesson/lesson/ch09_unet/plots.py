@@ -1,6 +1,6 @@
 """The whole U-Net: its drawing, made from the live module, its ledger, its maps, and what its routes are worth."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, LINES, ORANGE
 from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, font
 from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots
 from ddpm_lesson.lesson.kit.images import NOISE_RANGE
-from ddpm_lesson.lesson.kit.xray import Layer, Part, bridges, parts
+from ddpm_lesson.lesson.kit.xray import Part, bridges, parts
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.unet import Downsample, UNet, Upsample
 
@@ -243,21 +243,6 @@ def aligned(table: str, *columns: str) -> str:
     """A Markdown table with other alignments of its columns."""
     head, _, *rows = table.splitlines()
     return "\n".join([head, f"| {' | '.join(columns)} |", *rows])
-
-
-def layer_table(layers: Iterable[Layer], summary: str) -> str:
-    """The full ledger, a layer a row, in Markdown, folded under ``summary``."""
-    layers = list(layers)
-    rows = [
-        [f"`{layer.name}`", layer.kind, "×".join(map(str, layer.shape)), f"{layer.parameters:,}", f"{layer.macs:,}"]
-        for layer in layers
-    ]
-    rows.append(
-        ["**all**", "", "", f"**{sum(r.parameters for r in layers):,}**", f"**{sum(r.macs for r in layers):,}**"]
-    )
-    table = markdown_table(["layer", "kind", "output", "parameters", "multiply-adds"], rows)
-    table = aligned(table, ":--", ":--", ":--", "--:", "--:")
-    return f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>"
 
 
 def walk_table(unet: UNet, outputs: Mapping[str, Tensor]) -> str:

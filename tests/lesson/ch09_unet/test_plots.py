@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ddpm_lesson.lesson.ch09_unet.plots import (
-    layer_table,
     places,
     routes_picture,
     settings_table,
@@ -15,7 +14,7 @@ from ddpm_lesson.lesson.ch09_unet.plots import (
     xray_table,
 )
 from ddpm_lesson.lesson.ch09_unet.proofs import COMPOUNDING, LSUN, PAPER
-from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, layers, parts
+from ddpm_lesson.lesson.kit.xray import activations, blank_unet, bridges, parts
 from ddpm_lesson.unet import UNet
 
 NETWORKS = {
@@ -83,17 +82,6 @@ def test_ledger_by_groups_adds_up():
     assert sum(int(number.replace(",", "")) for number in groups) == 35_746_307
     shares = [float(re.search(r"([\d.]+) %", cell)[1]) for cell in column(table, 2)[:-1]]
     assert abs(sum(shares) - 100) < 3
-
-
-def test_full_ledger_adds_up():
-    found = layers(blank_unet(**PAPER), 32)
-    table = layer_table(found, "All layers")
-    assert table.startswith("<details><summary>All layers</summary>\n\n|")
-    assert table.endswith("</details>")
-    numbers = re.findall(r"\| ([\d,]+) \| [\d,]+ \|$", table, re.MULTILINE)
-    assert len(numbers) == len(found)
-    assert sum(int(number.replace(",", "")) for number in numbers) == 35_746_307
-    assert "**35,746,307**" in table
 
 
 def test_walk_shows_the_stack_growing_and_emptying():
