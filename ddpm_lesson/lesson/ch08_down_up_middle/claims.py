@@ -1,5 +1,6 @@
 """What notebook 08 says it found, and how to find it anew; noise is never that of which the images were drawn."""
 
+import itertools
 from functools import lru_cache
 
 import torch
@@ -76,7 +77,7 @@ def window_at_the_end(seed):
 @claim("by 16 in each block at 7 x 7, by 8 or less later", low=0, high=8, slow=True)
 def later_growth(seed):
     names = ("middle", "up.0", "up.1", "up.2", "up.3", "up.4", "up.5", "up.6", "up.7", "final")
-    grown = [sides(seed)[name] - sides(seed)[before] for before, name in zip(names, names[1:], strict=False)]
+    grown = [sides(seed)[name] - sides(seed)[before] for before, name in itertools.pairwise(names)]
     return max(grown[2:]) if grown[:2] == [16, 16] else float("nan")
 
 

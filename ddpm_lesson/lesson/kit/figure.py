@@ -16,7 +16,6 @@ from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_lesson.lesson.kit.colours import ORANGE
-from ddpm_lesson.lesson.kit.source import source_of  # noqa: F401
 
 SCALE = 1.5  # pixels of a figure for every pixel on the page, so that text is sharp on fine screens
 DPI = 100 * SCALE

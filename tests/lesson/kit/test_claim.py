@@ -32,7 +32,9 @@ def test_the_claim_holds_for_every_seed(part, claim):
 
 @pytest.mark.parametrize(("part", "claim"), [pair for pair in CLAIMS if pair[1].slow], ids=ids)
 def test_a_slow_claim_held_when_it_was_last_measured(part, claim):
-    stored = json.loads(kit.RECORD.read_text(encoding="utf-8"))[part][claim.name]
+    stored = json.loads(kit.RECORD.read_text(encoding="utf-8")).get(part, {}).get(claim.name)
+    if stored is None:
+        pytest.skip("not measured yet: make claims")
     assert stored["seeds"] == list(claim.seeds)
     assert claim.holds(stored["values"])
 
