@@ -29,13 +29,21 @@ def forget() -> None:
                 getattr(value, "cache_clear", lambda: None)()
 
 
-def measure(claim: Claim) -> dict[str, object]:
-    """What a claim finds for every seed and number of threads."""
-    values = []
+def found_by(book: ClaimBook) -> dict[str, list[float]]:
+    """What the claims of a book find, for every number of threads and every seed."""
+    values: dict[str, list[float]] = {name: [] for name in book.claims}
     for n in THREADS:
         torch.set_num_threads(n)
         forget()
-        values += claim.found()
+        for name, claim in book.claims.items():
+            values[name] += claim.found()
+            said = "holds" if claim.holds(values[name]) else "FAILS"
+            print(f"{book.part:02d}, {n} threads", said, name, claim.band(), values[name], flush=True)
+    return values
+
+
+def entry(claim: Claim, values: list[float]) -> dict[str, object]:
+    """What the record says of a claim."""
     return {
         "values": [float(f"{value:.4g}") for value in values],
         "seeds": list(claim.seeds),
@@ -48,24 +56,14 @@ def measure(claim: Claim) -> dict[str, object]:
 
 def main() -> int:
     """Measure, print a line a claim, store; 1 if one does not hold."""
-    failed = 0
+    holds = True
     for part, book in books(sys.argv[1:]).items():
-        found = {}
-        for name, claim in book.claims.items():
-            found[name] = measure(claim)
-            failed += not found[name]["holds"]
-            print(
-                part,
-                "holds" if found[name]["holds"] else "FAILS",
-                name,
-                claim.band(),
-                found[name]["values"],
-                flush=True,
-            )
+        found = {name: entry(book.claims[name], values) for name, values in found_by(book).items()}
+        holds = holds and all(one["holds"] for one in found.values())
         record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
         record[part] = found
         RECORD.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
-    return bool(failed)
+    return not holds
 
 
 if __name__ == "__main__":

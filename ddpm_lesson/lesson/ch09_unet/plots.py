@@ -369,12 +369,12 @@ def routes_picture(
         for (route, rise), (colour, line) in zip(extra.items(), LINES * 2, strict=False):
             name = "middle" if route == "middle" else f"kept {sides[route]}×{sides[route]}"
             if route == 0 and shared:
-                name, colour, line = f"{name} against all below", GREY, "-"
+                name, colour, line = "all below at once", GREY, "-"
             axes.plot(times, rise, color=colour, linestyle=line, linewidth=2, marker="o", markersize=3, label=name)
             highest = int(rise.argmax())
             words.append(f"{title}, {name}: at most {float(rise[highest]):.3f}, at t = {times[highest]}")
         axes.set_yscale("symlog", linthresh=1e-3)
-        axes.set(title=title, xlabel="t", ylim=(-1e-3, 4))
+        axes.set(title=title, xlabel="t", ylim=(-4e-3, 4))
     handles, names = (
         one + other[:1] for one, other in zip(*(a.get_legend_handles_labels() for a in panes), strict=True)
     )

@@ -107,4 +107,4 @@ def test_worst_time_of_each_route_is_said():
     assert "kept 28×28: at most 0.300, at t = 70" in alt
     assert "middle: at most 0.050, at t = 5" in alt
     assert "another noise, kept 28×28:" in alt
-    assert "the same noise, kept 28×28 against all below:" in alt
+    assert "the same noise, all below at once:" in alt
