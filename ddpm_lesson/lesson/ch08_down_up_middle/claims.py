@@ -1,6 +1,5 @@
 """What notebook 08 says it found, and how to find it anew; noise is never that of which the images were drawn."""
 
-import itertools
 from functools import lru_cache
 from itertools import pairwise
 
