@@ -120,15 +120,14 @@ def baseline_at_900(seed):
     return max(baseline(seed, 900), float(losses(seed, False)[None][-1]))
 
 
-@claim("but for the first row, where it is about 0.15", low=0.12, high=0.18, seeds=(REAL,), slow=True)
+@claim("in the first row they lose about 0.15 only", low=0.12, high=0.18, seeds=(REAL,), slow=True)
 def loss_of_real_digits_at_0(seed):
     return losses(seed, False)[None][0]
 
 
-@claim("Real test digits have nearly the same losses", low=0.75, high=1.1, seeds=(0, 1, 2), slow=True)
+@claim("Real test digits lose a little less, on average over the rows by up to a quarter", low=0.75, high=1, slow=True)
 def real_beside_drawn(seed):
-    ratios = losses(REAL, False)[None][1:] / losses(seed, False)[None][1:]
-    return max(ratios.tolist(), key=lambda ratio: abs(ratio - 1))
+    return (losses(REAL, False)[None][1:] / losses(seed, False)[None][1:]).mean()
 
 
 @claim("the loss rises to nearly 2 at $t = 900$", low=1.9, high=2.05, seeds=DIGITS, slow=True)
