@@ -1,7 +1,7 @@
 # make lab    everything that a reader needs, then JupyterLab on the first notebook
 # make audit  known holes in the installed packages; without a network it says that nothing was looked up
 # make test   what a contributor checks: minutes
-# make test-all   that, and the browser, several processes, kills, the book and Colab's versions: what lets a change in
+# make test-all   that, and the browser, several processes, kills, the book and Colab's versions
 # make PYTHON=python3.12 lab   with another Python
 
 PYTHON ?= python3
