@@ -1,8 +1,18 @@
 """What several test files share: seeds, noise predictors that need no training, and diffusers as the oracle."""
 
+import signal
+
 import pytest
 import torch
 from torch import nn
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C and a closing terminal also where the tests run in the background or under nohup."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class WavyEps(nn.Module):
