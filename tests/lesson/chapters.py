@@ -8,6 +8,7 @@ from types import ModuleType
 
 import nbformat
 
+from ddpm_lesson.lesson.kit.build import Build
 from ddpm_lesson.lesson.kit.exercise import Exercise
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,12 @@ def exercises() -> dict[str, Exercise]:
     """Every exercise of the lesson by the name of its check."""
     found = (vars(module).items() for module in rooms("exercises").values())
     return {name: value for items in found for name, value in items if isinstance(value, Exercise)}
+
+
+def builds() -> dict[str, Build]:
+    """Every build of the lesson by the name of its check."""
+    found = (vars(module).items() for module in rooms("builds").values())
+    return {name: value for items in found for name, value in items if isinstance(value, Build)}
 
 
 def panels() -> dict[str, ModuleType]:

@@ -20,8 +20,10 @@ EXCHANGED = {"mean": "sum", "sum": "mean", "cumprod": "cumsum", "minimum": "maxi
 EXCHANGED |= {other: one for one, other in EXCHANGED.items()}
 
 
-def solution_tree(function: Callable[..., Any]) -> ast.expr | ast.FunctionDef | None:
-    """The syntax tree of a function, also of a lambda among the arguments of a call; None if it cannot be told."""
+def solution_tree(function: Callable[..., Any]) -> ast.expr | ast.FunctionDef | ast.ClassDef | None:
+    """The syntax tree of a function or class, also of a lambda among the arguments of a call; None if it is unclear."""
+    if isinstance(function, type):
+        return ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     try:
         tree = ast.parse(inspect.getsource(inspect.getmodule(function)))
     except (OSError, TypeError, SyntaxError):
@@ -39,9 +41,9 @@ def decorators(node: ast.AST) -> list[ast.expr]:
     return getattr(node, "decorator_list", [])
 
 
-def compiled(tree: ast.expr | ast.FunctionDef, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of a changed tree, in the namespace of the original."""
-    namespace = dict(function.__globals__)
+def compiled(tree: ast.expr | ast.FunctionDef | ast.ClassDef, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function or class of a changed tree, in the namespace of the original."""
+    namespace = dict(vars(inspect.getmodule(function)) if isinstance(function, type) else function.__globals__)
     if isinstance(tree, ast.Lambda):
         return eval(compile(ast.Expression(ast.fix_missing_locations(tree)), "<mutant>", "eval"), namespace)
     tree.decorator_list = []

@@ -1,0 +1,180 @@
+"""Exercises that build: what a learner built is taken through stages, each judged by what the thing does."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.lesson.kit.answer import FAILURES, SEED
+from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, place
+
+
+class Piece(NamedTuple):
+    """A part of the DDPM that is put together out of builds in notebook 13."""
+
+    signature: str  # as the learner writes it
+    gives: str  # what it returns, with shapes
+    notebook: str  # where it is built
+
+
+PIECES = {
+    piece.signature.split("(")[0]: piece
+    for piece in (
+        Piece("schedule(n_steps, first, last)", "beta (T,) with alpha_bar from first to last", "03_forward_noising"),
+        Piece("q_sample(x0, t, eps, alpha_bar)", "xt, the shape of x0", "03_forward_noising"),
+        Piece("posterior(x0, xt, t, beta)", "mean, the shape of xt, and var (B, 1, ...)", "02_closed_form_posterior"),
+        Piece("simple_loss(eps_model, x0, t, eps, alpha_bar)", "a scalar", "04_noise_prediction"),
+        Piece("TimeEmbedding(n_channels)", "a module: t (B,) to (B, n_channels)", "05_time_embedding"),
+        Piece(
+            "ResidualBlock(in_channels, out_channels, time_channels, n_groups)",
+            "a module: x (B, C, H, W), t_emb (B, D) to (B, C', H, W)",
+            "06_residual_block",
+        ),
+        Piece(
+            "AttentionBlock(n_channels, n_heads, n_groups)",
+            "a module: x (B, C, H, W) to the same shape",
+            "07_attention_block",
+        ),
+        Piece(
+            "SmallUNet(image_channels, n_channels, ch_mults)",
+            "a module: xt (B, C, H, W), t (B,) to the shape of xt",
+            "09_unet",
+        ),
+        Piece(
+            "fit(eps_model, images, alpha_bar, n_updates, state)",
+            "a state: the average of the model and all that the next call needs to go on",
+            "10_training",
+        ),
+        Piece("sample(eps_model, x, beta, times, eta, generator)", "x0, the shape of x", "11_sampling"),
+        Piece("evaluate(samples, real, floor_draws)", "the distance and its floor", "12_evaluation"),
+    )
+}
+
+
+def unlike(value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = torch.inf, what: str = "BUILT") -> str:
+    """What is wrong with something that a build gave: its type, its shape, a NaN, or a number too far off; or nothing.
+
+    Args:
+        value: what it gave.
+        wanted: the right tensor, or only its shape.
+        off: by how much each number may differ from ``wanted``.
+        what: how to call it in the sentence.
+    """
+    shape = tuple(wanted.shape if isinstance(wanted, Tensor) else wanted)
+    if not isinstance(value, Tensor):
+        got = "nothing. Is the `return` missing?" if value is None else f"{type(value).__name__}."
+        return f"{what} must give a tensor; got {got}"
+    if tuple(value.shape) != shape:
+        return f"{what} must give shape {shape} here; got {tuple(value.shape)}."
+    if not value.isfinite().all():
+        return f"{what} gave NaN or infinity."
+    if not isinstance(wanted, Tensor):
+        return ""
+    far = (value.detach().double() - wanted.double()).abs() - torch.as_tensor(off).double()
+    if (far <= 0).all():
+        return ""
+    i = int(far.argmax())
+    return f"{what} gave {float(value.flatten()[i]):.4g} where {float(wanted.flatten()[i]):.4g} is right."
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing that a build must do.
+
+    ``judge`` runs what the learner built and says what is wrong with it, in a sentence, or nothing.
+    """
+
+    judge: Callable[[Any], str | None]
+    hint: str
+    stronger: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """Something to write that runs: a function or a module, judged stage by stage by what it does.
+
+    Called with what the learner built, it answers with a ``CheckResult``.
+    """
+
+    solution: Callable[..., Any]  # a function or a class
+    stages: Sequence[Stage]  # the easy ones first: each may rely on those before it
+    consequence: str  # something worth knowing for those who got it right
+    where: str = field(default_factory=place, kw_only=True)  # its file and line
+
+    @property
+    def name(self) -> str:
+        """What the learner's function or class is called."""
+        return self.solution.__name__
+
+    def __call__(self, built: Any) -> CheckResult:
+        """Take what was built through the stages; the first that it fails answers."""
+        if is_unwritten(built):
+            return CheckResult(False, None, f"*Your turn:* write `{self.name}` in the cell above, then run this one.")
+        misfit = self.misfit(built)
+        if misfit:
+            return self.wrong(misfit)
+        for number, stage in enumerate(self.stages):
+            finding = found(stage.judge, built)
+            if finding is NotImplemented:
+                return CheckResult(False, None, f"*Your turn:* `{self.name}` is not finished yet.")
+            if finding:
+                return self.wrong(finding, number)
+        return CheckResult(True, None, f"**It works.** {self.consequence}")
+
+    def misfit(self, built: Any) -> str:
+        """What is not even of the right kind; empty if all is well."""
+        wanted = "class" if isinstance(self.solution, type) else "function"
+        if isinstance(built, type) != isinstance(self.solution, type) or not callable(built):
+            got = "a class" if isinstance(built, type) else f"a value ({type(built).__name__})"
+            got = "a function" if inspect.isroutine(built) else got
+            return f"`{self.name}` must be a {wanted}, given itself, without parentheses; got {got}."
+        return ""
+
+    def wrong(self, finding: str, stage: int | None = None) -> CheckResult:
+        """What was seen, how far it came, and two hints to unfold."""
+        finding = finding.replace("BUILT", f"`{self.name}`")
+        message = f"**Not yet.** {finding}"
+        if stage is not None:
+            message += (
+                f" ({stage} of {len(self.stages)} stages passed.)\n\n"
+                f"<details><summary>Hint</summary>\n\n{self.stages[stage].hint}\n\n</details>\n"
+                f"<details><summary>Stronger hint</summary>\n\n{self.stages[stage].stronger}\n\n</details>"
+            )
+        return CheckResult(False, None, f"{message}\n\n<small>Checked by {self.where}</small>")
+
+
+def found(judge: Callable[[Any], str | None], built: Any) -> Any:
+    """What a stage says of a build: a sentence, nothing, or NotImplemented where the learner left a gap.
+
+    Whatever the build raises becomes a sentence; the caller's random numbers and warnings are left alone.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(SEED)
+            finding = judge(built)
+            if torch.initial_seed() != SEED:
+                return "BUILT sets the global seed: everything after it would draw the same noise. Leave it alone."
+            return finding or ""
+    except NotImplementedError as error:
+        return NotImplemented if not error.args else stopped(error)  # with a text it is PyTorch's
+    except FAILURES as error:
+        return stopped(error)
+
+
+def stopped(error: BaseException) -> str:
+    """An error as a sentence."""
+    text = str(error).strip().splitlines()
+    return f"BUILT stopped with {type(error).__name__}: {text[0] if text else 'no message'}"
+
+
+def is_unwritten(built: Any) -> bool:
+    """Whether a function, or every method of a class, holds nothing yet."""
+    if not isinstance(built, type):
+        return built is ... or built is None or is_stub(built)
+    methods = [value for value in vars(built).values() if inspect.isfunction(value) and value.__name__ != "__init__"]
+    return all(map(is_stub, methods))

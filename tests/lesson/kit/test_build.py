@@ -1,0 +1,166 @@
+"""Builds of every chapter: the solution passes, every slip in it is refused, whatever a learner builds is answered."""
+
+import ast
+import inspect
+import itertools
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_lesson.lesson.kit.build import PIECES, Build, Stage, unlike
+from tests.lesson import mutants
+from tests.lesson.chapters import NOTEBOOKS, builds, cells
+
+BUILDS = builds()
+EQUIVALENT: dict[str, dict[str, str]] = {}  # slips that change nothing, by build, each with the reason
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_solution_passes_and_says_what_follows(name):
+    result = BUILDS[name](BUILDS[name].solution)
+    assert result.passed, result.message
+    assert BUILDS[name].consequence in result.message
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_solution_as_printed_in_the_notebook_passes(name):
+    build = BUILDS[name]
+    texts = [cells(path, "markdown") for path in NOTEBOOKS if name in cells(path, "code")]
+    blocks = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.S)]
+    printed = [block for block in blocks if re.search(rf"^(def|class) {build.name}\b", block, re.M)]
+    assert len(printed) == 1, f"{name}: the solution must be printed once, folded, beside its check"
+    namespace = {}
+    exec(compile(printed[0], "<notebook>", "exec"), {"torch": torch, "nn": nn, "F": nn.functional}, namespace)
+    assert build(namespace[build.name]).passed
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_stub_in_the_notebook_is_not_attempted(name):
+    text = next(cells(path, "code") for path in NOTEBOOKS if f"{name}(" in cells(path, "code"))
+    assert f"{name}({BUILDS[name].name})" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILDS)
+def test_every_slip_is_refused_unless_it_changes_nothing(name):
+    build = BUILDS[name]
+    passed = [(slip, build(mutant).passed) for slip, mutant in mutants.edits(build.solution)]
+    accepted = [slip for slip, accepted in passed if accepted]
+    print(f"{name}: {len(passed)} made, {len(passed) - len(accepted)} refused, {len(accepted)} equivalent")
+    assert sorted(accepted) == sorted(EQUIVALENT.get(name, {}))
+
+
+class Empty:
+    def __init__(self, *_, **__): ...
+
+
+class Silent(nn.Module):
+    def __init__(self, *_, **__):
+        super().__init__()
+
+    def forward(self, *_, **__):
+        print(end="")
+
+
+class Endless(nn.Module):
+    def __init__(self, *_, **__):
+        super().__init__()
+
+    def forward(self, *_):
+        yield from itertools.count()
+
+
+def seeds(*_, **__):
+    torch.manual_seed(0)
+
+
+def fails(*_, **__):
+    raise SystemExit
+
+
+WRONG = {
+    "none": lambda *_, **__: None,
+    "a word": lambda *_, **__: "word",
+    "NaN": lambda *_, **__: torch.tensor(torch.nan),
+    "wrong arguments": lambda: 0,
+    "exits": fails,
+    "seeds": seeds,
+    "endless": lambda *_, **__: itertools.count(),
+    "a class without anything": Empty,
+    "a module that returns nothing": Silent,
+    "a module that never ends": Endless,
+    "a number": 3,
+    "a module itself": nn.Linear(1, 1),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", BUILDS)
+def test_whatever_is_built_is_answered(name, wrong):
+    random = torch.random.get_rng_state()
+    result = BUILDS[name](WRONG[wrong])
+    assert not result.passed
+    assert result.message.startswith(("**Not yet.**", "*Your turn"))
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_build_is_written_as_its_piece_says(name):
+    build = BUILDS[name]
+    if build.name in PIECES:
+        wanted = [p.strip() for p in PIECES[build.name].signature.split("(")[1].rstrip(")").split(",")]
+        assert list(inspect.signature(build.solution).parameters) == wanted
+    if isinstance(build.solution, type):
+        assert ast.get_docstring(mutants.solution_tree(build.solution))
+
+
+# The mechanism
+
+
+def double(x):
+    return 2 * x
+
+
+def is_double(built):
+    return unlike(built(torch.ones(3)), 2 * torch.ones(3), 1e-6)
+
+
+DOUBLE = Build(double, [Stage(is_double, "Twice.", "`2 * x`")], "It is twice as much.")
+
+
+def no_return(x):
+    y = x  # noqa: F841
+
+
+@pytest.mark.parametrize(
+    ("built", "words"),
+    [
+        (no_return, "must give a tensor; got nothing. Is the `return` missing?"),
+        (lambda x: x[:2] * 2, r"must give shape \(3,\) here; got \(2,\)"),
+        (lambda x: x / 0, "gave NaN or infinity"),
+        (lambda x: x, "gave 1 where 2 is right"),
+        (lambda x: x.no, "stopped with AttributeError"),
+        (nn.Linear, "must be a function, given itself, without parentheses; got a class"),
+        (3, "got a value"),
+        (lambda x: torch.manual_seed(0) and 2 * x, "sets the global seed"),
+    ],
+)
+def test_what_was_seen_is_said(built, words):
+    assert re.search(words, DOUBLE(built).message)
+
+
+def unfinished(x):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("built", [..., None, unfinished])
+def test_what_is_not_written_is_your_turn(built):
+    assert DOUBLE(built).message.startswith("*Your turn")
+
+
+def test_place_of_the_build_is_said():
+    lines = inspect.getsource(inspect.getmodule(double)).splitlines()
+    line = 1 + next(i for i, text in enumerate(lines) if text.startswith("DOUBLE = "))
+    assert f"tests/lesson/kit/test_build.py`, line {line}" in DOUBLE(lambda x: x).message
