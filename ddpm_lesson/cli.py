@@ -15,7 +15,7 @@ import click
 import torch
 from tqdm.auto import tqdm
 
-from ddpm_lesson import checkpoint
+from ddpm_lesson import checkpoint, exchange
 from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
 from ddpm_lesson.evaluate import (
     EXTRACTORS,
@@ -347,7 +347,7 @@ def export_command(model: str, folder: Path) -> None:
     """Write a trained model as a pipeline of diffusers: one that 'train' wrote, or shipped weights."""
     diffusion = checkpoint.load(model, "cpu")
     _, height, width = checkpoint.image_shape(model)
-    checkpoint.to_diffusers(diffusion, folder, height if height == width else (height, width))
+    exchange.to_diffusers(diffusion, folder, height if height == width else (height, width))
     pipeline = f"diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"
     click.echo(f"Draw from it with: {pipeline}(num_inference_steps={diffusion.n_steps})")
 
@@ -358,5 +358,5 @@ def export_command(model: str, folder: Path) -> None:
 def import_command(pipeline: str, folder: Path) -> None:
     """Turn a pipeline of diffusers into a model of ours, for example google/ddpm-cifar10-32 from the hub."""
     checkpoint.check_free(folder)
-    checkpoint.import_diffusers(pipeline, folder)
+    exchange.import_diffusers(pipeline, folder)
     click.echo(f"{folder}: draw from it with: ddpm-lesson sample {folder}")

@@ -17,8 +17,8 @@ LESSON = PACKAGE / "lesson"
 CHAPTERS = sorted(path.name for path in LESSON.glob("ch*"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ROOMS = [  # of the library, from the ground up
-    *("runtime", "schedule", "diffusion", "unet", "exchange", "data", "sample", "bound", "train", "checkpoint"),
-    *("pictures", "evaluate", "run", "cli"),
+    *("runtime", "schedule", "diffusion", "unet", "data", "sample", "bound", "train", "checkpoint"),
+    *("exchange", "pictures", "evaluate", "run", "cli"),
 ]
 EXCEPTIONS: dict[tuple[str, str], str] = {}  # (chapter, chapter that it imports): why
 EARLY = {("ch07_attention_block", "ch09_unet"): "the whole is drawn before its blocks are named"}  # notebook, chapter

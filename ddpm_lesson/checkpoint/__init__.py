@@ -2,10 +2,9 @@
 
 A folder holds ``settings.json`` and ``model.safetensors`` (the weights to sample from). While a run trains it also
 holds ``training.safetensors``: everything that is needed to go on as if the run had never stopped, and the one before
-it. Every file carries its step and a checksum. Models also go out as pipelines of diffusers, and pipelines come in.
+it. Every file carries its step and a checksum.
 """
 
-from ddpm_lesson.checkpoint.diffusers import from_diffusers, import_diffusers, to_diffusers
 from ddpm_lesson.checkpoint.disk import CheckpointError, locked, read_json, read_tensors, tensor_bytes, write_whole
 from ddpm_lesson.checkpoint.files import (
     MODEL,
@@ -43,11 +42,9 @@ __all__ = [
     "check_free",
     "check_same_run",
     "find",
-    "from_diffusers",
     "heal",
     "holds_run",
     "image_shape",
-    "import_diffusers",
     "load",
     "load_config",
     "load_training",
@@ -62,6 +59,5 @@ __all__ = [
     "save",
     "save_training",
     "tensor_bytes",
-    "to_diffusers",
     "write_whole",
 ]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ddpm_lesson import checkpoint
+from ddpm_lesson import checkpoint, exchange
 from ddpm_lesson.checkpoint import CheckpointError
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import sample
@@ -39,7 +39,7 @@ def model(randomise):
 @pytest.fixture
 def pipeline(tmp_path, model) -> Path:
     """A folder with a pipeline that we wrote."""
-    checkpoint.to_diffusers(model(), tmp_path / "pipeline", 8)
+    exchange.to_diffusers(model(), tmp_path / "pipeline", 8)
     return tmp_path / "pipeline"
 
 
@@ -74,7 +74,7 @@ def edit(file, **changes):
 )
 def test_diffusers_draws_what_we_draw(diffusers, tmp_path, model, rng, n_steps, sigma, clip):
     ours = model(n_steps=n_steps, sigma=sigma, clip_x0=clip)
-    checkpoint.to_diffusers(ours, tmp_path, 8)
+    exchange.to_diffusers(ours, tmp_path, 8)
     theirs = draw(diffusers.DDPMPipeline.from_pretrained(tmp_path), n_steps, rng())
     assert_same_images(theirs, sample(ours, (2, 1, 8, 8), generator=rng()))
 
@@ -92,26 +92,26 @@ SCHEDULES = {
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_every_schedule_goes_out_and_comes_back(diffusers, tmp_path, model, rng, exact, schedule):
     ours = model(n_steps=None, schedule=schedule)
-    checkpoint.to_diffusers(ours, tmp_path, 8)
+    exchange.to_diffusers(ours, tmp_path, 8)
     expected = sample(ours, (2, 1, 8, 8), generator=rng())
     theirs = diffusers.DDPMPipeline.from_pretrained(tmp_path)
     exact(theirs.scheduler)
     assert_same_images(draw(theirs, schedule.n_steps, rng()), expected)
-    back = checkpoint.from_diffusers(tmp_path, "cpu")
+    back = exchange.from_diffusers(tmp_path, "cpu")
     assert_same_images(sample(back, (2, 1, 8, 8), generator=rng()), expected)
 
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic", "sigmoid"])
 def test_schedule_keeps_its_name(tmp_path, model, kind):
-    checkpoint.to_diffusers(model(schedule=kind), tmp_path, 8)
-    assert checkpoint.from_diffusers(tmp_path, "cpu").schedule.settings == getattr(NoiseSchedule, kind)(20).settings
+    exchange.to_diffusers(model(schedule=kind), tmp_path, 8)
+    assert exchange.from_diffusers(tmp_path, "cpu").schedule.settings == getattr(NoiseSchedule, kind)(20).settings
 
 
 @pytest.mark.parametrize(("sigma", "clip"), [("beta", True), ("posterior", False)])
 def test_model_comes_back_as_it_was(tmp_path, model, rng, sigma, clip):
     ours = model(sigma=sigma, clip_x0=clip)
-    checkpoint.to_diffusers(ours, tmp_path, 8)
-    back = checkpoint.from_diffusers(tmp_path, "cpu")
+    exchange.to_diffusers(ours, tmp_path, 8)
+    back = exchange.from_diffusers(tmp_path, "cpu")
     assert (back.sigma, back.clip_x0) == (sigma, clip)
     assert not any(module.training for module in back.modules())
     shape = (2, 1, 8, 8)
@@ -124,7 +124,7 @@ def test_pipeline_has_the_files_of_diffusers_and_no_pickle(pipeline):
 
 @pytest.mark.parametrize(("size", "written"), [(8, 8), ((8, 12), [8, 12])])
 def test_pipeline_draws_images_of_the_size_asked_for(diffusers, tmp_path, model, rng, size, written):
-    checkpoint.to_diffusers(model(), tmp_path, size)
+    exchange.to_diffusers(model(), tmp_path, size)
     assert json.loads((tmp_path / "unet" / "config.json").read_text())["sample_size"] == written
     images = draw(diffusers.DDPMPipeline.from_pretrained(tmp_path), 2, rng())
     assert images.shape == (2, 1, 8, 8 if size == 8 else 12)
@@ -132,9 +132,9 @@ def test_pipeline_draws_images_of_the_size_asked_for(diffusers, tmp_path, model,
 
 def test_writing_again_replaces_the_earlier_pipeline(pipeline, model, rng):
     newer = model(schedule="cosine")
-    checkpoint.to_diffusers(newer, pipeline, 8)
+    exchange.to_diffusers(newer, pipeline, 8)
     assert files_of(pipeline) == FILES
-    back = checkpoint.from_diffusers(pipeline, "cpu")
+    back = exchange.from_diffusers(pipeline, "cpu")
     assert_same_images(sample(back, (2, 1, 8, 8), generator=rng()), sample(newer, (2, 1, 8, 8), generator=rng()))
 
 
@@ -142,26 +142,26 @@ def test_writing_again_replaces_the_earlier_pipeline(pipeline, model, rng):
 def test_full_disk_leaves_the_earlier_pipeline_untouched(pipeline, model, size):
     before = {place: contents(pipeline / place) for place in ("unet", "scheduler")}
     with disk_that_fills_up_after(size), pytest.raises(CheckpointError, match=r"could not save .* is untouched"):
-        checkpoint.to_diffusers(model(schedule="cosine"), pipeline, 8)
+        exchange.to_diffusers(model(schedule="cosine"), pipeline, 8)
     assert {place: contents(pipeline / place) for place in ("unet", "scheduler")} == before
 
 
 def test_folder_that_is_a_file_is_a_checkpoint_error(tmp_path, model):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(CheckpointError, match=r"could not save .*file"):
-        checkpoint.to_diffusers(model(), tmp_path / "file", 8)
+        exchange.to_diffusers(model(), tmp_path / "file", 8)
 
 
 def test_anything_but_a_unet_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"eps_model must be a UNet.*got Linear"):
-        checkpoint.to_diffusers(DenoiseDiffusion(nn.Linear(1, 1), 5), tmp_path / "new")
+        exchange.to_diffusers(DenoiseDiffusion(nn.Linear(1, 1), 5), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_what_diffusers_cannot_express_is_refused_before_anything_is_written(tmp_path):
     unet = UNet(1, 8, (1, 2), (False, True), 1, n_groups=4, upsample="transposed")
     with pytest.raises(ValueError, match="diffusers knows only upsample='nearest'"):
-        checkpoint.to_diffusers(DenoiseDiffusion(unet, 5), tmp_path / "new")
+        exchange.to_diffusers(DenoiseDiffusion(unet, 5), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -205,7 +205,7 @@ def write_weights(folder, state):
 def test_paper_model_opens_as_published(paper):
     folder, theirs = paper
     write_weights(folder, old_names(theirs))
-    ours = checkpoint.from_diffusers(folder, "cpu")
+    ours = exchange.from_diffusers(folder, "cpu")
     assert (ours.schedule.settings, ours.sigma, ours.clip_x0) == (NoiseSchedule.linear().settings, "beta", True)
     xt, t = torch.randn(2, 3, 32, 32), torch.tensor([0, 731])
     with torch.no_grad():
@@ -217,10 +217,10 @@ def test_paper_model_opens_as_published(paper):
 def open_offline(names, cache):
     """What another process says, line by line, that opens models of the hub offline, with what lies in ``cache``."""
     code = f"""
-from ddpm_lesson import checkpoint
+from ddpm_lesson import checkpoint, exchange
 for name in {names}:
     try:
-        print(checkpoint.from_diffusers(name, "cpu").eps_model.settings["ch_mults"])
+        print(exchange.from_diffusers(name, "cpu").eps_model.settings["ch_mults"])
     except checkpoint.CheckpointError as error:
         print(error)
 """
@@ -250,20 +250,20 @@ def test_downloaded_model_opens_by_its_name_and_another_cannot_offline(paper, tm
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such/folder"])
 def test_what_is_neither_folder_nor_name_is_refused(name):
     with pytest.raises(CheckpointError, match="is not a folder here"):
-        checkpoint.from_diffusers(name)
+        exchange.from_diffusers(name)
 
 
 def test_folder_without_pipeline_is_refused(tmp_path, model):
     checkpoint.save(model(), tmp_path)
     with pytest.raises(CheckpointError, match=r"is not a pipeline of diffusers: it lacks model_index\.json"):
-        checkpoint.from_diffusers(tmp_path)
+        exchange.from_diffusers(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"unet": null}', '{"unet": ["diffusers"]}', "\x00"])
 def test_broken_index_is_named(pipeline, text):
     (pipeline / "model_index.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"cannot read .*model_index\.json: it must list a unet and a scheduler"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_broken_index_is_named(pipeline, text):
 def test_other_kinds_of_parts_are_named(pipeline, part, name, expected):
     edit(pipeline / "model_index.json", **{part: ["diffusers", name]})
     with pytest.raises(CheckpointError, match=f"its {part} must be a {expected} to be opened here; got {name}"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 @pytest.mark.parametrize(
@@ -297,25 +297,25 @@ def test_other_kinds_of_parts_are_named(pipeline, part, name, expected):
 def test_other_schedulers_are_refused_by_name(pipeline, changes, message):
     edit(pipeline / "scheduler" / "scheduler_config.json", **changes)
     with pytest.raises(CheckpointError, match=f"cannot be opened here: .*{message}"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_range_of_clipping_does_not_matter_without_clipping(pipeline):
     edit(pipeline / "scheduler" / "scheduler_config.json", clip_sample=False, clip_sample_range=2.0)
-    assert not checkpoint.from_diffusers(pipeline, "cpu").clip_x0
+    assert not exchange.from_diffusers(pipeline, "cpu").clip_x0
 
 
 @pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "laplace"])
 def test_schedules_that_have_no_name_here_come_in_as_betas(diffusers, pipeline, schedule):
     edit(pipeline / "scheduler" / "scheduler_config.json", beta_schedule=schedule)
     expected = diffusers.DDPMScheduler(20, beta_schedule=schedule).betas
-    torch.testing.assert_close(checkpoint.from_diffusers(pipeline, "cpu").beta, expected)
+    torch.testing.assert_close(exchange.from_diffusers(pipeline, "cpu").beta, expected)
 
 
 def test_settings_that_we_lack_are_named(pipeline):
     edit(pipeline / "unet" / "config.json", freq_shift=0, act_fn="gelu")
     with pytest.raises(CheckpointError, match=r"cannot be opened here: .*UNet2DModel: freq_shift=0, act_fn='gelu'"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 @pytest.mark.parametrize("name", ["unet/config.json", "scheduler/scheduler_config.json", WEIGHTS])
@@ -325,7 +325,7 @@ def test_damaged_pipelines_are_refused(pipeline, name, damage):
     data = file.read_bytes()
     file.unlink() if damage == "missing" else file.write_bytes(data[: {"empty": 0, "cut": len(data) // 2}[damage]])
     with pytest.raises(CheckpointError, match=r"cannot read the pipeline in .*pipeline") as error:
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
     assert "\n" not in str(error.value)
 
 
@@ -334,49 +334,49 @@ def test_weights_that_are_missing_are_not_drawn_at_random(pipeline):
     del state["conv_out.weight"]
     save_file(state, pipeline / WEIGHTS)
     with pytest.raises(CheckpointError, match=r"of another architecture: missing keys such as conv_out\.weight"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_weights_without_a_place_are_refused(pipeline):
     save_file({**load_file(pipeline / WEIGHTS), "extra": torch.zeros(2)}, pipeline / WEIGHTS)
     with pytest.raises(CheckpointError, match="of another architecture: unexpected keys such as extra"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_weights_of_another_width_are_refused(pipeline):
     edit(pipeline / "unet" / "config.json", block_out_channels=[16, 32])
     with pytest.raises(CheckpointError, match="cannot read the pipeline"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_pickle_in_weights_is_not_executed(paper, tmp_path):
     folder, _ = paper
     torch.save({"conv_in.weight": Trap(tmp_path / "trapped")}, folder / "diffusion_pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a pickle, which can execute code"):
-        checkpoint.from_diffusers(folder)
+        exchange.from_diffusers(folder)
     assert not (tmp_path / "trapped").exists()
 
 
 def test_unknown_device_is_refused(pipeline):
     with pytest.raises(ValueError, match="device must be one of"):
-        checkpoint.from_diffusers(pipeline, "tpu9")
+        exchange.from_diffusers(pipeline, "tpu9")
 
 
 # In, to stay
 
 
 def test_imported_pipeline_is_a_checkpoint_of_ours(pipeline, tmp_path, rng):
-    checkpoint.import_diffusers(pipeline, tmp_path / "run")
+    exchange.import_diffusers(pipeline, tmp_path / "run")
     assert checkpoint.image_shape(tmp_path / "run") == (1, 8, 8)
     assert checkpoint.read_settings(tmp_path / "run")["imported_from"] == str(pipeline)
-    ours, theirs = checkpoint.load(tmp_path / "run", "cpu"), checkpoint.from_diffusers(pipeline, "cpu")
+    ours, theirs = checkpoint.load(tmp_path / "run", "cpu"), exchange.from_diffusers(pipeline, "cpu")
     shape = (2, 1, 8, 8)
     assert torch.equal(sample(ours, shape, generator=rng()), sample(theirs, shape, generator=rng()))
 
 
 def test_pipeline_that_does_not_say_the_size_of_its_images_can_be_imported(pipeline, tmp_path):
     edit(pipeline / "unet" / "config.json", sample_size=None)
-    checkpoint.import_diffusers(pipeline, tmp_path / "run")
+    exchange.import_diffusers(pipeline, tmp_path / "run")
     with pytest.raises(CheckpointError, match="does not say the shape of its images"):
         checkpoint.image_shape(tmp_path / "run")
 
@@ -388,19 +388,19 @@ def test_a_pickle_is_refused_by_name(pipeline):
     weights = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin is a pickle, which can execute code"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_a_pickle_beside_the_weights_is_never_opened(pipeline):
     (pipeline / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    checkpoint.from_diffusers(pipeline)
+    exchange.from_diffusers(pipeline)
 
 
 def test_weights_outside_of_the_folder_are_not_read(pipeline):
     index = pipeline / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text('{"weight_map": {"conv_in.weight": "../../elsewhere.safetensors"}}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="points to weights elsewhere"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
@@ -408,7 +408,7 @@ def test_a_pipe_does_not_hang_an_import(pipeline, name):
     (pipeline / name).unlink()
     os.mkfifo(pipeline / name)
     with pytest.raises(CheckpointError, match="no ordinary file"):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
@@ -416,7 +416,7 @@ def test_a_pipe_does_not_hang_an_import(pipeline, name):
 def test_settings_that_are_none_are_a_checkpoint_error(pipeline, name, text):
     (pipeline / name).write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError):
-        checkpoint.from_diffusers(pipeline)
+        exchange.from_diffusers(pipeline)
 
 
 def test_without_a_network_the_hub_is_asked_once(monkeypatch):
@@ -431,5 +431,5 @@ def test_without_a_network_the_hub_is_asked_once(monkeypatch):
 
     monkeypatch.setattr(utils, "get_session", Offline)
     with pytest.raises(CheckpointError, match="'some/model' is not a folder here, and the Hugging Face hub did not"):
-        checkpoint.from_diffusers("some/model")
+        exchange.from_diffusers("some/model")
     assert len(asked) == 1

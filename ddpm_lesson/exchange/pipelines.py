@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from ddpm_lesson.checkpoint.disk import CheckpointError, check_ordinary, write_whole
 from ddpm_lesson.checkpoint.files import save
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.exchange import diffusers_unet, unet_from_diffusers
+from ddpm_lesson.exchange.diffusers import diffusers_unet, unet_from_diffusers
 from ddpm_lesson.runtime import get_device, needs
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
