@@ -1,51 +1,92 @@
-"""A watch over noise: what images are judged by must not be what they were drawn from."""
+"""A watch over noise: nothing is judged by the noise that it was drawn from, or that the network was trained on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import torch
 from torch import Tensor
 
 from ddpm_lesson import DenoiseDiffusion, diffusion
+from ddpm_lesson.data import to_bytes
 from ddpm_lesson.sample import inpaint, steps
 
 Beginning = tuple[float, ...]
+ENOUGH = 8  # numbers: fewer agree by chance
 
 
-def beginnings(noise: Tensor) -> set[Beginning]:
-    """The first numbers of every image: the same for one seed whatever the sizes, by chance for no two others."""
-    return {tuple(row[:16].tolist()) for row in noise.detach().float().cpu().flatten(1)}
+def beginnings(noise: Tensor) -> list[Beginning]:
+    """The first numbers of every image, or of a whole batch of points: for one seed the same, whatever the sizes."""
+    rows = noise.detach().float().cpu().reshape(len(noise), -1)
+    rows = rows if rows.shape[1] >= ENOUGH else rows.reshape(1, -1)
+    return [tuple(row[:16].tolist()) for row in rows if len(row) >= ENOUGH]
+
+
+def contents(images: Tensor) -> list[bytes]:
+    """What tells an image from others, also once it was rounded to bytes."""
+    return [row.numpy().tobytes() for row in to_bytes(images.detach().float().cpu())]
 
 
 class Watch:
-    """What samples were drawn from, and what q_sample was given."""
+    """Noise by what it served for."""
 
     def __init__(self):
-        self.drawn: set[Beginning] = set()
-        self.given: set[Beginning] = set()
+        self.drawn: dict[Beginning, int] = {}  # by samplers, in this order
+        self.made: dict[bytes, int] = {}  # images that networks made, and how much had been drawn by then
+        self.trained: set[Beginning] = set()  # on which
+        self.judged: set[Beginning] = set()  # that q_sample was given elsewhere
+        self.leaks: set[Beginning] = set()  # that was put on what had been made from it
+        self.training = False
 
-    @property
-    def leaks(self) -> set[Beginning]:
-        """Noise that served for both."""
-        return self.drawn & self.given
+    def draw(self, noise: Tensor) -> None:
+        """A sampler draws."""
+        for beginning in beginnings(noise):
+            self.drawn.setdefault(beginning, len(self.drawn))
+
+    def make(self, images: Tensor) -> None:
+        """A network says what it sees behind the noise."""
+        for content in contents(images):
+            self.made.setdefault(content, len(self.drawn))
+
+    def give(self, x0: Tensor, eps: Tensor) -> None:
+        """``q_sample`` puts noise on images."""
+        noises = beginnings(eps)
+        (self.trained if self.training else self.judged).update(noises)
+        if len(noises) == len(x0):
+            pairs = zip(noises, contents(x0), strict=True)
+            self.leaks |= {eps for eps, x in pairs if self.drawn.get(eps, torch.inf) < self.made.get(x, 0)}
 
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """While this lasts, remember the noise of every sampler and of ``q_sample``."""
-    watch, noise_like, q_sample = Watch(), diffusion.noise_like, DenoiseDiffusion.q_sample
+    """While this lasts, remember the noise of every sampler and of ``q_sample``, and what networks make."""
+    watch, noise_like = Watch(), diffusion.noise_like
+    q_sample, denoise, loss = DenoiseDiffusion.q_sample, DenoiseDiffusion.denoise, DenoiseDiffusion.loss
 
     def draw(x, generator=None):
         noise = noise_like(x, generator)
-        watch.drawn |= beginnings(noise)
+        watch.draw(noise)
         return noise
 
     def noised(self, x0, t, eps=None):
-        watch.given |= set() if eps is None else beginnings(eps)
+        if eps is not None:
+            watch.give(x0, eps)
         return q_sample(self, x0, t, eps)
+
+    def denoised(self, xt, t):
+        x0_hat = denoise(self, xt, t)
+        watch.make(x0_hat)
+        return x0_hat
+
+    def trained(self, *arguments):
+        watch.training = torch.is_grad_enabled()
+        result = loss(self, *arguments)
+        watch.training = False
+        return result
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (diffusion, steps, inpaint):
             patch.setattr(module, "noise_like", draw)
-        patch.setattr(DenoiseDiffusion, "q_sample", noised)
+        for name, watching in (("q_sample", noised), ("denoise", denoised), ("loss", trained)):
+            patch.setattr(DenoiseDiffusion, name, watching)
         yield watch

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.probe import image_losses
+from ddpm_lesson.lesson.kit.probe import fresh_generator, image_losses
 from ddpm_lesson.schedule import NoiseSchedule
 
 
@@ -19,7 +19,7 @@ def losses_by_time(diffusion: DenoiseDiffusion, x0: Tensor, times: Tensor, seed:
         times: (n,) whole numbers in 0 .. T-1.
         seed: of the noise.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = fresh_generator(seed)
     rows, x0 = [], x0.to(diffusion.device)
     for t in times.tolist():
         eps = torch.randn(x0.shape, generator=generator).to(x0)

@@ -9,18 +9,23 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.sample import eval_mode
 
 
-def fresh_noise(like: Tensor, seed: int = 0) -> Tensor:
-    """Noise that no sample was drawn from, the shape of ``like``: pictures take seeds from 0 on, judges those below.
+def fresh_generator(seed: int = 0) -> torch.Generator:
+    """A source of noise that no sample was drawn from, and that no network was trained on.
 
-    An image that DDIM drew from some noise is known to the network from that very noise: noised with it again, its
-    loss comes out several times too low.
+    Pictures and trainings take seeds from 0 on, judges those below. An image that DDIM drew from some noise is known
+    to the network from that very noise: noised with it again, its loss comes out several times too low.
 
     Raises:
         ValueError: if the seed is negative.
     """
     if seed < 0:
         raise ValueError(f"seed must be 0 or more; got {seed}")
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(-1 - seed)).to(like)
+    return torch.Generator().manual_seed(-1 - seed)
+
+
+def fresh_noise(like: Tensor, seed: int = 0) -> Tensor:
+    """Noise to judge by, the shape of ``like``, see ``fresh_generator``."""
+    return torch.randn(like.shape, generator=fresh_generator(seed)).to(like)
 
 
 @torch.no_grad()
@@ -50,6 +55,6 @@ class Probe(NamedTuple):
 
 def make_probe(images: Tensor, n_steps: int, seed: int = 0) -> Probe:
     """A probe from images (B, C, H, W) that the run does not train on; the i-th is asked at (i + 1/2) T / B."""
-    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    eps = fresh_noise(images, seed)
     t = ((torch.arange(len(images)) + 0.5) * n_steps / len(images)).long()
     return Probe(images, eps, t)
