@@ -46,11 +46,11 @@ PIECES = {
         ),
         Piece(
             "fit(eps_model, images, alpha_bar, n_updates, state)",
-            "a state: the average of the model and all that the next call needs to go on",
+            'a state: a dictionary with the "average" of the model and all that the next call needs',
             "10_training",
         ),
         Piece("sample(eps_model, x, beta, times, eta, generator)", "x0, the shape of x", "11_sampling"),
-        Piece("evaluate(samples, real, floor_draws)", "the distance and its floor", "12_evaluation"),
+        Piece("evaluate(samples, real, floor_draws)", "the distance, and its floor (floor_draws,)", "12_evaluation"),
     )
 }
 

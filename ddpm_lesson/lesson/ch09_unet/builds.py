@@ -1,0 +1,191 @@
+"""The build of notebook 09: a small U-Net from the blocks of 05 to 08."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
+from ddpm_lesson.lesson.kit.exercise import numbers
+from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, TimeEmbedding, Upsample
+
+SETTINGS = ((1, 8, (1, 2)), (3, 8, (1,)), (2, 12, (1, 2, 3)))  # image_channels, n_channels, ch_mults
+
+
+class SmallUNet(nn.Module):
+    """The noise in xt (B, image_channels, H, W) at times t (B,): one block a level down, and one up."""
+
+    def __init__(self, image_channels, n_channels, ch_mults):
+        super().__init__()
+        widths = [n_channels * mult for mult in ch_mults]
+        block = {"time_channels": 4 * n_channels, "n_groups": 4, "dropout": 0.0}
+        self.time_emb = TimeEmbedding(4 * n_channels)
+        self.first = nn.Conv2d(image_channels, n_channels, kernel_size=3, padding=1)
+        self.down, self.shrink, self.grow, self.up = (nn.ModuleList() for _ in range(4))
+        channels = n_channels
+        for width in widths[:-1]:
+            self.down.append(ResidualBlock(channels, width, **block))
+            self.shrink.append(Downsample(width))
+            channels = width
+        self.enter = ResidualBlock(channels, widths[-1], **block)
+        self.attend = AttentionBlock(widths[-1], n_groups=4)
+        self.leave = ResidualBlock(widths[-1], widths[-1], **block)
+        channels = widths[-1]
+        for width in reversed(widths[:-1]):
+            self.grow.append(Upsample(channels))
+            self.up.append(ResidualBlock(channels + width, width, **block))
+            channels = width
+        self.norm = nn.GroupNorm(4, channels)
+        self.last = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
+
+    def forward(self, xt, t):
+        t_emb, x, kept = self.time_emb(t), self.first(xt), []
+        for block, shrink in zip(self.down, self.shrink):  # noqa: B905
+            x = block(x, t_emb)
+            kept.append(x)
+            x = shrink(x)
+        x = self.leave(self.attend(self.enter(x, t_emb)), t_emb)
+        for grow, block in zip(self.grow, self.up):  # noqa: B905
+            x = block(torch.cat((grow(x), kept.pop()), dim=1), t_emb)
+        return self.last(F.silu(self.norm(x)))
+
+
+def lively(built, *setting) -> nn.Module:
+    """A network in which no layer is silent, in evaluation mode."""
+    net = built(*setting).eval()
+    for seed, weight in enumerate(net.parameters()):
+        weight.data = weight.data + 0.1 * numbers(*weight.shape, seed=seed)
+    return net
+
+
+def case(image_channels: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """Three images of 8 x 12 pixels and their times, both ends among them."""
+    return numbers(3, image_channels, 8, 12, seed=seed), torch.tensor([0, 999, 300])
+
+
+def gives_noise(built) -> str:
+    """The shape of xt, for one level to three."""
+    for setting in SETTINGS:
+        xt, t = case(setting[0])
+        wrong = unlike(lively(built, *setting)(xt, t), xt.shape, what=f"SmallUNet{setting}")
+        if wrong:
+            return wrong
+    return ""
+
+
+def judges_each_image(built) -> str:
+    """An image alone gets the answer that it gets in a batch, and another t gets another answer, whatever the level."""
+    for setting in SETTINGS:
+        net, (xt, t) = lively(built, *setting), case(setting[0])
+        size = float(net(xt, t).std().detach())
+        if unlike(net(xt[1:2], t[1:2]), net(xt, t)[1:2], 1e-4 * size):
+            return "The answer for an image depends on the others in the batch, or on their times."
+        later = (net(xt, t + 100) - net(xt, t)).detach()
+        if not later.flatten(1).abs().amax(1).gt(1e-4 * size).all():
+            return "Another t changes nothing: does `t_emb` reach the blocks?"
+    return ""
+
+
+def maps_of(net: nn.Module, xt: Tensor, t: Tensor, change=lambda level, place, output: output) -> list:
+    """Level and channels of each map that a module makes, in order; ``change`` may put another in its place."""
+    made = []
+
+    def note(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            return None
+        level = (xt.shape[2] // output.shape[2]).bit_length() - 1
+        made.append((level, output.shape[1]))
+        return change(level, len(made) - 1, output)
+
+    hooks = [module.register_forward_hook(note) for module in net.modules() if module is not net]
+    made.append(net(xt, t))
+    for hook in hooks:
+        hook.remove()
+    return made
+
+
+def has_its_levels(built) -> str:
+    """As many levels as ``ch_mults`` has entries, each of its width, by the maps that the modules make."""
+    for setting in SETTINGS:
+        *made, _ = maps_of(lively(built, *setting), *case(setting[0]))
+        found = sorted({level for level, _ in made})
+        if found != list(range(len(setting[2]))):
+            return f"SmallUNet{setting} makes maps on levels {found}; wanted are {list(range(len(setting[2])))}."
+        for level, mult in enumerate(setting[2]):
+            seen = sorted({channels for at, channels in made if at == level})
+            if mult * setting[1] not in seen:
+                return f"Level {level} of SmallUNet{setting} must work with {mult * setting[1]} channels; seen: {seen}."
+    return ""
+
+
+def keeps_its_maps(built) -> str:
+    """Each level's last map on the way down is changed, all maps of lower levels are zeros: the answer must change."""
+    setting = SETTINGS[2]
+    net, (xt, t) = lively(built, *setting), case(setting[0])
+    *made, _ = maps_of(net, xt, t)
+    for level in range(len(setting[2]) - 1):
+        last = next(i for i, (at, _) in enumerate(made) if at > level) - 1
+
+        def cut(at: int, place: int, output: Tensor, level=level) -> Tensor:
+            return output * 0 if at > level else output
+
+        def bent(at: int, place: int, output: Tensor, last=last, cut=cut) -> Tensor:
+            return output + output.flip(2) if place == last else cut(at, place, output)
+
+        if torch.equal(maps_of(net, xt, t, cut)[-1], maps_of(net, xt, t, bent)[-1]):
+            return f"What level {level} made on the way down reaches the way up by lower levels only: it is not kept."
+    return ""
+
+
+def learns(built) -> str:
+    """Flat images, all pixels -1 or all 1: at t = 1 one pixel tells little of that, and all together everything."""
+    net, alpha_bar = built(1, 8, (1, 2)), torch.tensor([0.9, 0.3])
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(80):
+        eps, t = torch.randn(32, 1, 4, 8), torch.randint(2, (32,))
+        a = alpha_bar[t].view(-1, 1, 1, 1)
+        optimizer.zero_grad()
+        loss = (net(a.sqrt() * torch.randn(32, 1, 1, 1).sign() + (1 - a).sqrt() * eps, t) - eps).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    if idle:
+        return f"`{idle[0]}` gets no gradient: what it belongs to has no part in the answer."
+    mean = sum(losses[-10:]) / 10
+    return "" if mean < 0.2 else f"Trained for 80 steps on flat images its loss is {mean:.2f}; below 0.2 is easy."
+
+
+build_SmallUNet = Build(
+    SmallUNet,
+    (
+        Stage(
+            gives_noise,
+            "Write down the channels that each module gets and gives, level by level, on paper first.",
+            "An up block gets the channels from below plus those of the kept map: "
+            "`ResidualBlock(channels + width, width, ...)`. `n_groups=4` divides all widths here.",
+        ),
+        Stage(
+            judges_each_image,
+            "The time is embedded once and goes to every residual block.",
+            "`t_emb = self.time_emb(t)`, then `block(x, t_emb)` everywhere.",
+        ),
+        Stage(
+            has_its_levels,
+            "`ch_mults` has one entry a level; between two levels stands one halving, and none behind the last.",
+            "The way down goes over `widths[:-1]`, block and `Downsample`; the middle works with `widths[-1]`.",
+        ),
+        Stage(
+            keeps_its_maps,
+            "Each map from before a halving goes on a pile, and the way up takes them back, the last one first.",
+            "`kept.append(x)` between block and `Downsample`; `torch.cat((grow(x), kept.pop()), dim=1)` on the way up.",
+        ),
+        Stage(
+            learns,
+            "The plan is right. Is each module called, and does the answer end in a plain convolution?",
+            "Norm, activation, convolution at the end: noise has both signs.",
+        ),
+    ),
+    "It is the network of notebook 13, and it is yours. The package's adds a second block a level, and attention where "
+    "you ask for it.",
+)
