@@ -1,15 +1,15 @@
 """The equations of notebook 09: what a U-Net keeps, holds and does, counted by formula and on the live network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
-from ddpm_lesson.lesson.kit.xray import blank_unet, bridges, layers
-from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet
+from ddpm_lesson.lesson.kit.xray import blank_unet, layers
+from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet, UpBlock
 
 BOOK = ProofBook(9)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
@@ -61,17 +61,36 @@ def maps_kept(n_levels: int, n_blocks: int) -> int:
 @equation(
     "9.1",
     r"\text{kept maps} = 1 + L n + (L - 1) = L\,(n + 1)",
-    "counting on live networks",
+    "counted while live networks run",
     0.0,
 )
-def kept_maps(formula: Formula = maps_kept) -> float:
-    """Against the pairs that the loop of the forward pass makes, and the blocks of the way up that wait for them."""
+def kept_maps(formula: Formula = maps_kept, network: Callable[..., UNet] = UNet) -> float:
+    """Against the maps that the blocks of the way up take in, each of which the way down has made and none twice."""
     errors = []
     for levels in (1, 2, 4):
         for blocks in (1, 2, 3):
-            unet = blank_unet(n_channels=32, ch_mults=(1,) * levels, is_attn=(False,) * levels, n_blocks=blocks)
-            errors += [formula(levels, blocks) - len(bridges(unet)), len(unet.down) + 1 - len(bridges(unet))]
+            unet = network(1, 8, (1,) * levels, (False,) * levels, blocks, n_groups=4)
+            made, taken = maps_in_use(unet)
+            errors += [formula(levels, blocks) - len(taken), len(made) - len(taken), len(taken) - len(made & taken)]
     return largest(errors)
+
+
+@torch.no_grad()
+def maps_in_use(unet: UNet) -> tuple[set[int], set[int]]:
+    """Which maps the first convolution and the way down make, and which the way up takes from across, in one pass."""
+    made, taken, alive = set(), set(), []
+
+    def note(_: nn.Module, __: tuple, output: Tensor) -> None:
+        alive.append(output)  # so that no other map gets its place in memory
+        made.add(id(output))
+
+    hooks = [module.register_forward_hook(note) for module in (unet.image_proj, *unet.down)]
+    blocks = [module for module in unet.up if isinstance(module, UpBlock)]
+    hooks += [block.register_forward_pre_hook(lambda _, given: taken.add(id(given[1]))) for block in blocks]
+    unet(torch.zeros(1, 1, 16, 8), torch.tensor([0]))
+    for hook in hooks:
+        hook.remove()
+    return made, taken
 
 
 @equation(

@@ -65,7 +65,12 @@ def half_life(decay: float) -> float:
     return math.log(0.5) / math.log(decay)
 
 
-@equation("10.2", r"d^{\,h} = \tfrac12 \;\Longleftrightarrow\; h = \frac{\ln 2}{-\ln d}", "bisection on the sum", 1e-9)
+@equation(
+    "10.2",
+    r"d^{\,h} = \tfrac12 \;\Longleftrightarrow\; h = \frac{\ln 2}{-\ln d}",
+    "multiplied out, then bisection",
+    1e-9,
+)
 def half_of_the_past(formula: Formula = half_life) -> float:
     """The h at which d^h, multiplied out and interpolated in the exponent, passes one half; relative."""
     errors = []

@@ -47,21 +47,27 @@ def two_forms_of_the_mean(formula: Formula = mean_from_eps) -> float:
 
 
 def last_step(x0: Tensor, xt: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the step to the data: the data themselves, and none."""
-    return x0, torch.zeros_like(xt)
+    """Mean and variance of the step to the data, as the package computes them at index 0 of a schedule."""
+    schedule = NoiseSchedule.from_betas(beta.repeat(2))
+    posterior = DenoiseDiffusion(nn.Identity(), schedule=schedule.to(torch.float64)).q_posterior
+    mean, var = posterior(x0[None], xt[None], torch.tensor([0]))
+    return mean[0], var[0]
 
 
-@equation("11.2", r"\tilde\mu_1 = x_0, \quad \tilde\beta_1 = 0", "limit of the posterior by Bayes", 1e-6)
+@equation("11.2", r"\tilde\mu_1 = x_0, \quad \tilde\beta_1 = 0", "the data, and nothing; and the limit of Bayes", 1e-9)
 def nothing_left_to_draw(formula: Formula = last_step) -> float:
-    """q(x_0' | x_1, x_0) where x_0' may differ from x_0 by noise of a variance that goes to zero."""
+    """The package at index 0 against x_0 and 0, and these against Bayes where x_0 is known up to a variance of 1e-15.
+
+    In the units of x; the limit is reached to within that variance over beta.
+    """
     x0, xt = torch.tensor([-0.8, 0.1, 1.0]).double(), torch.tensor([-0.5, 0.4, 0.9]).double()
     errors = []
     for beta in torch.tensor([1e-4, 0.1], dtype=torch.float64):
-        tiny = 1e-12
+        tiny = 1e-15
         precision = 1 / tiny + (1 - beta) / beta  # of two Gaussians multiplied: x0' about x0, and x1 about x0'
         mean = (x0 / tiny + (1 - beta).sqrt() * xt / beta) / precision
-        right_mean, right_var = formula(x0, xt, beta)
-        errors += [mean - right_mean, 1 / precision - right_var]
+        step_mean, step_var = formula(x0, xt, beta)
+        errors += [step_mean - x0, step_var, mean - x0, 1 / precision]
     return largest(errors)
 
 

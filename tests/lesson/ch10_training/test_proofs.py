@@ -57,6 +57,8 @@ PLANTED = [
     ("10.1", lambda n, decay: training.weights_of_the_past(n, decay).flip(0)),
     ("10.2", lambda decay: math.log(2) / (1 - decay)),
     ("10.2", lambda decay: 1 / (1 - decay)),
+    ("10.2", lambda decay: 1.0001 * training.half_life(decay)),
+    ("10.2", lambda decay: training.half_life(decay) + 0.001),
     ("10.3", lambda n: math.factorial(10) / math.prod(range(n + 1, n + 10))),
     ("10.3", lambda n: math.factorial(9) / math.prod(range(n + 2, n + 11))),
     ("10.4", lambda gradient, lr, eps: -lr * gradient),
