@@ -1,12 +1,12 @@
 """A training run to watch: it tells how far it is every now and then, keeps itself on disk, and goes on from there."""
 
-import io
 import math
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ LEAST_STEPS = 40
 PROBE_IMAGES = 64
 SAMPLE_STEPS = 20
 N_SAMPLES = 16
-HISTORY = "history.pt"
+HISTORY = "history.safetensors"
 
 
 def within_budget(config: TrainConfig, budget: str, seconds_per_step: float) -> TrainConfig:
@@ -216,9 +216,8 @@ class LiveRun:
 
     def files(self) -> dict[str, bytes]:
         """The history, as it is kept beside the checkpoint."""
-        contents = io.BytesIO()
-        torch.save(vars(self.history), contents)
-        return {HISTORY: contents.getvalue()}
+        points: dict[str, Any] = {**vars(self.history), "samples": torch.stack(self.history.samples)}
+        return {HISTORY: checkpoint.tensor_bytes({name: torch.as_tensor(value) for name, value in points.items()})}
 
     def save(self) -> None:
         """Write the checkpoint and the history."""
@@ -228,7 +227,9 @@ class LiveRun:
 def read_history(file: Path, last_step: int) -> History:
     """What ``LiveRun.save`` wrote, up to a step; an empty one if there is none or it is spoilt."""
     try:
-        history = History(**torch.load(file, weights_only=True)) if file.is_file() else History()
+        points, _ = checkpoint.read_tensors(file)
+        values: dict[str, Any] = {name: list(p) if name == "samples" else p.tolist() for name, p in points.items()}
+        history = History(**values)
         points = sum(step <= last_step for step in history.steps)
         looks = sum(step <= last_step for step in history.probe_steps)
         del history.steps[points:], history.losses[points:]

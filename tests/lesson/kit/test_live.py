@@ -100,11 +100,15 @@ def spoilt(history, how):
         history.write_bytes(b"")
     elif how == "cut":
         history.write_bytes(history.read_bytes()[:100])
+    elif how == "flipped":
+        contents = bytearray(history.read_bytes())
+        contents[-1] ^= 1
+        history.write_bytes(contents)
     else:
-        torch.save({"other": 1}, history)
+        history.write_bytes(checkpoint.tensor_bytes({"other": torch.ones(1)}))
 
 
-@pytest.mark.parametrize("how", ["missing", "empty", "cut", "foreign"])
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "flipped", "foreign"])
 def test_good_checkpoint_goes_on_without_its_history(tmp_path, how):
     run = LiveRun(TINY, tmp_path, "cpu", n_samples=2)
     list(run.go(stop_at=5))
@@ -146,7 +150,7 @@ def test_spoilt_weights_are_never_saved_over_good_ones(tmp_path, stop_at):
 
 def test_looks_are_counted_as_many_as_there_are(tmp_path, monkeypatch):
     looks = Counter()
-    monkeypatch.setattr(LiveRun, "look", lambda run: (looks.update(["look"]), run.history.samples.append(0)))
+    monkeypatch.setattr(LiveRun, "look", lambda run: (looks.update(["look"]), run.history.samples.append(torch.zeros(1))))
     config = replace(TINY, train_steps=33)
     run = LiveRun(config, tmp_path, "cpu")
     list(run.go())
