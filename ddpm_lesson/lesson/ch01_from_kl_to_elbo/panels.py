@@ -1,5 +1,7 @@
 """From the KL divergence to the ELBO."""
 
+from collections.abc import Callable
+
 import torch
 
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.plots import GapPlot, KLPlot
@@ -29,12 +31,12 @@ def show_kl() -> Panel:
         "Which q makes KL(p ∥ q) smallest? And which one KL(q ∥ p)?",
         draw,
         mean=slider("mean of q", -2.5, 2.5, 0.5, 0.05),
-        std=slider("std of q", 0.25, 2.5, 0.7, 0.05),
+        std=slider("std of q", 0.3, 2.5, 0.7, 0.05),
     )
 
 
-def show_elbo_gap() -> Panel:
-    """Move q(z | x) over the true posterior: log p(x) stays, ELBO and gap share it."""
+def elbo_gap() -> Callable[[str, float, float], Picture]:
+    """Draws, for a decoder and the mean and standard deviation of q(z | x), how ELBO and gap share log p(x)."""
     z = torch.linspace(-3, 3, 401, dtype=torch.float64)
     plot = GapPlot(z, log_normal(z, 0.0, 1.0).exp())
 
@@ -44,9 +46,14 @@ def show_elbo_gap() -> Panel:
         posterior = (model.log_joint(SEEN, z) - model.log_evidence(SEEN)).exp()
         return plot.draw(mean, std, q, posterior, model.elbo(SEEN, mean, std), model.gap(SEEN, mean, std))
 
+    return draw
+
+
+def show_elbo_gap() -> Panel:
+    """Move q(z | x) over the true posterior: log p(x) stays, ELBO and gap share it."""
     return Panel(
         f"The model has seen x = {SEEN}. How small can you make the gap, with each decoder?",
-        draw,
+        elbo_gap(),
         decoder=choice("decoder", MODELS),
         mean=slider("mean of q", -2.0, 2.0, 0.5, 0.02),
         std=slider("std of q", 0.18, 1.5, 0.8, 0.01),

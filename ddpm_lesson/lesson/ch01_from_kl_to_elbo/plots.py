@@ -16,7 +16,7 @@ from ddpm_lesson.lesson.kit.figure import PLATE, LiveFigure, Picture, headline, 
 CUT = 3  # where the axes of the integrands end
 INTEGRANDS = ("p log(p / q)", "q log(q / p)")
 FLOOR = -8  # where the axis of the bars ends, in nats
-TERM_COLOURS = (SKY, GREEN, AMBER, PINK, BLUE, ORANGE)
+TERM_COLOURS = (SKY, GREEN, AMBER, PINK, ORANGE, BLUE)
 
 
 class KLPlot:
@@ -31,7 +31,7 @@ class KLPlot:
         self.x = x.numpy()
         figure, (densities, *integrands) = subplots(3.4, 3, room=0.44)
         figure.subplots_adjust(left=0.045, wspace=0.16)  # there are three
-        frame(densities, self.x, (0, 1.85))  # room for the labels above the highest q
+        frame(densities, self.x, (0, 1.55))  # room for the labels above the highest q
         densities.fill_between(self.x, p.numpy(), color=BLACK, alpha=0.15, linewidth=0)
         densities.plot(self.x, p.numpy(), color=BLACK, linewidth=2)
         self.q = densities.plot([], [], color=BLUE, linewidth=2, linestyle="--")[0]
@@ -207,7 +207,8 @@ def likelihood_picture(means: Tensor, kl: Tensor, nll: Tensor, entropy: float) -
     best = float(means[int(nll.argmin())])
     axes.axvline(best, color=GREY, linewidth=1, linestyle=":")
     i = len(means) * 3 // 4
-    axes.annotate("average of −log p_θ(x) over draws", (means[i], nll[i]), (-8, 10), color=ORANGE, ha="right", **NEAR)
+    draws = r"average of $-\log\,p_\theta(x)$ over draws"
+    axes.annotate(draws, (means[i], nll[i]), (-8, 10), color=ORANGE, ha="right", **NEAR)
     axes.annotate("KL(data ∥ model)", (means[i], kl[i]), (12, -12), **NEAR)
     axes.annotate(f"both lowest near {best:.2f}", (best, 0), (6, 6), color=GREY, **NEAR)
     axes.set(xlabel="mean of the model", ylabel="nats", xlim=(float(means[0]), float(means[-1])), ylim=(0, None))
@@ -231,7 +232,7 @@ def terms_picture(terms: Mapping[str, Sequence[float]], nll: Mapping[str, float]
     """
     figure, (axes,) = subplots(0.9 + 0.75 * len(terms), grid="")
     for row, (name, values) in enumerate(terms.items()):
-        left, names = 0.0, ["L_T", *(f"L_{i}" for i in reversed(range(len(values) - 1)))]
+        left, names = 0.0, ["$L_T$", *(f"$L_{i}$" for i in reversed(range(len(values) - 1)))]
         for value, label, colour in zip(values, names, TERM_COLOURS, strict=False):
             axes.barh(row, value, left=left, height=0.55, color=pale(colour), edgecolor="white")
             if value > 0.06:  # the plate keeps the line of the entropy out of the words

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, LINES, ORANGE
-from ddpm_lesson.lesson.kit.figure import PLATE, WIDTH, LiveFigure, Picture, key, picture, subplots
+from ddpm_lesson.lesson.kit.figure import WIDTH, LiveFigure, Picture, key, picture, subplots
 from ddpm_lesson.lesson.kit.mixture import GaussianMixture
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -97,8 +98,9 @@ class PosteriorPlot:
         shares = (share, 1 - share, 1.0)
         for part, curve, label, row, part_share in zip(parts, self.curves, self.labels, self.rows, shares, strict=True):
             curve.set_data(*part.curve())
-            label.set_x(float(np.clip(part.mean, -2.9, 2.9)))
             row.set_text(f"{part.mean:.2f} {part.std:5.2f} {part.precision:5.1f} {part_share:5.0%}")
+            label.set_x(float(np.clip(part.mean, -2.9, 2.9)))
+        apart(self.labels)
         for point, name, x, other in zip(self.points, self.names, (x0, xt), (xt, x0), strict=True):
             point.set_data([x], [-0.05])
             name.set(x=x, ha="left" if x > other else "right")  # apart, however near the two values are
@@ -110,6 +112,17 @@ class PosteriorPlot:
             f"Three bell curves over x_prev for x0 = {x0:.1f}, xt = {xt:.1f}, {time_in_words(t)}: {said}; "
             f"the prior brings {share:.0%} of the precision"
         )
+
+
+def apart(labels: Iterable[Text]) -> None:
+    """Put each label just above its curve, and higher only where it would run into one before it."""
+    placed: list[tuple[float, float]] = []
+    for label in labels:
+        x, y = label.get_position()[0], 1.05
+        while any(abs(x - other) < 1.3 and y == height for other, height in placed):
+            y += 0.13
+        label.set_y(y)
+        placed.append((x, y))
 
 
 MONO = {"family": "monospace", "fontsize": 10.5, "ha": "right", "va": "center"}
@@ -255,7 +268,7 @@ def paths_picture(paths: Tensor, mean: Tensor, std: Tensor, alt: str) -> Picture
     axes.plot(t, mean, color=ORANGE, linewidth=2.5)
     axes.plot(t, torch.stack([mean - 2 * std, mean + 2 * std], 1), color=ORANGE, linewidth=1.8, linestyle="--")
     axes.set(xlabel="code's t", ylabel="$x_t$", xlim=(0, len(paths)))
-    k = len(paths) // 3
-    for name, y in (("mean", mean[k]), ("mean + 2 std", mean[k] + 2 * std[k]), ("mean - 2 std", mean[k] - 2 * std[k])):
-        axes.text(k, float(y), name, color=ORANGE, ha="center", va="center", fontsize=10.5, bbox=PLATE)
+    for name, wide in (("mean", 0), ("mean + 2 std", 2), ("mean - 2 std", -2)):
+        y = float(mean[-1] + wide * std[-1])
+        axes.text(1.005 * len(paths), y, name, color=ORANGE, va="center", fontsize=10.5)  # beside the curves
     return picture(figure, alt)

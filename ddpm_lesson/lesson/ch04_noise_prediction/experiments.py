@@ -28,6 +28,17 @@ def floors(schedule: NoiseSchedule) -> Tensor:
     return 1 - torch.stack(known)
 
 
+@torch.no_grad()
+def missed(eps_model: nn.Module, schedule: NoiseSchedule) -> Tensor:
+    """The squared distance of a network's answers to the exact noise of the two bumps, for every t: (T,)."""
+    distances = []
+    for t, alpha_bar in enumerate(schedule.to(torch.float64).alpha_bar.tolist()):
+        answer = eps_model(LINE[:, None].float(), torch.full((len(LINE),), t))[:, 0]
+        square = (answer - TWO_BUMPS.exact_eps(LINE, alpha_bar)) ** 2
+        distances.append(torch.trapezoid(TWO_BUMPS.noised(alpha_bar).prob(LINE) * square, LINE))
+    return torch.stack(distances)
+
+
 def perfect_bound(schedule: NoiseSchedule, sigma: str) -> float:
     """The bound of the perfect network on the two bumps in nats, equation (4.2) with (4.6) and the floors put in.
 

@@ -34,11 +34,11 @@ class LossWeights:
     def __init__(self, unit: str):
         self.unit = unit
         figure, (left, right) = subplots(3.5, 2, room=0.7)
-        for axes in (left, right):
-            axes.set(xscale="log", xlim=(0.9, 4500))
-            axes.set_xlabel("t (logarithmic)", labelpad=1)
-        left.set(yscale="log", ylim=WEIGHT_LIMITS[unit], title=f"weight of the squared error of {unit}")
-        right.set(ylim=(-0.03, 1.03), title="share of the total weight up to t")
+        left.set(xscale="log", xlim=(0.9, 4500), yscale="log", ylim=WEIGHT_LIMITS[unit])
+        right.set(xlim=(0, 101), ylim=(-0.03, 1.03), title="share of the total weight up to t")
+        left.set_title(f"weight of the squared error of {unit}")
+        left.set_xlabel("t (logarithmic)", labelpad=1)
+        right.set_xlabel("t in percent of all steps", labelpad=1)
         self.weights, self.shares = curve_pair(left), curve_pair(right)
         self.marks = [axes.axvline(1, color=GREY, linewidth=1) for axes in (left, right)]
         self.verdict = headline(figure)
@@ -53,12 +53,14 @@ class LossWeights:
             t: where to read the share, 1 .. T-1.
             what: schedule, T and sigma in words.
         """
-        times = np.unique(np.geomspace(1, len(bound.weight), 200).round().astype(int))
+        times, evenly = (
+            np.unique(spaced(1, len(bound.weight), 200).round().astype(int)) for spaced in (np.geomspace, np.linspace)
+        )
         for weighting, weight, share in zip((bound, simple), self.weights, self.shares, strict=True):
             weight.set_data(times, weighting.weight.numpy()[times - 1])
-            share.set_data(times, weighting.share.numpy()[times - 1])
-        for mark in self.marks:
-            mark.set_xdata([t, t])
+            share.set_data(100 * evenly / len(bound.weight), weighting.share.numpy()[evenly - 1])
+        for mark, x in zip(self.marks, (t, 100 * t / len(bound.weight)), strict=True):
+            mark.set_xdata([x, x])
         first, second = (float(w.share[t - 1]) for w in (bound, simple))
         verdict = f"t = 1 .. {t} hold {first:.1%} of the weight in the bound, {second:.1%} in L_simple"
         self.verdict.set_text(verdict)
@@ -142,28 +144,18 @@ def x0_guess_picture(x0: Tensor, xt: Tensor, x0_hat: Tensor, where: str) -> Pict
     return picture(sheet, alt)
 
 
-def amplification_picture(snr: Tensor) -> Picture:
-    """How much an error grows when a guess of eps is turned into one of x0, or the other way round.
-
-    ``snr`` is alpha_bar / (1 - alpha_bar), (T,).
-    """
-    to_eps = snr.sqrt().numpy()
-    figure, (axes,) = subplots(3.3)
-    times = np.arange(len(to_eps))
-    axes.semilogy(times, 1 / to_eps, color=ORANGE, linewidth=2)
-    axes.semilogy(times, to_eps, color=BLUE, linewidth=2, linestyle="--")
-    axes.axhline(1, color=GREY, linewidth=0.8)
-    axes.set(xlabel="t", ylabel="error is multiplied by", xlim=(-15, len(to_eps) * 1.02), ylim=(2e-3, 600))
-    end, start = float(1 / to_eps[-1]), float(to_eps[0])
-    axes.annotate(f"eps to x0: {end:.0f} at the end", (times[-1], end), (-8, 8), textcoords="offset points",
-                  color=ORANGE, ha="right")  # fmt: skip
-    axes.annotate(
-        f"dashed, x0 to eps: {start:.0f} at t = 0", (0, start), (12, 2), textcoords="offset points", color=BLUE
-    )
-    same = int(np.abs(np.log(to_eps)).argmin())
+def floor_picture(floor: Tensor, missed: Tensor) -> Picture:
+    """The loss of a network over t: the floor, (T,), and on top of it what the network misses, (T,)."""
+    figure, (axes,) = subplots(3.2)
+    times = np.arange(len(floor))
+    axes.fill_between(times, 0, floor, color=SKY, alpha=0.5, linewidth=0)
+    axes.plot(times, floor, color=BLUE, linewidth=1.5)
+    axes.plot(times, floor + missed, color=ORANGE, linewidth=1.5, linestyle="--")
+    axes.set(xlabel="t", ylabel="loss", xlim=(0, len(floor) - 1), ylim=(0, None))
+    key(axes, {"shaded: the floor": BLUE, "dashed: the learned network": ORANGE}, "upper right")
+    at = ", ".join(f"{float(floor[t]):.2f} at {t}" for t in (0, len(floor) // 10, len(floor) // 2))
     alt = (
-        f"Factor by which an error grows, over t: from eps to x0 it rises from {1 / start:.2f} to {end:.0f}, "
-        f"from x0 to eps it falls from {start:.0f} to {1 / end:.4f}; both are 1 near t = {same}"
+        f"The floor of the loss over t: {at}; the network's loss lies above it by {float(missed.mean()):.4f} on average"
     )
     return picture(figure, alt)
 

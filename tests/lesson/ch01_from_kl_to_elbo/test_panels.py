@@ -28,7 +28,7 @@ def test_words_say_where_the_area_continues_above_the_picture():
     for mean, std, cut in (
         (0.05, 1.1, ""),
         (0.9, 0.35, "; continued above the picture: p log(p / q)"),
-        (-0.2, 0.25, "; continued above the picture: p log(p / q), q log(q / p)"),
+        (-0.2, 0.3, "; continued above the picture: p log(p / q), q log(q / p)"),
     ):
         panel.controls["mean"].value, panel.controls["std"].value = mean, std
         assert shown(panel)[1].endswith("nats" + cut)

@@ -30,6 +30,11 @@ WRONG = {
     "1.6 prior left out": {
         "log_density": lambda model, x: float(elbo.integral(model.log_likelihood(x, elbo.LINE).exp()).log())
     },
+    "1.6 shifted by 0.003": {"log_density": lambda model, x: model.log_evidence(x) + 0.003},
+    "1.6 scaled": {"log_density": lambda model, x: 1.001 * model.log_evidence(x)},
+    "1.7 three times": {"lower": lambda w, weight: 3 * (weight * w.log()).sum()},
+    "1.7 a little less": {"lower": lambda w, weight: (weight * w.log()).sum() - 0.001},
+    "1.7 without the weights": {"lower": lambda w, weight: w.log().mean()},
     "1.7 logarithm and mean exchanged": {"lower": lambda w, weight: (weight * w).sum().log()},
     "1.7 mean of 1 / w": {"lower": lambda w, weight: -(weight / w).sum().log()},
     "1.8 q left out": {"elbo": lambda log_joint, log_q, weight: weight @ log_joint},

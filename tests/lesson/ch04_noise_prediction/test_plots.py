@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from ddpm_lesson import NoiseSchedule
 from ddpm_lesson.lesson.ch04_noise_prediction.plots import (
     BoundSummary,
     algorithms_picture,
-    amplification_picture,
     bound_picture,
+    floor_picture,
     x0_guess_picture,
 )
 from ddpm_lesson.lesson.kit.curves import samples_picture
@@ -32,14 +31,12 @@ def test_another_bound_is_another_picture(summary):
     assert bound_picture(summary).png != bound_picture(summary._replace(gap=0.2)).png
 
 
-def test_errors_grow_most_at_the_ends():
-    snr = NoiseSchedule.linear().snr
-    shown = amplification_picture(snr)
+def test_floor_and_what_is_above_it_are_told():
+    floor = torch.linspace(1, 0, 21)
+    shown = floor_picture(floor, torch.full((21,), 0.125))
     drawn(shown)
-    assert f"rises from 0.01 to {float(snr[-1].rsqrt()):.0f}" in shown.alt
-    assert f"falls from {float(snr[0].sqrt()):.0f} to" in shown.alt
-    near = int(shown.alt.rsplit(" ", 1)[1])
-    assert snr[near - 1] > 1 > snr[near + 1]
+    assert "1.00 at 0, 0.90 at 2, 0.50 at 10; the network's loss lies above it by 0.1250 on average" in shown.alt
+    assert shown.png != floor_picture(floor, torch.zeros(21)).png
 
 
 def test_samples_are_described():
