@@ -84,7 +84,7 @@ def upsample_nearest(x: Tensor) -> Tensor:
 
 check_upsample_nearest = Exercise(
     solution=upsample_nearest,
-    cases=[(numbers(*shape, seed=sum(shape)),) for shape in ((1, 1, 2, 2), (2, 3, 3, 3), (1, 2, 2, 5), (2, 1, 4, 3))],
+    cases=[(numbers(*shape, seed=sum(shape)),) for shape in ((1, 1, 2, 1), (2, 3, 3, 4), (1, 2, 2, 5), (2, 1, 4, 3))],
     mistakes=(
         Mistake("tiled", lambda x: x.repeat(1, 1, 2, 2)).says("""
             This looks like the whole picture laid side by side four times.
@@ -285,8 +285,10 @@ check_up_channels = Exercise(
             Carry the width of the last block on into the next level: `below` changes only after a block."""),
         Mistake("every skip of the level's width", ("kept.pop()", "width")).says("""
             This looks right except for the last block of a level, whose skip is of another width.
-            The last kept map of a level is the one that arrived there. Who made it, and how wide?
-            `image_proj` or the `Downsample` of the level above: its width is that of the level above."""),
+            The last kept map of a level is the one that arrived there. Who made it, and how wide? (Or did you keep the
+                map of a `Downsample` behind the lowest level, too? Then all skips are one place off.)
+            `image_proj` or the `Downsample` of the level above made it: its width is that of the level above. Behind the
+                lowest level there is no `Downsample`."""),
         Mistake("arrival taken first", ("[last] + [width] * n_blocks", "[width] * n_blocks + [last]")).says("""
             This looks like the right skips of every level, in the order in which they were made.
             On the way down the map that *arrives* at a level is kept first. When is it taken?
@@ -326,7 +328,7 @@ def toy_attn(x: Tensor) -> Tensor:
 def up_block_case(channels: int, seed: int) -> tuple[Any, ...]:
     """Stand-ins, and two maps of one shape, so that wrong ways to join them go unnoticed."""
     g = torch.Generator().manual_seed(seed)
-    x, skip = torch.randn(2, 2, channels, 4, 4, generator=g)
+    x, skip = torch.randn(2, 2, channels, 4, 6, generator=g)
     return toy_res, toy_attn, x, skip, torch.randn(2, 8, generator=g)
 
 
@@ -374,6 +376,12 @@ check_up_block = Exercise(
             This looks like attention before the residual block.
             In which order does `DownBlock` do it?
             The residual block first."""),
+        Mistake(
+            "attention before the skip", ("(x, skip)", "(attn(x), skip)", "attn(res(h, t_emb))", "res(h, t_emb)")
+        ).says("""
+            This looks like attention on what comes from below, before the skip has joined it.
+            What comes out of the block last?
+            Join, then `res`, then `attn`: `attn(res(torch.cat((x, skip), dim=1), t_emb))`."""),
         Mistake("attention added", ("attn(res(h, t_emb))", "attn(h := res(h, t_emb)) + h")).says("""
             This looks like the attention's answer added to its input.
             `AttentionBlock` adds its input itself.

@@ -335,7 +335,7 @@ def named(call: Call, case: tuple[Any, ...]) -> str:
 
 
 def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple[Any, ...]:
-    """A map, a time embedding, and modules with random weights, to try a loop on."""
+    """A map, a time embedding, and modules with random weights, to try a loop on; twice as wide as it is high."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {"n_groups": 2, "dropout": 0.0}
@@ -355,10 +355,10 @@ def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple
                 channels = width
             if i > 0:
                 up.append(Upsample(width))
-        return torch.randn(2, widths[0], side, side), torch.randn(2, 8), down, middle, up
+        return torch.randn(2, widths[0], side, 2 * side), torch.randn(2, 8), down, middle, up
 
 
-U_CASES = Later(lambda: [small_u((4,), 2, 8, seed=0), small_u((4, 4), 1, 8, seed=1), small_u((4, 6, 8), 2, 8, seed=2)])
+U_CASES = Later(lambda: [small_u((4,), 2, 4, seed=0), small_u((4, 4), 1, 4, seed=1), small_u((4, 6, 8), 2, 4, seed=2)])
 
 
 def through_the_u(x: Tensor, t_emb: Tensor, down: nn.ModuleList, middle: nn.Module, up: nn.ModuleList) -> Tensor:
@@ -415,7 +415,7 @@ check_through_the_u = LoopExercise(
             `module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)`."""),
         Mistake(
             "Downsample like a block",
-            ("module(x) if isinstance(module, Downsample) else ", "", "x = middle(x, t_emb)", "return x"),
+            ("module(x) if isinstance(module, Downsample) else ", ""),
         ).says("""
             This looks like a loop that hands `Downsample` the time.
             What does `Downsample.forward` take?

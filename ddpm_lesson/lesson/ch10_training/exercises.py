@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -536,6 +537,11 @@ check_averaged = Exercise(
 )
 
 
+def half_cosine(share: float) -> float:
+    """From 1 to 0 as the share of a fall goes from 0 to 1, along a cosine; before it 1."""
+    return 0.5 + 0.5 * math.cos(math.pi * max(share, 0.0))
+
+
 def learning_rate(step: int, n_steps: int, lr: float, warmup: int, cooldown: int) -> float:
     """Up in the first ``warmup`` steps, down in the last ``cooldown``."""
     rise, fall = (step + 1) / warmup, (n_steps - step) / cooldown
@@ -595,6 +601,14 @@ check_learning_rate = Exercise(
             This looks like a warm-up that starts at the top.
             Adam's first steps are the uncertain ones.
             It rises: `(step + 1) / warmup`."""),
+        Mistake("cosine in the cool-down", ("1.0, rise, fall", "1.0, rise, half_cosine(1 - fall)")).says("""
+            This looks like a cool-down along a cosine. Many runs fall like that; (10.5) falls in a straight line.
+            Half-way through the cool-down both have half the rate. And a quarter of the way?
+            `(n_steps - step) / cooldown`, as long as that is less than 1."""),
+        Mistake("cosine over the run", ("1.0, rise, fall", "1.0, rise) * (half_cosine(step / n_steps)")).says("""
+            This looks like a fall along a cosine over the whole run. Many runs fall like that.
+            In (10.5) the rate stays at its full value until the last `cooldown` steps.
+            `min(1, rise, fall)`, with `fall = (n_steps - step) / cooldown`."""),
         Mistake("steps counted from 1", ("step + 1", "step + 2")).says("""
             This looks like the step counted one too far.
             `step` is 0 for the first step.

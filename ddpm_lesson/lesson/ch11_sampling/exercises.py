@@ -110,6 +110,14 @@ check_clipped_step = Exercise(
             This looks like a mean whose two weights have no roots.
             The weights multiply images, not variances. Look at (2.11): which factors stand under a root?
             `prev.sqrt()` in front of the guess, `(1 - b).sqrt()` in front of `xt`."""),
+        Mistake("noise without the root", ("(xt - (1 - a).sqrt()", "(xt - (1 - a)")).says(r"""
+            This looks like the noise taken out of $x_t$ times $1 - \bar\alpha_t$.
+            $1 - \bar\alpha_t$ is the *variance* of the noise in $x_t$. What stands before $\epsilon$ itself?
+            `(1 - alpha_bar[t]) ** 0.5 * eps`."""),
+        Mistake("no roots in the guess", ("(xt - (1 - a).sqrt()", "(xt - (1 - a)", "/ a.sqrt()", "/ a")).says(r"""
+            This looks like the guess of the image without its two roots.
+            $\bar\alpha_t$ and $1 - \bar\alpha_t$ are shares of the *variance*. What are the factors of image and noise?
+            `(xt - (1 - alpha_bar[t]) ** 0.5 * eps) / alpha_bar[t] ** 0.5`."""),
         Mistake("guess not rescaled", (" / a.sqrt()", "")).says(r"""
             This looks like a guess of $x_0$ without the division by $\sqrt{\bar\alpha_t}$.
             Take the noise out of $x_t$: what is left, $x_0$ or a dimmed $x_0$?
