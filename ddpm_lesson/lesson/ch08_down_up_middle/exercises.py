@@ -287,8 +287,8 @@ check_up_channels = Exercise(
             This looks right except for the last block of a level, whose skip is of another width.
             The last kept map of a level is the one that arrived there. Who made it, and how wide? (Or did you keep the
                 map of a `Downsample` behind the lowest level, too? Then all skips are one place off.)
-            `image_proj` or the `Downsample` of the level above made it: its width is that of the level above. Behind the
-                lowest level there is no `Downsample`."""),
+            `image_proj` or the `Downsample` of the level above: its width is that of the level above. Behind the lowest
+                level there is no `Downsample`."""),
         Mistake("arrival taken first", ("[last] + [width] * n_blocks", "[width] * n_blocks + [last]")).says("""
             This looks like the right skips of every level, in the order in which they were made.
             On the way down the map that *arrives* at a level is kept first. When is it taken?
