@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -72,6 +72,8 @@ def run(
         saved = checkpoint.open_run(folder) if resume else None
         if saved:
             checkpoint.check_same_run(config, saved)
+            if config.mixed_precision == "auto":  # a run keeps the arithmetic that it began with
+                config = replace(config, mixed_precision=saved.config.mixed_precision)
         with first_process_first():
             dataset = images_of(config, saved)
         state = TrainState(config, dataset.shape, device)

@@ -1,16 +1,19 @@
 """Where the lesson runs: device, seed, budget, Colab or not, and the files that come with it."""
 
+import functools
 import importlib.util
 import os
 import platform
 import random
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+WORTH_IT = 1.3  # how much faster bf16 must make a convolution, so that a step gains: its other half gains nothing
 
 
 def get_device(name: str | torch.device = "auto") -> torch.device:
@@ -52,6 +55,67 @@ def why_not(device: str | torch.device) -> str | None:
     if device.type == "mps":
         return None if torch.backends.mps.is_available() else "PyTorch finds no Apple GPU (MPS) here"
     return None if device.type == "cpu" else f"the lesson does not know devices of type {device.type!r}"
+
+
+def settle_precision(precision: str, device: torch.device) -> str:
+    """What a ``mixed_precision`` becomes on a device: ``"auto"`` is ``"bf16"`` where that is fast, else ``"no"``.
+
+    Raises:
+        ValueError: if the device does not compute in the precision that is asked for.
+    """
+    if precision == "auto":
+        return "bf16" if bf16_is_fast(device) else "no"
+    if precision == "fp16" and device.type != "cuda":
+        raise ValueError(
+            f"mixed_precision must be auto, bf16 or no on {device.type}; got 'fp16', which needs a CUDA GPU"
+        )
+    if precision == "bf16" and (reason := why_no_bf16(device)):
+        raise ValueError(f"mixed_precision must be auto or no on {device}; got 'bf16', which it lacks ({reason})")
+    return precision
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """A context that computes in a precision that ``settle_precision`` gave; ``"no"`` changes nothing."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "no")
+
+
+@functools.cache
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether a convolution takes much less time in bf16 than in float32 here, measured once: a tenth of a second.
+
+    No list of processors tells: some have instructions for bf16 and are slower with them.
+    """
+    if device.type == "meta" or why_no_bf16(device):
+        return False
+    channels, images = (64, 16) if device.type == "cpu" else (256, 64)  # a GPU takes as long for nothing as for little
+    taken: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(4):
+        for dtype, times in taken.items():
+            times.append(seconds_of_convolution(dtype, device, channels, images))
+    plain, half = (min(times[1:]) for times in taken.values())  # the first of each is slower
+    return plain > WORTH_IT * half
+
+
+def seconds_of_convolution(dtype: torch.dtype, device: torch.device, channels: int, images: int) -> float:
+    """How long a 3 x 3 convolution of maps of 16 x 16 takes, forward and backward."""
+    x, weight = torch.zeros(images, channels, 16, 16), torch.zeros(channels, channels, 3, 3)
+    x, weight = (tensor.to(device, dtype).requires_grad_() for tensor in (x, weight))
+    float(x.detach().sum())  # waits for the device, as below
+    start = time.perf_counter()
+    gradients = torch.autograd.grad(torch.nn.functional.conv2d(x, weight, padding=1).sum(), (x, weight))
+    float(gradients[1].sum())
+    return time.perf_counter() - start
+
+
+def why_no_bf16(device: torch.device) -> str | None:
+    """Why a device does not compute in bf16, in its own words; None if it does, be it slowly."""
+    try:
+        image = torch.ones(1, 1, 4, 4, dtype=torch.bfloat16, device=device)
+        torch.nn.functional.conv2d(image, image)
+    except (RuntimeError, TypeError) as error:
+        return str(error).strip().partition("\n")[0]
+    return None
 
 
 def needs(*modules: str, extra: str) -> None:

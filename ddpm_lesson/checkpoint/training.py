@@ -189,8 +189,8 @@ def restore(state: TrainState, saved: SavedRun) -> None:
     load_weights(state.ema.module, saved.part("ema"), saved.file)
     for name, parameter in state.diffusion.eps_model.named_parameters() if saved.step else ():
         moments = saved.part(f"optimizer.{name}")
-        on_device = {key: moments[key].to(parameter.device) for key in ADAM_STATE if key != "step"}
-        state.optimizer.state[parameter] = {"step": moments["step"], **on_device}
+        laid_out = {key: torch.empty_like(parameter).copy_(moments[key]) for key in ADAM_STATE if key != "step"}
+        state.optimizer.state[parameter] = {"step": moments["step"], **laid_out}
     state.step, state.scaler = saved.step, saved.settings["scaler"]
     state.ema.n_averaged.fill_(saved.step)
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +14,9 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.runtime import get_device, rank
+from ddpm_lesson.runtime import autocast, get_device, rank
 from ddpm_lesson.train.presets import TrainConfig
-from ddpm_lesson.train.processes import parts_of_batch, share_gradients, start_accelerator
+from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator
 from ddpm_lesson.unet import UNet
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class TrainState:
     """Everything that training changes: weights, their average, the optimiser's moments, the step.
 
     Args:
-        config: settings of the run; its seed decides the first weights.
+        config: settings of the run; its seed decides the first weights. ``state.config`` says what the precision
+            ``auto`` became, so that a run goes on with the arithmetic that it began with.
         image_shape: (C, H, W) of the images.
         device: where to train, see ``get_device``.
 
@@ -58,14 +60,13 @@ class TrainState:
 
     def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int], device: str | torch.device = "auto"):
         device = get_device(device)
-        if config.mixed_precision == "fp16" and device.type == "cpu":
-            raise ValueError("mixed_precision must be no or bf16 on the CPU; got 'fp16', which needs a GPU")
-        self.config = config
+        self.config = config = settled(config, device)
         self.image_shape = tuple(image_shape)
         with seeded(config.seed, device):
-            self.diffusion = build_diffusion(config, image_shape[0]).to(device)
+            self.diffusion = laid_out(build_diffusion(config, image_shape[0]).to(device), config)
         self.ema = AveragedModel(self.diffusion.eps_model, multi_avg_fn=average_with_warmup(config.ema_decay))
-        self.optimizer = torch.optim.Adam(self.diffusion.eps_model.parameters(), lr=config.lr)
+        fused = device.type == "cpu"  # in one pass over the weights instead of ten
+        self.optimizer = torch.optim.Adam(self.diffusion.eps_model.parameters(), lr=config.lr, fused=fused)
         self.scaler: dict[str, Any] = {}
         self.step = 0
 
@@ -74,6 +75,16 @@ class TrainState:
         d = self.diffusion
         averaged = DenoiseDiffusion(self.ema.module, schedule=d.schedule, sigma=d.sigma, clip_x0=d.clip_x0)
         return averaged.to(d.device).eval()
+
+
+def laid_out(diffusion: DenoiseDiffusion, config: TrainConfig) -> DenoiseDiffusion:
+    """The same model with its weights where its convolutions like them best in memory: not a number changes.
+
+    In float32 on a CPU that is channels last, a gain of 1 to 20 % (``python -m tests.benchmarks.bench --ways mnist``).
+    """
+    if diffusion.device.type == "cpu" and config.mixed_precision == "no":
+        diffusion.eps_model.to(memory_format=torch.channels_last)
+    return diffusion
 
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -203,16 +214,57 @@ def draw_batch(dataset: ImageDataset, config: TrainConfig, step: int, diffusion:
 
 
 def backward(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice], accelerator: "Accelerator") -> Tensor:
-    """Add up the gradients of the parts of a batch that this process works off; returns their mean loss."""
+    """Add up the gradients of the parts of a batch that this process works off; returns their mean loss.
+
+    Raises:
+        ValueError: if a part does not fit into the memory; it says what would.
+    """
     loss = torch.zeros((), device=diffusion.device)
-    for i, part in enumerate(parts):
-        more = i + 1 < len(parts)
-        with accelerator.no_sync(diffusion.eps_model) if more else contextlib.nullcontext():
-            with accelerator.autocast():
-                mean = diffusion.loss(batch.x0[part], batch.eps[part], batch.t[part]) / len(parts)
-            accelerator.backward(mean)
-        loss += mean.detach()
+    with saying_what_fits(diffusion, batch, parts, accelerator):
+        for i, part in enumerate(parts):
+            more = i + 1 < len(parts)
+            with accelerator.no_sync(diffusion.eps_model) if more else contextlib.nullcontext():
+                loss += backward_part(diffusion, part_of(batch, part), len(parts), accelerator)
     return loss
+
+
+def backward_part(diffusion: DenoiseDiffusion, batch: Batch, n_parts: int, accelerator: "Accelerator") -> Tensor:
+    """Add up the gradients of one of several parts of a batch; returns its share of the mean loss."""
+    with accelerator.autocast():
+        mean = diffusion.loss(*batch) / n_parts
+    accelerator.backward(mean)
+    return mean.detach()
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
+    """Some images of a batch, with their noise and times."""
+    return Batch(*(values[part] for values in batch))
+
+
+@contextlib.contextmanager
+def saying_what_fits(
+    diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice], accelerator: "Accelerator"
+) -> Iterator[None]:
+    """Where the memory is not enough for a part of a batch, find the largest one that fits and say how to have it.
+
+    Raises:
+        ValueError: with that in a sentence.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the activations
+        size = parts[0].stop - parts[0].start
+        said = f"batch_size must be smaller for the memory of {diffusion.device}: {size} images at a time do not fit"
+        for count in (size // cuts for cuts in range(2, size + 1) if size % cuts == 0):
+            diffusion.zero_grad()
+            with contextlib.suppress(RuntimeError):
+                backward_part(diffusion, part_of(batch, slice(count)), 1, accelerator)
+                cuts = len(parts) * size // count
+                raise ValueError(f"{said}, but {count} do: accumulation_steps {cuts} makes them so") from None
+        raise ValueError(f"{said}, and neither does 1") from None
 
 
 def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
@@ -267,11 +319,14 @@ def seconds_per_image(config: TrainConfig, device: str | torch.device = "auto", 
         at_least: seconds that a pass should last.
     """
     shape = DATASETS[config.data]
-    diffusion = build_diffusion(config, shape[0]).to(get_device(device))
+    config = settled(config, device := get_device(device))
+    diffusion = laid_out(build_diffusion(config, shape[0]).to(device), config)
 
     def seconds(size: int) -> float:
         start = time.perf_counter()
-        diffusion.loss(torch.zeros(size, *shape, device=diffusion.device)).backward()
+        with autocast(config.mixed_precision, device):
+            loss = diffusion.loss(torch.zeros(size, *shape, device=device))
+        loss.backward()
         float(sum(p.grad.sum() for p in diffusion.parameters() if p.grad is not None))  # waits for the device
         return time.perf_counter() - start
 

@@ -6,12 +6,13 @@ accelerate and PyTorch's DistributedDataParallel connect them.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.runtime import n_processes, rank
+from ddpm_lesson.runtime import n_processes, rank, settle_precision
 from ddpm_lesson.train.presets import TrainConfig
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def share_gradients(diffusion: DenoiseDiffusion) -> DenoiseDiffusion:
     model = torch.nn.parallel.DistributedDataParallel(diffusion.eps_model)
     settings = {"schedule": diffusion.schedule, "sigma": diffusion.sigma, "clip_x0": diffusion.clip_x0}
     return DenoiseDiffusion(model, device=diffusion.device, **settings).trusting()
+
+
+def settled(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """The settings with what the precision ``auto`` becomes here, which is the same in every process.
+
+    Raises:
+        ValueError: if the device lacks the precision.
+    """
+    precision = settle_precision(config.mixed_precision, device)
+    if config.mixed_precision == "auto" and any_process(precision == "no", device):
+        precision = "no"
+    return replace(config, mixed_precision=precision)
 
 
 def parts_of_batch(config: TrainConfig, batch_size: int) -> list[slice]:
