@@ -69,10 +69,6 @@ check_predict_x0 = Exercise(
             This looks like `** 1/2`: Python takes the power first, and then divides by 2.
             What is `9 ** 1/2`? It is not 3.
             Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
-        Mistake("the other half", lambda xt, eps, alpha_bar: predict_x0(xt, eps, 1 - alpha_bar)).says(r"""
-            This looks like the other half of (4.3), with the noise where the image was.
-            Which factor belongs to the image in the forward formula, and which to the noise?
-            $\sqrt{1-\bar\alpha_t}$ goes with `eps`, and $\sqrt{\bar\alpha_t}$ divides."""),
         Mistake("clipped", lambda *case: predict_x0(*case).clamp(-1, 1)).says("""
             This looks like the right answer, clipped to [-1, 1].
             Images live there, but (4.3) does not know that.
@@ -169,10 +165,6 @@ check_mean_from_eps = Exercise(
             This looks like $\hat x_0$, the answer to Exercise 1.
             It jumps to the image at once. Here *one* step back is asked for.
             Without bars in front, and only $\beta_t/\sqrt{1-\bar\alpha_t}$ of the noise: (4.4)."""),
-        Mistake("alpha for beta above", ("beta[t]", "alpha[t]")).says(r"""
-            This looks like $\alpha_t$ in the numerator, where $\beta_t$ belongs.
-            A single step adds little noise, so it has little to take away.
-            The numerator is $\beta_t = 1-\alpha_t$."""),
         Mistake("product without t", ("alpha.cumprod(0)[t]", "alpha[:t].prod()")).says(r"""
             This looks like $\bar\alpha_t$ without its last factor $\alpha_t$.
             `beta[:t]` ends *before* t.
@@ -260,10 +252,6 @@ check_loss_weight = Exercise(
             This looks like $1-\alpha_t$ where $1-\bar\alpha_t$ belongs.
             The last factor of (4.7) has a bar: it is about the noise of all steps so far.
             Take the running product: `(1 - beta).cumprod(0)[t]`."""),
-        Mistake("beta cancelled twice", ("beta[t]", "1")).says(r"""
-            This looks like the weight without any $\beta_t$.
-            Above stands $\beta_t^2$, below $\sigma_t^2 = \beta_t$. What is left?
-            One $\beta_t$ stays above."""),
     ),
     consequence="Remember it: section 5 asks what happens when this number is left out.",
 )
@@ -393,10 +381,6 @@ check_simple_loss = Exercise(
             This looks like half of the loss.
             The 1/2 of the divergence belongs to the weight, and the weight has been dropped.
             The mean of the squares, with nothing in front."""),
-        Mistake("the norm, not its square", ("(error**2).mean()", "error.norm()")).says("""
-            This looks like the root of the sum of all squares.
-            (4.8) has a *squared* norm, and here the mean is asked for.
-            `(... ** 2).mean()`."""),
     ),
     consequence="That is all there is to training: `DenoiseDiffusion.loss` draws `t` and `eps`, and does this.",
 )
@@ -473,10 +457,6 @@ check_reverse_step = Exercise(
             This looks like `z` added as it is.
             `z` has variance 1. Which variance should the fresh noise have?
             Multiply `z` by $\sigma_t = \sqrt{\beta_t}$."""),
-        Mistake("all the noise put back", ("beta[t]", "(1 - (1 - beta).cumprod(0)[t])")).says(r"""
-            This looks like $\sqrt{1-\bar\alpha_t}\,z$.
-            That is the noise of all steps so far. One step back adds the noise of one step.
-            Without the bar: `(1 - alpha[t]) ** 0.5`, which is `beta[t] ** 0.5`."""),
         Mistake("noise inside the bracket", ("sigma * z", "sigma * z / (1 - beta[t]) ** 0.5")).says(r"""
             This looks like the fresh noise inside the bracket, divided by $\sqrt{\alpha_t}$ as well.
             Mean first, then noise of exactly the variance that was asked for.

@@ -117,12 +117,16 @@ def steps_per_turn(i: int, half: int) -> float:
     1e-4,
 )
 def steps_for_a_turn(formula: Formula = steps_per_turn) -> float:
-    """After k eighths of these steps, the package's hand must have made k eighths of a turn."""
-    eighths, errors = torch.arange(9, dtype=torch.float64), []
+    """After a part of these steps, the package's hand must have made that part of a turn.
+
+    The parts have no common measure, so that a hand that makes nine turns, or goes the other way round, is somewhere
+    else.
+    """
+    parts, errors = torch.tensor([0.0, 0.1234, 0.3719, 0.6180, 1.0], dtype=torch.float64), []
     for half in (4, 12, 64):
         for i in range(half):
-            s = sinusoids((eighths / 8 * formula(i, half)).float(), 2 * half)
-            angle = 2 * math.pi * eighths / 8
+            s = sinusoids((parts * formula(i, half)).float(), 2 * half)
+            angle = 2 * math.pi * parts
             errors += [s[:, i] - angle.sin(), s[:, half + i] - angle.cos()]
     return largest(errors)
 

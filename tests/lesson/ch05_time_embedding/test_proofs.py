@@ -49,6 +49,7 @@ PLANTED = [
     ("5.1", likeliest_time),
     ("5.1", lambda data, schedule, xt: data.exact_eps(xt, float(schedule.alpha_bar.mean()))),
     ("5.2", lambda data, schedule: embedding.floor_and_price(data, schedule) * 1.01),
+    ("5.2", lambda data, schedule: embedding.floor_and_price(data, schedule) + 1e-4),
     ("5.2", lambda data, schedule: 2 * embedding.floor_and_price(data, schedule)),
     ("5.3", hands(denominator=lambda half: half)),  # Vaswani's exponent
     ("5.3", hands(join=lambda sin, cos: torch.stack((sin, cos), dim=-1).flatten(1))),  # and their order
@@ -59,6 +60,8 @@ PLANTED = [
     ("5.4", lambda i, half: math.pi * 10_000 ** (i / (half - 1))),
     ("5.4", lambda i, half: 4 * math.pi * 10_000 ** (i / (half - 1))),  # back where it was, but two turns
     ("5.4", lambda i, half: 2 * math.pi * 10_000 ** (i / half)),
+    *(("5.4", lambda i, half, n=n: n * embedding.steps_per_turn(i, half)) for n in (9, -7, 1.001)),
+    ("5.4", lambda i, half: embedding.steps_per_turn(i, half) + 0.01),
     ("5.5", transposed),  # turns the other way
     ("5.5", lambda shift: embedding.turned(2 * shift)),
     ("5.6", halved),
