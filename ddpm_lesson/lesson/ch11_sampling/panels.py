@@ -69,7 +69,7 @@ def show_step_variance() -> Panel:
     return Panel(
         "Which variance is right, and when does it matter which one you take?",
         draw,
-        n_steps=stops("steps", (5, 10, 20, 50, 100, 250, 500), 50),
+        n_steps=stops("steps", (5, 10, 20, 50, 100, 250, 500), 10),
         std=log_slider("s of the data", -2, 0.3, 0.1),
     )
 
