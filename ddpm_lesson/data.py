@@ -76,7 +76,7 @@ class ImageDataset(Dataset):
 
 def from_bytes(images: Tensor) -> Tensor:
     """Bytes 0 .. 255 -> float32 in [-1, 1] (Ho et al. 2020, section 3.3)."""
-    return images.float() / 127.5 - 1
+    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -214,8 +214,17 @@ def check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> N
 def in_batches(
     function: Callable[[Tensor], Tensor], images: Tensor, device: torch.device, batch_size: int = 500
 ) -> Tensor:
-    """``function`` of every image, in batches on ``device``; the result on the CPU."""
-    return torch.cat([function(batch.to(device)).cpu() for batch in images.split(batch_size)])
+    """``function`` of every image, in batches on ``device``; the result on the CPU.
+
+    It has its place from the start: a small result kept between large ones that are freed would splinter the memory.
+    """
+    results = torch.empty(0)
+    for start in range(0, len(images), batch_size):
+        result = function(images[start : start + batch_size].to(device))
+        if start == 0:
+            results = torch.empty(len(images), *result.shape[1:], dtype=result.dtype)
+        results[start : start + batch_size] = result
+    return results
 
 
 def accuracy(classifier: Classifier, dataset: ImageDataset) -> float:
