@@ -1,6 +1,7 @@
 """Two distributions and the distance between them, the evidence lower bound, and the terms of a chain's bound."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from ddpm_lesson.lesson.kit.colours import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY
+from ddpm_lesson.lesson.kit.diagram import Diagram
 from ddpm_lesson.lesson.kit.figure import PLATE, LiveFigure, Picture, headline, key, picture, subplots
 
 CUT = 3  # where the axes of the integrands end
@@ -220,6 +222,22 @@ def likelihood_picture(means: Tensor, kl: Tensor, nll: Tensor, entropy: float) -
 
 
 NEAR = {"textcoords": "offset points", "fontsize": 11}
+
+
+def chain_picture() -> Picture:
+    """A chain of four steps from the data to the noise: q leads there, p_theta leads back."""
+    d = Diagram(860, 130)
+    notes = {"x₀": "the data", "x₁": "", "x₂": "", "x₃": "", "x₄": "noise"}
+    boxes = [d.box("data", 40 + 177 * i, 38, 72, 54, *words) for i, words in enumerate(notes.items())]
+    for before, after in pairwise(boxes):
+        (x, y), (end, _) = before.right, after.left
+        d.arrow((x, y - 14), (end, y - 14), label="q adds noise")
+        d.arrow((end, y + 14), (x, y + 14), kind="time")
+        d.text((x + end) / 2, y + 28, "p goes back", 12, ORANGE)
+    return d.picture(
+        "Five boxes in a row, from the data x0 to the noise x4: solid arrows, q adds noise, lead to the right; dotted "
+        "arrows, p goes back, lead to the left"
+    )
 
 
 def terms_picture(terms: Mapping[str, Sequence[float]], nll: Mapping[str, float], entropy: float) -> Picture:
