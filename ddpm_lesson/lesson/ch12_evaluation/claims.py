@@ -20,7 +20,10 @@ from ddpm_lesson.evaluate import (
     features_of,
     load_classifier,
     moments,
+    random_subset,
 )
+from ddpm_lesson.lesson.ch12_evaluation.degrade import degraded
+from ddpm_lesson.lesson.ch12_evaluation.measures import coverage, kernel_distance
 from ddpm_lesson.lesson.kit.claim import ClaimBook
 
 BOOK = ClaimBook(12)
@@ -120,3 +123,69 @@ def classes_are_uneven(seed: int) -> float:
     """The smaller chi-squared of both models at N = 10,000, as stored; 28 comes once in a thousand times."""
     rows = [max(stored(name)["samplers"], key=lambda row: row["n"]) for name in ("digits", "mnist")]
     return min(Judgement(**row["judgement"]).chi_squared for row in rows)
+
+
+def of_two_hundred(images: Tensor, seed: int) -> Tensor:
+    """Features of 200 of them."""
+    return features_of(extractor("classifier", (1, 8, 8)), random_subset(images, 200, seed))
+
+
+@claim("all of them lie among the real images, and one real image in a hundred lies among them", low=0.005, high=0.015)
+def twenty_cover_little(seed: int) -> float:
+    """Recall of two training images a class, repeated; infinite if one of them does not lie among the real ones."""
+    train, _ = digits()
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    twenty = torch.cat([order[train.labels[order] == digit][:2] for digit in range(10)])
+    found = coverage(features()[0], features()[0][twenty[torch.arange(200) % 20]])
+    return found.recall if found.precision == 1 else float("inf")
+
+
+def blurred(seed: int) -> Tensor:
+    """Features of 200 blurred test images."""
+    test = digits()[1]
+    return of_two_hundred(degraded(test[:], test.labels, "blur", 0.3), seed)
+
+
+@claim("keeps a precision of more than one half", low=0.5, high=0.62)
+def blur_is_precise(seed: int) -> float:
+    """Of 200 test images."""
+    return coverage(features()[0], blurred(seed)).precision
+
+
+@claim("and a recall of 3 or 4 %", low=0.025, high=0.05)
+def blur_covers_little(seed: int) -> float:
+    """Of 200 test images."""
+    return coverage(features()[0], blurred(seed)).recall
+
+
+@cache
+def own(seed: int) -> Tensor:
+    """Features of 200 samples."""
+    rng = torch.Generator().manual_seed(1000 + seed)
+    drawn = draw_samples(checkpoint.load("digits", "cpu"), (200, 1, 8, 8), 20, 0.0, rng)
+    return features_of(extractor("classifier", (1, 8, 8)), drawn)
+
+
+@claim("a third of its samples lie among the real images", low=0.27, high=0.4)
+def precision_of_samples(seed: int) -> float:
+    """Of 200 samples."""
+    return coverage(features()[0], own(seed)).precision
+
+
+@claim("where 70 to 75 % of the unseen ones do", low=0.68, high=0.77)
+def precision_of_unseen(seed: int) -> float:
+    """Of 200 test images."""
+    return coverage(features()[0], of_two_hundred(digits()[1][:], seed)).precision
+
+
+@claim("eight in ten of the real images lie among its samples", low=0.73, high=0.92)
+def recall_of_samples(seed: int) -> float:
+    """Of 200 samples."""
+    return coverage(features()[0], own(seed)).recall
+
+
+@claim("For unseen digits it is 0 to within the spread of one subset", low=-1, high=1)
+def kernel_sees_no_floor(seed: int) -> float:
+    """KID of 200 test images in standard deviations of a subset."""
+    kid = kernel_distance(features()[0], of_two_hundred(digits()[1][:], seed), seed=seed)
+    return kid.mean / kid.std
