@@ -175,18 +175,42 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
 def compile_if_possible(diffusion: DenoiseDiffusion, shape: Sequence[int], accelerator: "Accelerator") -> None:
     """Translate the network for batches of ``shape``; where that fails, say so in a line and leave it as it is.
 
-    A compilation that was killed, for one, leaves half a file in torch's cache.
+    A compilation that was killed, for one, leaves half a file in torch's cache. One that succeeds may be wrong: in bf16
+    on a CPU its gradients were not numbers (PyTorch 2.11). So they are held to those of the plain network.
     """
     model = diffusion.eps_model.train()
-    model.compile()
     try:
-        with seeded(0, diffusion.device), accelerator.autocast():
-            loss = diffusion.loss(torch.zeros(shape, device=diffusion.device))
-        loss.backward()
+        plain = trial_gradients(diffusion, shape, accelerator)
+        model.compile()
+        apart = (trial_gradients(diffusion, shape, accelerator) - plain).abs()
+        if not (apart < plain.clamp(min=1e-3 * float(plain.max())) / 2).all():  # dropout differs; a number is needed
+            raise ArithmeticError("its gradients are wrong")
     except Exception as error:  # of a compiler, an interpreter, a loader of libraries
         model._compiled_call_impl = None  # what ``Module.compile`` sets
         reason = str(error).strip().partition("\n")[0]
         tqdm.write(f"training goes on, but not compiled ({reason}); deleting torch's cache of compiled code may help")
+
+
+def trial_gradients(diffusion: DenoiseDiffusion, shape: Sequence[int], accelerator: "Accelerator") -> Tensor:
+    """The norm of the gradient of every weight for a batch of ``shape``; weights and random state stay as they are.
+
+    The weights are shaken for the trial: those of a new network are partly zeros, and so would be its gradients.
+    """
+    parameters = list(diffusion.eps_model.parameters())
+    before = [p.detach().clone() for p in parameters]
+    with seeded(0, diffusion.device):
+        with torch.no_grad():
+            for p in parameters:
+                p.add_(torch.randn_like(p), alpha=0.05)
+        with accelerator.autocast():
+            loss = diffusion.loss(torch.zeros(shape, device=diffusion.device))
+        loss.backward()
+    norms = torch.stack([p.grad.norm() for p in parameters if p.grad is not None])
+    with torch.no_grad():
+        for p, values in zip(parameters, before, strict=True):
+            p.copy_(values)
+            p.grad = None
+    return norms
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

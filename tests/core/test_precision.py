@@ -179,6 +179,36 @@ def test_gradients_of_a_fast_path_are_those_of_float64_up_to_rounding(exact, pat
     assert largest(errors.values()) < allowed(PATHS[path][0]), max(errors, key=errors.get)
 
 
+class Wrong(torch.autograd.Function):
+    """Nothing forward; backward what a compiler might do wrong."""
+
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.factor, None
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(("factor", "kept"), [(1.0, True), (0.0, False), (float("nan"), False), (3.0, False)])
+def test_a_compiled_network_with_wrong_gradients_is_not_trained(monkeypatch, capsys, dropout, factor, kept):
+    def compile_wrongly(module):
+        norm = module.middle.res1.norm1
+        module._compiled_call_impl = module._call_impl
+        norm.register_forward_hook(lambda _, __, out: Wrong.apply(out, factor) if module._compiled_call_impl else out)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_wrongly)
+    states = [TrainState(replace(TINY, compiled=c, dropout=dropout), (1, 8, 8), "cpu") for c in (False, True)]
+    for state in states:
+        next(train(state, load_images("digits")))
+    assert ("its gradients are wrong" in "".join(capsys.readouterr())) is not kept
+    weights = (state.diffusion.eps_model.parameters() for state in states)
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
 @pytest.mark.parametrize("layer", ["down.0.res.norm1", "middle.attn.projection", "up.3.res.conv2"])
 def test_a_gradient_that_is_half_lost_is_seen_even_in_bf16(exact, layer):
     found = path_gradients("bf16, channels last", CPU)
