@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch04_noise_prediction.experiments import LINE, TinyNoise, floors, missed
@@ -23,7 +22,7 @@ def train_noise(eps_model, optimizer, batches, alpha_bar):
         eps = torch.randn_like(x0)
         a = alpha_bar[t].view(-1, 1)
         xt = a.sqrt() * x0 + (1 - a).sqrt() * eps
-        loss = F.mse_loss(eps_model(xt, t), eps)
+        loss = nn.functional.mse_loss(eps_model(xt, t), eps)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
