@@ -20,7 +20,7 @@ NEWEST_PYTHON ?= $(call find_python,3.13)
 # Two processes of one thread each beat one of many.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: claims faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
+.PHONY: bench claims faults lab test test-all test-numerics unit notebooks-test slow-test browser-test lint types notebooks book screenshots \
   colab colab-test newest-test audit clean
 
 lab: $(VENV)/lab.done
@@ -80,6 +80,10 @@ newest-test: # every test but the browser's, with the newest versions of everyth
 faults: $(VENV)/test.done # kills, full disks and spoilt files, counted; minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.faults
 	$(BIN)/python -m tests.benchmarks.bad_inputs
+
+bench: $(VENV)/test.done # ours beside what people would pick instead: a table and a picture in assets/; minutes, on an idle machine
+	$(PIP) install --quiet -c constraints.txt denoising-diffusion-pytorch || echo "denoising-diffusion-pytorch could not be fetched"
+	$(BIN)/python -m tests.benchmarks.bench
 
 claims: $(VENV)/test.done # every number that the notebooks claim, found anew and written down; an hour
 	$(BIN)/python -m tools.claims
