@@ -332,9 +332,9 @@ def hold(name: str, contest: Contest, device: torch.device, rounds: int) -> dict
 def rows_of(result: dict) -> Iterator[list[str]]:
     """A contest as rows of the table: training and sampling side by side, then memory."""
     contest, default = result["contest"], result["sides"][-1][1]
-    pairs = {"as they come": (("ours", default), ("theirs", "no")), "float32": (("ours", "no"), ("theirs", "no"))}
-    if default != "no":
-        pairs[default] = (("ours", default), ("theirs", default))
+    pairs = {"as they come": (("ours", default), ("theirs", "no"))}
+    for precision in dict.fromkeys(("no", default)) if default != "no" else ():
+        pairs[NAMES[precision]] = (("ours", precision), ("theirs", precision))
     for what, (mine, theirs) in pairs.items():
         cells = []
         for part in ("train", "sample"):
@@ -353,6 +353,7 @@ def rows_of(result: dict) -> Iterator[list[str]]:
         ]
 
 
+NAMES = {"no": "float32", "bf16": "bf16"}
 HEADER = (
     *("beside", "network", "million parameters, ours / theirs", "batch", "precision"),
     *("training: theirs, images/s", "ours", "sampling: theirs, images/s a step", "ours", "peak memory, ours"),
@@ -371,10 +372,12 @@ def draw(rows: list[list[str]], out: Path, title: str) -> None:
         axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), [f"{row[0]}, {row[4]}" for row in rows])
-    axes.set(xlabel="images a second, ours as a multiple of theirs", title=title)
+    axes.set(xlabel="images a second, ours as a multiple of theirs")
+    axes.set_xmargin(0.1)
+    axes.set_title(title, fontsize=9, loc="left")
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper right", frameon=False, ncols=2)
     figure.savefig(out, dpi=130)
 
 
@@ -464,7 +467,7 @@ def main(
     if rows:
         out.mkdir(parents=True, exist_ok=True)
         (out / "speed.md").write_text(f"# Ours beside its peers\n\nMade by `make bench`.\n\n{text}\n", encoding="utf-8")
-        draw(rows, out / "speed.png", facts[0].split(",")[0])
+        draw(rows, out / "speed.png", f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
 if __name__ == "__main__":
