@@ -105,10 +105,6 @@ check_group_norm = Exercise(
             This looks like the root of the *standard deviation*: the root is taken twice.
             `std` has taken a root already. What stands under the root in (6.1)?
             `(x.var(..., unbiased=False) + eps).sqrt()`, with `var` and not `std`."""),
-        Mistake("two roots added", ("(var + eps).sqrt()", "(var.sqrt() + eps**0.5)")).says("""
-            This looks like the root of the variance plus the root of eps.
-            The root of a sum is not the sum of the roots.
-            Add first, then take one root: `(var + eps).sqrt()`."""),
         Mistake("one mean for everything", lambda x, n_groups, eps: group_norm(x[None], 1, eps)[0]).says("""
             This looks like one mean and one variance for the whole batch.
             How many means does a batch of B images with G groups have?
@@ -154,20 +150,8 @@ check_swish = Exercise(
             This looks like x times tanh(x), which is never negative.
             A gate lies between 0 and 1. Does tanh?
             $\sigma(x) = 1/(1+e^{-x})$: `torch.sigmoid(x)`."""),
-        Mistake("tanh alone", torch.tanh).says("""
-            This looks like tanh.
-            For large x Swish grows like x.
-            `x * torch.sigmoid(x)`."""),
         Mistake("GELU", F.gelu).says("""
             This looks like GELU, a close relative: x times the distribution function of a standard Gaussian.
-            Here the gate is the sigmoid $1/(1+e^{-x})$.
-            `x * torch.sigmoid(x)`."""),
-        Mistake("steeper gate", lambda x: x * torch.sigmoid(1.702 * x)).says("""
-            This looks like x times sigmoid(1.702 x), the usual stand-in for GELU.
-            Swish may have a factor inside the sigmoid; in DDPM it is 1.
-            `x * torch.sigmoid(x)`."""),
-        Mistake("Mish", F.mish).says("""
-            This looks like Mish: x times tanh(softplus(x)).
             Here the gate is the sigmoid $1/(1+e^{-x})$.
             `x * torch.sigmoid(x)`."""),
         Mistake("sign in the exponent", lambda x: x * torch.sigmoid(-x)).says("""
@@ -177,14 +161,6 @@ check_swish = Exercise(
         Mistake("softplus", F.softplus).says(r"""
             This looks like softplus, $\ln(1+e^x)$.
             Softplus is always positive; Swish dips below 0.
-            `x * torch.sigmoid(x)`."""),
-        Mistake("leaky ReLU", lambda x: F.leaky_relu(x, 0.01)).says("""
-            This looks like a leaky ReLU, with a kink at 0.
-            Swish is smooth, and far below 0 it comes back to 0.
-            `x * torch.sigmoid(x)`."""),
-        Mistake("hard swish", F.hardswish).says("""
-            This looks like hard swish, the version made of straight pieces for telephones.
-            Here the gate is the smooth sigmoid $1/(1+e^{-x})$.
             `x * torch.sigmoid(x)`."""),
         Mistake("softmax for sigmoid", lambda x: x * x.softmax(-1)).says("""
             This looks like x times a softmax, in which the values compete.
@@ -244,10 +220,6 @@ check_surviving_shift = Exercise(
             This looks like the shift put through a group normalisation by itself.
             What is divided is the *sum* of feature map and shift, later. Asked for is only what enters it.
             Subtract the group's mean, and stop."""),
-        Mistake("first channel for the mean", ("groups.mean(dim=-1, keepdim=True)", "groups[..., :1]")).says("""
-            This looks like the first channel of each group taken away instead of the mean.
-            The differences within a group are right. But what does the normalisation really subtract?
-            Subtract the mean over the group."""),
         Mistake("mean over the groups", ("dim=-1", "dim=-2")).says("""
             This looks like the mean taken over the axis of the groups instead of the channels inside a group.
             In (B, G, C / G), which axis holds the channels that share a mean?
@@ -419,10 +391,6 @@ check_residual_forward = Exercise(
             This looks like `norm1` used in both halves.
             The second normalisation has weights of its own.
             `block.norm2(h)`."""),
-        Mistake("first convolution twice", ("conv2", "conv1")).says("""
-            This looks like `conv1` used in both halves.
-            The second convolution has weights of its own.
-            `block.conv2(...)`."""),
         Mistake("no dropout", ("block.dropout(block.act2(block.norm2(h)))", "block.act2(block.norm2(h))")).says("""
             This looks right, but without dropout: one of the blocks that were tried is in training mode.
             Which part of the block have you not used yet?
