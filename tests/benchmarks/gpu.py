@@ -367,7 +367,7 @@ def train_and_measure(session: Session, name: str, config: TrainConfig, seconds:
             session.note(name, loss=float(step.loss))
             keep(session, name, state)
             last = time.monotonic()
-        if session.left() < end + 0.1 * seconds:  # slower than it seemed
+        if session.left() < end + min(30, 3 * session.minutes):  # slower than it seemed, and samples take time
             break
     keep(session, name, state)
     measure(session, name, state, dataset)
