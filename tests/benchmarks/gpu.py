@@ -1,6 +1,6 @@
 """All that this project wants of a quarter of an hour of a GPU, in one command that may be stopped at any second.
 
-    python -m tests.benchmarks.gpu --pack ../shared/data           # here, once: 28 MB into data/gpu, which git ignores
+    python -m tests.benchmarks.gpu --pack DATA  # here, once: 28 MB into data/gpu, which git ignores
     python3 -m tests.benchmarks.gpu --minutes 11 --out "$OUT"      # there, with the folder data/gpu carried along
 
 It checks, in this order, what only a GPU can show, measures throughput beside diffusers (if that is installed), trains

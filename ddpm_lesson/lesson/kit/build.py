@@ -4,55 +4,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ddpm_lesson.lesson.kit.answer import FAILURES, SEED
 from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, place
-
-
-class Piece(NamedTuple):
-    """A part of the DDPM that is put together out of builds in notebook 13."""
-
-    signature: str  # as the learner writes it
-    gives: str  # what it returns, with shapes
-    notebook: str  # where it is built
-
-
-PIECES = {
-    piece.signature.split("(")[0]: piece
-    for piece in (
-        Piece("schedule(n_steps, first, last)", "beta (T,) with alpha_bar from first to last", "03_forward_noising"),
-        Piece("q_sample(x0, t, eps, alpha_bar)", "xt, the shape of x0", "03_forward_noising"),
-        Piece("posterior(x0, xt, t, beta)", "mean, the shape of xt, and var (B, 1, ...)", "02_closed_form_posterior"),
-        Piece("simple_loss(eps_model, x0, t, eps, alpha_bar)", "a scalar", "04_noise_prediction"),
-        Piece("TimeEmbedding(n_channels)", "a module: t (B,) to (B, n_channels)", "05_time_embedding"),
-        Piece(
-            "ResidualBlock(in_channels, out_channels, time_channels, n_groups)",
-            "a module: x (B, C, H, W), t_emb (B, D) to (B, C', H, W)",
-            "06_residual_block",
-        ),
-        Piece(
-            "AttentionBlock(n_channels, n_heads, n_groups)",
-            "a module: x (B, C, H, W) to the same shape",
-            "07_attention_block",
-        ),
-        Piece(
-            "SmallUNet(image_channels, n_channels, ch_mults)",
-            "a module: xt (B, C, H, W), t (B,) to the shape of xt",
-            "09_unet",
-        ),
-        Piece(
-            "fit(eps_model, images, alpha_bar, n_updates, state)",
-            'a state: a dictionary with the "average" of the model and all that the next call needs',
-            "10_training",
-        ),
-        Piece("sample(eps_model, x, beta, times, eta, generator)", "x0, the shape of x", "11_sampling"),
-        Piece("evaluate(samples, real, floor_draws)", "the distance, and its floor (floor_draws,)", "12_evaluation"),
-    )
-}
+from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 
 
 def unlike(value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = torch.inf, what: str = "BUILT") -> str:
@@ -111,6 +70,11 @@ class Build:
         return self.solution.__name__
 
     def __call__(self, built: Any) -> CheckResult:
+        """The answer to what was built, which is kept for notebook 13 if it passes."""
+        result = self.judge(built)
+        return result._replace(message=result.message + keep_if_piece(self.name, built)) if result.passed else result
+
+    def judge(self, built: Any) -> CheckResult:
         """Take what was built through the stages; the first that it fails answers."""
         if is_unwritten(built):
             return CheckResult(False, None, f"*Your turn:* write `{self.name}` in the cell above, then run this one.")

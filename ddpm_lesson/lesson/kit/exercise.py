@@ -26,6 +26,7 @@ from ddpm_lesson.lesson.kit.answer import (
     read,
     rounding,
 )
+from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 
 
 class CheckResult(NamedTuple):
@@ -133,7 +134,9 @@ class Exercise:
     def __call__(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function on every case and answer with the hint that fits."""
         result = self.judge(function)
-        if result.passed or result.message.startswith("*Your turn"):
+        if result.passed:
+            return result._replace(message=result.message + keep_if_piece(self.function, function))
+        if result.message.startswith("*Your turn"):
             return result
         return result._replace(message=f"{result.message}\n\n<small>Checked by {self.where}</small>")
 

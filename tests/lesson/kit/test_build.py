@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.lesson.kit.build import PIECES, Build, Stage, unlike
+from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
+from ddpm_lesson.lesson.kit.pieces import PIECES
 from tests.lesson import mutants
 from tests.lesson.chapters import NOTEBOOKS, builds, cells
 

@@ -150,7 +150,9 @@ def test_spoilt_weights_are_never_saved_over_good_ones(tmp_path, stop_at):
 
 def test_looks_are_counted_as_many_as_there_are(tmp_path, monkeypatch):
     looks = Counter()
-    monkeypatch.setattr(LiveRun, "look", lambda run: (looks.update(["look"]), run.history.samples.append(torch.zeros(1))))
+    monkeypatch.setattr(
+        LiveRun, "look", lambda run: (looks.update(["look"]), run.history.samples.append(torch.zeros(1)))
+    )
     config = replace(TINY, train_steps=33)
     run = LiveRun(config, tmp_path, "cpu")
     list(run.go())

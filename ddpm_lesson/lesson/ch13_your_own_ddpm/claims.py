@@ -1,0 +1,33 @@
+"""What notebook 13 states, found anew; the sentences stand in the notebook word for word."""
+
+import torch
+
+from ddpm_lesson.data import load_images
+from ddpm_lesson.lesson.ch13_your_own_ddpm.board import Board
+from ddpm_lesson.lesson.ch13_your_own_ddpm.experiments import STANDARD, OwnDdpm, package_run, package_samples
+from ddpm_lesson.lesson.kit.claim import ClaimBook
+
+BOOK = ClaimBook(13)
+claim = BOOK.claim
+
+
+def fresh(seed: int) -> OwnDdpm:
+    """The lesson's pieces, untrained."""
+    return OwnDdpm(Board().pieces(), (1, 8, 8), STANDARD, seed)
+
+
+@claim("About 1. A fresh network of this kind says little", low=0.8, high=1.3, seeds=range(5))
+def loss_before_training(seed: int) -> float:
+    """On the test digits, with noise of its own."""
+    return fresh(seed).loss(load_images("digits", "test")[:], seed)
+
+
+@claim("come out within a quarter of yours", low=0.75, high=1.25, slow=True)
+def package_over_own(seed: int) -> float:
+    """The package's distance over that of the lesson's pieces: 500 drawings each, by DDIM in 20 steps."""
+    digits, test = load_images("digits"), load_images("digits", "test")
+    own, real = fresh(seed), torch.cat([digits[:], test[:]])
+    list(own.train(digits[:], seed))
+    mine, _ = own.measure(own.draw(500, seed=seed), real)
+    package, _ = own.measure(package_samples(package_run(digits, STANDARD, seed), 500, digits.shape, seed), real)
+    return package / mine

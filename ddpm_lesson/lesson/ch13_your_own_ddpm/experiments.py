@@ -1,0 +1,153 @@
+"""Eleven pieces at work: trained, sampled from and measured, and the package beside them at the same budget."""
+
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.data import ImageDataset
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.evaluate import extractor, features_of
+from ddpm_lesson.lesson.ch13_your_own_ddpm.board import piece_at_fault
+from ddpm_lesson.lesson.kit.pieces import PIECES
+from ddpm_lesson.lesson.kit.probe import fresh_generator
+from ddpm_lesson.sample import sample as draw
+from ddpm_lesson.sample import spaced_times
+from ddpm_lesson.train import TrainState, get_preset, train
+
+
+class Plan(NamedTuple):
+    """What to build out of the pieces, and how long to train it."""
+
+    n_steps: int = 1000  # T
+    first: float = 0.999  # alpha_bar at the first step
+    last: float = 0.001  # and at the last
+    n_channels: int = 32
+    ch_mults: tuple[int, ...] = (1, 2)
+    n_updates: int = 800
+    chunk: int = 100  # updates between two looks
+
+
+STANDARD = Plan()
+
+
+class PieceError(RuntimeError):
+    """A piece that stopped in the whole; the message says which, with what, and where it was written."""
+
+
+@contextlib.contextmanager
+def blaming() -> Iterator[None]:
+    """Turn what is raised in the ``with`` block into a ``PieceError`` if a piece on the board raised it."""
+    try:
+        yield
+    except Exception as error:
+        name = piece_at_fault(error)
+        if name is None:
+            raise
+        place = PIECES[name].notebook
+        raise PieceError(f"{name} stopped with {type(error).__name__}: {error}. It was written in {place}") from error
+
+
+class OwnDdpm:
+    """A DDPM made of pieces.
+
+    Args:
+        pieces: the eleven, see ``Board.pieces``.
+        image_shape: (C, H, W).
+        plan: what to build and how long to train.
+        seed: of the first weights.
+
+    Raises:
+        PieceError: here and in all that follows, if a piece fails.
+    """
+
+    def __init__(
+        self, pieces: SimpleNamespace, image_shape: tuple[int, int, int], plan: Plan = STANDARD, seed: int = 0
+    ):
+        self.pieces, self.plan, self.image_shape = pieces, plan, image_shape
+        with blaming(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.beta = pieces.schedule(plan.n_steps, plan.first, plan.last)
+            self.alpha_bar = (1 - self.beta).cumprod(0)
+            self.net: nn.Module = pieces.SmallUNet(image_shape[0], plan.n_channels, plan.ch_mults)
+        self.state: dict[str, Any] | None = None
+        self.updates = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The network to sample from: the average, once there is one."""
+        return self.net if self.state is None else self.state["average"].eval()
+
+    def train(self, images: Tensor, seed: int = 0) -> Iterator[int]:
+        """Train on images (N, C, H, W) in [-1, 1] as planned; yields the updates so far after every chunk."""
+        while self.updates < self.plan.n_updates:
+            n = min(self.plan.chunk, self.plan.n_updates - self.updates)
+            with blaming(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed * 1_000_003 + self.updates)
+                self.state = self.pieces.fit(self.net, images, self.alpha_bar, n, self.state)
+            self.updates += n
+            yield self.updates
+
+    @torch.no_grad()
+    def loss(self, images: Tensor, seed: int = 0) -> float:
+        """``simple_loss`` of images at random times, with noise that nothing else has seen."""
+        generator = fresh_generator(seed)
+        eps = torch.randn(images.shape, generator=generator)
+        t = torch.randint(self.plan.n_steps, (len(images),), generator=generator)
+        with blaming():
+            return float(self.pieces.simple_loss(self.model, images, t, eps, self.alpha_bar))
+
+    def noise(self, n: int, seed: int) -> Tensor:
+        """x_T for n images."""
+        return torch.randn(n, *self.image_shape, generator=torch.Generator().manual_seed(seed))
+
+    def draw(self, n: int, n_evaluations: int = 20, eta: float = 0.0, seed: int = 0) -> Tensor:
+        """n images by ``sample``, (n, C, H, W), clipped to [-1, 1]."""
+        times = spaced_times(self.plan.n_steps, n_evaluations)
+        generator = torch.Generator().manual_seed(seed)
+        with blaming():
+            x = self.pieces.sample(self.model, self.noise(n, seed), self.beta, times, eta, generator)
+        return x.clamp(-1, 1)
+
+    @torch.no_grad()
+    def draw_by_posterior(self, n: int, seed: int = 0) -> Tensor:
+        """n images by Algorithm 2 through ``posterior``, all T steps, with x0_hat clipped."""
+        x, generator = self.noise(n, seed), torch.Generator().manual_seed(seed)
+        for t in torch.arange(self.plan.n_steps - 1, -1, -1):
+            a, batch_t = self.alpha_bar[t], t.expand(n)
+            with blaming():
+                x0_hat = ((x - (1 - a).sqrt() * self.model(x, batch_t)) / a.sqrt()).clamp(-1, 1)
+                mean, var = self.pieces.posterior(x0_hat, x, batch_t, self.beta)
+            x = mean + var.sqrt() * torch.randn(x.shape, generator=generator)
+        return x.clamp(-1, 1)
+
+    def measure(self, samples: Tensor, real: Tensor, floor_draws: int = 10) -> tuple[float, Tensor]:
+        """``evaluate`` on what the shipped classifier sees in images: the distance, and its floor (floor_draws,)."""
+        features = extractor("classifier", self.image_shape)
+        with blaming(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            seen = [features_of(features, images) for images in (samples, real)]
+            distance, floor = self.pieces.evaluate(*seen, floor_draws)
+        return float(distance), floor
+
+
+def package_run(dataset: ImageDataset, plan: Plan = STANDARD, seed: int = 0) -> DenoiseDiffusion:
+    """The package's loop on a network of about the same size, with as many images and updates, and the same rate."""
+    config = get_preset(
+        "digits",
+        **{"n_channels": 20, "ch_mults": plan.ch_mults, "n_steps": plan.n_steps, "n_groups": 4, "seed": seed},
+        **{"train_steps": plan.n_updates, "batch_size": 32, "lr": 2e-3, "warmup_steps": 100, "cooldown_steps": 0},
+        **{"ema_decay": 0.99, "mixed_precision": "no"},
+    )
+    state = TrainState(config, dataset.shape, "cpu")
+    for _ in train(state, dataset):
+        pass
+    return state.averaged()
+
+
+def package_samples(diffusion: DenoiseDiffusion, n: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """n images of the package's model, by DDIM in 20 steps, as ``OwnDdpm.draw`` takes them."""
+    return draw(diffusion, (n, *shape), 20, torch.Generator().manual_seed(seed)).clamp(-1, 1)
