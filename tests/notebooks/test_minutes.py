@@ -1,0 +1,42 @@
+"""The minutes that heads and README state are those of the text."""
+
+import re
+
+import nbformat
+import pytest
+
+from tests.lesson.chapters import NOTEBOOKS, ROOT
+from tests.lesson.minutes import SIDE, minutes
+
+NEAR = 4  # minutes by which a head may round
+LONGEST = 45  # of a main path
+
+
+def stated(head: str) -> tuple[int, int, int]:
+    """Main path, side paths and exercises, as the line about the time says."""
+    line = re.search(r"\*\*Time:\*\* ([^*]*)", head)[1].replace("\n", " ")
+    kinds = ("main", "side", "exercises")
+    found = [re.search(rf"(\d+)(?: minutes)? for the {kind}", line) for kind in kinds]
+    return tuple(int(number[1]) if number else 0 for number in found)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_minutes_are_those_of_the_text(path):
+    source = nbformat.read(path, as_version=4).cells[0].source
+    main, side, exercises = stated(source)
+    counted = minutes(path)
+    assert main <= LONGEST
+    assert main == pytest.approx(counted.main, abs=NEAR)
+    assert side == pytest.approx(counted.side, abs=NEAR)
+    assert (SIDE in source) == (side > 0)
+    assert exercises == counted.exercises
+
+
+def test_readme_has_the_minutes_of_the_notebooks():
+    rows = re.findall(
+        r"^\| \[.*?\]\(notebooks/(.*?)\.ipynb\) \|.*\| (\d+) \| (\d*) \| (\d*) \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+    readme = {name: tuple(int(number or 0) for number in numbers) for name, *numbers in rows}
+    assert readme == {path.stem: stated(nbformat.read(path, as_version=4).cells[0].source) for path in NOTEBOOKS}
