@@ -166,7 +166,7 @@ class DenoiseDiffusion(nn.Module):
     def q_posterior(self, x0: Tensor, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(x_{t-1} | x_t, x_0): the step back, for someone who knows x_0.
 
-        Ho et al. 2020, Eqs. 6 and 7.
+        Ho et al. 2020, Eq. 6 and Eq. 7.
 
         Args:
             x0, xt: data and its noisy version, (B, ...).
