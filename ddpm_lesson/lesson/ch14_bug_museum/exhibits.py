@@ -259,7 +259,7 @@ SCHEDULES = (
         "no signal at all at the end",
         SCHEDULE,
         "huggingface/diffusers#3851",
-        "NaN, or one colour, in the very first step of sampling.",
+        "Without clipping, NaN in the very first step; with it, that step is the toss of a coin.",
         "alpha_bar_T is exactly 0: from eps alone, nobody can tell x0 there.",
         "A network that predicts eps needs alpha_bar_T > 0; otherwise predict v or x0.",
         "schedule:NoiseSchedule.__init__",

@@ -120,7 +120,7 @@ def schedule_table(seed: int = 0) -> Finding:
         off = (getattr(table, name) - right).abs() > 1e-5 * right + 1e-6
         if off.any():
             t = int(off.nonzero()[0])
-            return Finding(False, f"{name}[{t}] is {getattr(table, name)[t]:.4g}, and {right[t]:.4g} follows from beta")
+            return Finding(False, f"{name}[{t}] is {getattr(table, name)[t]:.6g}, and {right[t]:.6g} follows from beta")
     return Finding(True, "alpha_bar and the tables beside it follow from beta")
 
 

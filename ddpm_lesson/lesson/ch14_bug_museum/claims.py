@@ -1,0 +1,61 @@
+"""What notebook 14 states, found anew; the sentences stand in the notebook word for word."""
+
+from ddpm_lesson.lesson.ch14_bug_museum import not_bugs
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS
+from ddpm_lesson.lesson.ch14_bug_museum.matrix import pairs
+from ddpm_lesson.lesson.ch14_bug_museum.probes import findings
+from ddpm_lesson.lesson.ch14_bug_museum.symptoms import looks_healthy
+from ddpm_lesson.lesson.kit.claim import ClaimBook
+
+BOOK = ClaimBook(14)
+claim = BOOK.claim
+
+
+@claim("Sixteen of the forty draw, byte for byte, what healthy code draws", low=16, high=16, seeds=(0,), slow=True)
+def exhibits_that_look_healthy(seed: int) -> float:
+    """Of the exhibits, in DDPM and DDIM."""
+    return sum(looks_healthy(exhibit) for exhibit in EXHIBITS)
+
+
+@claim("nine pairs are told apart by their sentences alone", low=9, high=9, seeds=(0,), slow=True)
+def pairs_told_apart_by_words(seed: int) -> float:
+    """Of all pairs of exhibits; none is alike altogether."""
+    how = [told for _, _, told in pairs()]
+    return how.count("sentence") + 1000 * how.count("")
+
+
+@claim("no probe is alarmed by healthy code", low=0, high=0, seeds=range(5))
+def false_alarms(seed: int) -> float:
+    """Probes that see something in the package as it is."""
+    return sum(not finding.ok for finding in findings(seed=seed).values())
+
+
+@claim("The loss falls by about a quarter", low=0.2, high=0.32, seeds=range(5))
+def fall_of_the_loss(seed: int) -> float:
+    """From the straight line to the perfect network."""
+    return 1 - not_bugs.loss(not_bugs.perfect(), seed) / not_bugs.loss(not_bugs.perfect(line_below=60), seed)
+
+
+@claim("the samples come at least five times nearer", low=5, seeds=range(5))
+def gain_in_distance(seed: int) -> float:
+    """Distance of the straight line's samples over the perfect network's."""
+    return not_bugs.distance(not_bugs.perfect(line_below=60), seed) / not_bugs.distance(not_bugs.perfect(), seed)
+
+
+@claim("less than a tenth of the spread of the data", high=0.1, seeds=range(5))
+def spread_of_a_late_guess(seed: int) -> float:
+    """Of the perfect x0_hat at t = 40 of 60."""
+    return not_bugs.blur(40, seed)
+
+
+@claim("more than twice as far", low=2, seeds=(0,))
+def beta_over_posterior_at_ten_steps(seed: int) -> float:
+    """Frechet distances as stored."""
+    beta, posterior = not_bugs.few_steps()[10]
+    return beta / posterior
+
+
+@claim("about every second sheet", low=0.4, high=0.55, seeds=range(5))
+def sheets_with_an_odd_one(seed: int) -> float:
+    """Of 500 sheets of 64 exact draws."""
+    return not_bugs.share_with_an_odd_one(seed)

@@ -1,0 +1,76 @@
+"""Pictures of the museum: the matrix, and an exhibit behind its curtain."""
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, ROOMS, Exhibit
+from ddpm_lesson.lesson.ch14_bug_museum.matrix import found_in, sick
+from ddpm_lesson.lesson.ch14_bug_museum.probes import PROBES
+from ddpm_lesson.lesson.ch14_bug_museum.symptoms import SIDE, looks_healthy, scene
+from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots, wrapped
+
+CARD = (880, 370)  # pixels of a card
+STAGES = ("symptom", "probes", "cause and cure")
+
+
+def draw_matrix() -> Picture:
+    """Which probe sees which exhibit: a filled square where the probe is alarmed."""
+    names = list(PROBES)
+    seen = [[not found_in(exhibit)[name].ok for name in names] for exhibit in EXHIBITS]
+    figure, (axes,) = subplots(9.6, grid="")
+    axes.imshow(seen, cmap="cividis", aspect="auto", vmin=-0.3, vmax=1)
+    for row, alarms in enumerate(seen):
+        for column, alarmed in enumerate(alarms):
+            if alarmed:
+                axes.text(column, row, "x", ha="center", va="center", fontsize=7, weight="bold")
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(range(len(EXHIBITS)), [exhibit.name for exhibit in EXHIBITS], fontsize=7)
+    for room in ROOMS[1:]:
+        first = next(i for i, exhibit in enumerate(EXHIBITS) if exhibit.room == room)
+        axes.axhline(first - 0.5, color="white", linewidth=1.5)
+    count = sum(map(sum, seen))
+    return picture(
+        figure,
+        f"Matrix of {len(EXHIBITS)} exhibits and {len(names)} probes, {count} squares marked: "
+        "each exhibit is seen by one to eleven probes, and no two rows with the same words.",
+    )
+
+
+def draw_card(number: int, stage: str) -> Picture:
+    """An exhibit, number 1 and up: its samples and its symptom first; then the probes; then cause and cure."""
+    exhibit = EXHIBITS[number - 1]
+    sheet = Image.new("RGB", CARD, "white")
+    draw = ImageDraw.Draw(sheet)
+    paste_rows(sheet, draw, exhibit)
+    words = {"symptom": (), "probes": probe_lines(exhibit)}.get(stage, cause_lines(exhibit))
+    lines = [f"Exhibit {number}, {stage}. {exhibit.symptom}", *words]
+    font = ImageFont.load_default(size=15)
+    text = "\n".join(wrapped(line, font, CARD[0] - 30) for line in lines)
+    draw.multiline_text((14, 2 * SIDE + 60), text, "black", font, spacing=5)
+    same = "They are those of healthy code. " if looks_healthy(exhibit) else ""
+    return picture(sheet, f"Samples of sick code above, healthy below. {same}{' '.join(lines)}")
+
+
+def paste_rows(sheet: Image.Image, draw: ImageDraw.ImageDraw, exhibit: Exhibit) -> None:
+    """Samples by DDPM on the left and by DDIM on the right: the exhibit's above, those of healthy code below."""
+    font = ImageFont.load_default(size=14)
+    for column, kind in enumerate(("ddpm", "ddim")):
+        left = 14 + column * 434
+        draw.text((left, 4), f"{kind.upper()}, 15 steps: this code above, healthy code below", "black", font)
+        for row, shown in enumerate((scene(exhibit), scene(None))):
+            for i, image in enumerate(getattr(shown, kind)):
+                sheet.paste(image, (left + i * (SIDE + 3), 24 + row * (SIDE + 4)))
+            if shown.error:
+                draw.text((left, 40 + row * (SIDE + 4)), wrapped(shown.error, font, 400), "black", font)
+
+
+def probe_lines(exhibit: Exhibit) -> list[str]:
+    """What the probes say that are alarmed, the first five of them."""
+    found = found_in(exhibit)
+    alarmed = sick(found)
+    more = [f"... and {len(alarmed) - 5} more"] if len(alarmed) > 5 else []
+    return [f"{name}: {found[name].sentence}" for name in alarmed[:5]] + more
+
+
+def cause_lines(exhibit: Exhibit) -> list[str]:
+    """Name, cause, cure and where it comes from."""
+    return [f"{exhibit.name}. {exhibit.cause}", f"Cure: {exhibit.fix}", f"After {exhibit.source}.", exhibit.gone]
