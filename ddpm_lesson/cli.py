@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import types
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint, exchange
 from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
+from ddpm_lesson.doctor import DoctorError, examine, patient_of
 from ddpm_lesson.evaluate import (
     EXTRACTORS,
     Classifier,
@@ -42,6 +44,7 @@ GIF_FRAMES = 40  # states of the reverse process in an animation
 GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
 BATCH = 100  # images that are sampled at once
 COUNT, SEED = click.IntRange(1, 100_000), click.IntRange(0, 2**32 - 1)
+UNREADABLE = 2  # exit status of the doctor for what is no patient
 INTERRUPTED = 128 + 2  # what a shell makes of Ctrl-C
 EXPECTED = (
     *(ValueError, OSError, FloatingPointError, ImportError),
@@ -338,6 +341,28 @@ def training_and_test(data: str) -> tuple[ImageDataset, ImageDataset]:
     click.echo(f"{data} has no images to test with: every tenth one is put aside")
     aside = torch.arange(len(test)) % 10 == 9
     return training.part(~aside), test.part(aside)
+
+
+@main.command("doctor", epilog="Exit status: 0 healthy, 1 sick, 2 cannot be read.")
+@click.argument("model", metavar="FOLDER_OR_MODULE")
+@click.option("--data", help="Images to ask about.  [default: the model's own]")
+def doctor_command(model: str, data: str | None) -> None:
+    """Look at a trained model and say what is wrong with it, in sentences.
+
+    A folder that 'train' wrote, the name of shipped weights, or module:function: a function of yours that returns a
+    DenoiseDiffusion, or a network that predicts noise and its alpha_bar.
+    """
+    sys.path.insert(0, os.getcwd())  # where a module of one's own lies
+    try:
+        patient = patient_of(model, data)
+    except (*EXPECTED, DoctorError) as error:
+        unreadable = click.ClickException(str(error))
+        unreadable.exit_code = UNREADABLE
+        raise unreadable from error
+    found = list(examine(patient))
+    for name, (ok, sentence) in found:
+        click.echo(f"{'ok  ' if ok else 'SICK'}  {name}: {sentence}")
+    sys.exit(not all(finding.ok for _, finding in found))
 
 
 @main.command("export")

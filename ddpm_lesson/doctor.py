@@ -1,5 +1,6 @@
 """What can be said about a model without knowing how it was made: a few questions, each answered in a sentence."""
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from ddpm_lesson.sample import eval_mode, sample
 from ddpm_lesson.schedule import NoiseSchedule
 
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8)  # of T: the times to ask about
+ROOM = 0.02  # that a loss may lie above a straight line where both are nearly 0
 N_IMAGES = 64  # that the loss is measured on
 
 
@@ -78,15 +80,16 @@ def hears_t(patient: Patient) -> Finding:
 def loss_by_t(patient: Patient) -> Finding:
     """Is the network better than the best guess that is a multiple of x_t, wherever there is something to learn?"""
     d, eps = patient.diffusion, noise(patient)
-    worst = (0.0, 0)
-    for t in (round(share * (d.n_steps - 1)) for share in SHARES):
+    losses, lines = [], []
+    for t in (asked := [round(share * (d.n_steps - 1)) for share in SHARES]):
         xt = d.q_sample(patient.x0, times(patient, t), eps)
-        loss = float((ask(patient, xt, t) - eps).square().mean())
-        line = float((eps - (xt * eps).sum() / xt.square().sum() * xt).square().mean())  # least squares
-        worst = max(worst, (loss / line if loss == loss else torch.inf, t))
-    ratio, t = worst
-    words = "the loss is at worst {:.2g} of that of the best multiple of x_t, at t = {} ({})"
-    return Finding(ratio < 0.9, words.format(ratio, t, patient.images))
+        losses.append(float((ask(patient, xt, t) - eps).square().mean().nan_to_num(torch.inf)))
+        lines.append(float((eps - (xt * eps).sum() / xt.square().sum() * xt).square().mean()))  # least squares
+    above, t = max((loss - line, t) for loss, line, t in zip(losses, lines, asked, strict=True))
+    if above > ROOM:
+        return Finding(False, f"at t = {t} the loss is {above:.2g} above that of the best multiple of x_t")
+    share = sum(losses) / sum(lines)
+    return Finding(share < 0.9, f"the loss is {share:.0%} of that of the best multiple of x_t ({patient.images})")
 
 
 def gradients(patient: Patient) -> Finding:
@@ -175,29 +178,42 @@ def patient_of(folder_or_function: str, data: str | None = None) -> Patient:
         DoctorError: if a function cannot be called or returns something else, or the images do not fit.
     """
     module, colon, name = folder_or_function.partition(":")
-    if colon and not Path(folder_or_function).exists():
-        made = called(module, name)
-        if data is None:
-            raise DoctorError("a model from a function does not say what it was trained on: name images, with --data")
-        return Patient(made, images_of(data), f"on images of {data}")
-    folder = checkpoint.find(folder_or_function)
-    diffusion = checkpoint.load(folder, "cpu")
+    if not colon or Path(folder_or_function).exists():
+        return patient_in(checkpoint.find(folder_or_function), data)
+    diffusion = called(module, name)
+    if data is None:
+        raise DoctorError(f"{folder_or_function} does not say what it was trained on: name images, with --data")
+    patient = Patient(diffusion, images_of(data), f"on images of {data}")
+    try:
+        with torch.no_grad():
+            said = ask(patient, patient.x0, 0)
+    except Exception as error:  # a stranger's network may raise anything
+        raise DoctorError(f"{folder_or_function} cannot be asked about {data}: it {stopped(error)}") from error
+    if getattr(said, "shape", None) != patient.x0.shape:
+        got = tuple(said.shape) if isinstance(said, Tensor) else type(said).__name__
+        raise DoctorError(f"{folder_or_function} must answer in the shape of x_t, {tuple(patient.x0.shape)}; got {got}")
+    return patient
+
+
+def patient_in(folder: Path, data: str | None) -> Patient:
+    """The model in a folder of ours; arguments and errors as in ``patient_of``."""
+    diffusion, shape = checkpoint.load(folder, "cpu"), checkpoint.image_shape(folder)
     weights = checkpoint.open_run(folder).part("model") if checkpoint.holds_run(folder) else None
-    shape = checkpoint.image_shape(folder)
-    for source in [data] if data else run_data(folder):
-        try:
-            return Patient(diffusion, images_of(source), f"on images of {source}", weights)
-        except DataError:
-            if data:
-                raise
+    source = data or run_data(folder)
+    with contextlib.nullcontext() if data else contextlib.suppress(DataError, ValueError):
+        if source and (images := images_of(source)).shape[1:] == shape:
+            return Patient(diffusion, images, f"on images of {source}", weights)
+    if data:
+        raise DoctorError(f"images must have the shape of the model's, {shape}; those of {data} have another")
     own = sample(diffusion, (N_IMAGES, *shape), 20, torch.Generator().manual_seed(0))
     return Patient(diffusion, own, "on its own samples", weights)
 
 
-def run_data(folder: Path) -> list[str]:
-    """The name of the data set that a checkpoint was trained on, if it says."""
-    named = checkpoint.read_settings(folder).get("training", {}).get("data")
-    return [named] if isinstance(named, str) else []
+def run_data(folder: Path) -> str:
+    """The name of the data set that a checkpoint was trained on, or nothing."""
+    training = checkpoint.read_settings(folder).get("training")
+    named = training.get("data") if isinstance(training, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def images_of(name: str) -> Tensor:

@@ -1,0 +1,207 @@
+"""The doctor says what is wrong with a model, finds nothing wrong with healthy ones, and refuses what is no model."""
+
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ddpm_lesson import checkpoint
+from ddpm_lesson.cli import main
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.doctor import PROBES, examine, patient_of
+from ddpm_lesson.schedule import NoiseSchedule
+from ddpm_lesson.train import TrainState
+from tests.tiny import TINY
+
+
+def doctor(*arguments):
+    result = CliRunner().invoke(main, ["doctor", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def patient(monkeypatch, tmp_path):
+    """The shipped digits, for somebody to make ill."""
+    monkeypatch.setenv("DDPM_DATA", str(tmp_path))
+    return patient_of("digits")
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10_small"])
+def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("DDPM_DATA", str(tmp_path))
+    code, said = doctor(name)
+    assert (code, said.count("ok  ")) == (0, len(PROBES)), said
+
+
+def cut_time(d):
+    d.eps_model.time_emb.lin2.weight.zero_()
+    d.eps_model.time_emb.lin2.bias.zero_()
+
+
+def shake(d):
+    for p in d.eps_model.parameters():
+        p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
+
+
+def freeze(d):
+    d.eps_model.down[0].res.conv2.weight.zero_()
+    d.eps_model.down[0].res.norm2.weight.zero_()
+    d.eps_model.down[0].res.norm2.bias.zero_()
+
+
+def shift_tables(d):
+    d.alpha_bar_prev.copy_(d.alpha_bar)
+
+
+def break_numbers(d):
+    d.eps_model.final.bias.fill_(torch.nan)
+
+
+def turn_signs(d):
+    d.eps_model.final.weight.neg_()
+    d.eps_model.final.bias.neg_()
+
+
+SICK = {  # what is done to the model -> the probes that see it
+    cut_time: {"outputs", "t", "loss by t", "gradients"},
+    shake: {"loss by t"},
+    freeze: {"gradients"},
+    shift_tables: {"schedule"},
+    break_numbers: {"outputs", "loss by t"},
+    turn_signs: {"loss by t"},
+}
+
+
+@pytest.mark.parametrize("harm", SICK, ids=lambda harm: harm.__name__)
+@torch.no_grad()
+def test_what_is_done_to_a_model_is_seen(patient, harm):
+    harm(patient.diffusion)
+    with torch.enable_grad():
+        seen = {name for name, finding in examine(patient) if not finding.ok}
+    assert SICK[harm] <= seen
+
+
+def test_a_chain_that_ends_too_early_is_seen(patient):
+    short = DenoiseDiffusion(patient.diffusion.eps_model, schedule=NoiseSchedule.linear(1000, 1e-4, 5e-3))
+    found = dict(examine(patient._replace(diffusion=short)))
+    assert not found["schedule"].ok
+    assert "0.078" in found["schedule"].sentence
+
+
+def test_a_look_leaves_no_gradient_and_no_other_mode(patient):
+    patient.diffusion.train()
+    list(examine(patient))
+    assert patient.diffusion.training
+    assert all(p.grad is None for p in patient.diffusion.parameters())
+
+
+def test_an_average_far_from_its_weights_is_seen(tmp_path):
+    state = TrainState(TINY, (1, 8, 8), "cpu")
+    state.step = 0
+    for i, spoilt in enumerate((False, True)):
+        if spoilt:
+            with torch.no_grad():
+                for p in state.ema.module.parameters():
+                    p.mul_(-1)
+        checkpoint.save_training(state, tmp_path / str(i))
+        found = dict(examine(patient_of(str(tmp_path / str(i)))))
+        assert found["average"].ok != spoilt
+        assert not found["loss by t"].ok  # nothing has been learnt
+
+
+# Models from functions
+
+MODULE = """
+import torch
+
+from ddpm_lesson import checkpoint
+
+
+class Half(torch.nn.Module):
+    def forward(self, xt, t):
+        return 0.5 * xt
+
+
+class Wide(torch.nn.Module):
+    def forward(self, xt, t):
+        return xt.flatten(1)
+
+
+def ours():
+    return checkpoint.load("digits", "cpu")
+
+def parts():
+    return ours().eps_model, ours().alpha_bar
+
+def sick():
+    return Half(), ours().alpha_bar
+
+def wide():
+    return Wide(), ours().alpha_bar
+
+def needy(argument):
+    return ours()
+
+def broken():
+    raise OSError("no weights here")
+
+def flat():
+    return ours().eps_model, ours().alpha_bar.flip(0)
+
+nothing = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module of somebody's own, in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "their_model", raising=False)
+    (tmp_path / "their_model.py").write_text(MODULE)
+    yield "their_model"
+    sys.modules.pop("their_model", None)
+
+
+@pytest.mark.parametrize(("function", "code"), [("ours", 0), ("parts", 0), ("sick", 1)])
+def test_a_model_from_a_function_is_looked_at(module, function, code):
+    found, said = doctor(f"{module}:{function}", "--data", "digits")
+    assert found == code, said
+    assert ("SICK" in said) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("their_model:nothing", "must be a function without arguments that returns a model"),
+        ("their_model:broken", "it stops with OSError: no weights here"),
+        ("their_model:needy", "must be a function without arguments that returns a model"),
+        ("their_model:absent", "has no attribute 'absent'"),
+        ("no_such_module:model", "No module named 'no_such_module'"),
+        ("json:JSONDecoder", "must return a DenoiseDiffusion, or a network and alpha_bar; got JSONDecoder"),
+        ("their_model:wide", "must answer in the shape of x_t, (64, 1, 8, 8); got (64, 64)"),
+        ("their_model:flat", "alpha_bar of their_model:flat makes no schedule"),
+        ("nowhere", "no checkpoint at 'nowhere'"),
+    ],
+)
+def test_what_is_no_patient_is_refused_in_one_sentence(module, model, sentence):
+    code, said = doctor(model, "--data", "digits")
+    assert code == 2
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_images_must_fit(module):
+    assert "does not say what it was trained on" in doctor(f"{module}:ours")[1]
+    code, said = doctor("mnist", "--data", "digits")
+    assert (code, "images must have the shape of the model's, (1, 28, 28)" in said) == (2, True)
+    assert doctor("digits", "--data", "nonsense")[0] == 2
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    (tmp_path / "settings.json").write_text('{"format": "other"}')
+    code, said = doctor(str(tmp_path))
+    assert code == 2
+    assert "is not of this project" in said
