@@ -198,19 +198,20 @@ def trial_gradients(diffusion: DenoiseDiffusion, shape: Sequence[int], accelerat
     """
     parameters = list(diffusion.eps_model.parameters())
     before = [p.detach().clone() for p in parameters]
-    with seeded(0, diffusion.device):
+    try:
+        with seeded(0, diffusion.device):
+            with torch.no_grad():
+                for p in parameters:
+                    p.add_(torch.randn_like(p), alpha=0.05)
+            with accelerator.autocast():
+                loss = diffusion.loss(torch.zeros(shape, device=diffusion.device))
+            loss.backward()
+        return torch.stack([p.grad.norm() for p in parameters if p.grad is not None])
+    finally:
         with torch.no_grad():
-            for p in parameters:
-                p.add_(torch.randn_like(p), alpha=0.05)
-        with accelerator.autocast():
-            loss = diffusion.loss(torch.zeros(shape, device=diffusion.device))
-        loss.backward()
-    norms = torch.stack([p.grad.norm() for p in parameters if p.grad is not None])
-    with torch.no_grad():
-        for p, values in zip(parameters, before, strict=True):
-            p.copy_(values)
-            p.grad = None
-    return norms
+            for p, values in zip(parameters, before, strict=True):
+                p.copy_(values)
+                p.grad = None
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -73,9 +73,9 @@ def variance_of_scores(d_k: int) -> float:
     1e-12,
 )
 def scores_grow(formula: Formula = variance_of_scores) -> float:
-    """Relative: all vectors q and k of entries -1 or 1, or of -2, 0 and 1/2 with mean 0 and variance 1, by chance."""
+    """Relative: all vectors q and k of entries -1 or 1, or of -2, 0 and 1 with mean 0 and variance 1, by chance."""
     errors = []
-    for d_k, values, chances in ((1, (-1, 1), (1, 1)), (2, (-2, 0, 0.5), (2, 5, 8)), (3, (-2, 0, 0.5), (2, 5, 8))):
+    for d_k, values, chances in ((1, (-1, 1), (1, 1)), (2, (-2, 0, 1), (1, 3, 2)), (3, (-2, 0, 1), (1, 3, 2))):
         entry = torch.tensor(values, dtype=torch.float64)
         chance = torch.tensor(chances, dtype=torch.float64) / sum(chances)
         vectors = torch.cartesian_prod(*[entry] * d_k).view(-1, d_k)  # every q, and every k

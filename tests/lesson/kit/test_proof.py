@@ -38,7 +38,8 @@ def test_equation_holds(number):
 
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
 def test_every_numbered_equation_has_a_proof_and_no_proof_lacks_its_equation(path):
-    assert sorted(tags(path)) == sorted(BOOKS[path.stem[:2]].equations)
+    book = BOOKS.get(path.stem[:2])
+    assert sorted(tags(path)) == sorted(book.equations if book else [])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda p: p.stem)
