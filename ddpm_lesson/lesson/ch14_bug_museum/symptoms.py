@@ -25,7 +25,7 @@ class Scene(NamedTuple):
 
 @functools.cache
 def scene(exhibit: Exhibit | None) -> Scene:
-    """Samples of the shipped digits in 15 steps, in the package with this bug or without any; drawn once."""
+    """Samples of the shipped digits in 10 steps, in the package with this bug or without any; drawn once."""
     if exhibit is None:
         return drawn()
     with exhibit.infected():
@@ -39,8 +39,8 @@ def drawn() -> Scene:
             torch.manual_seed(0)
             d = checkpoint.load("digits", "cpu").train()
             shape, generators = (N, 1, 8, 8), [torch.Generator().manual_seed(0) for _ in range(2)]
-            ddpm = steps.final_samples(steps.ddpm_steps(d, shape, generators[0], n_steps=15, sigma="posterior"))
-            ddim = steps.final_samples(steps.ddim_steps(d, shape, 15, generator=generators[1]))
+            ddpm = steps.final_samples(steps.ddpm_steps(d, shape, generators[0], n_steps=10, sigma="posterior"))
+            ddim = steps.final_samples(steps.ddim_steps(d, shape, 10, generator=generators[1]))
             return Scene(*([images.thumbnail(x, SIDE) for x in batch] for batch in (ddpm, ddim)), "")
     except Exception as error:  # whatever a bug leads to
         return Scene([], [], stopped(error))
