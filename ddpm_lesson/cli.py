@@ -356,9 +356,8 @@ def doctor_command(model: str, data: str | None) -> None:
     try:
         patient = patient_of(model, data)
     except (*EXPECTED, DoctorError) as error:
-        unreadable = click.ClickException(str(error))
-        unreadable.exit_code = UNREADABLE
-        raise unreadable from error
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(UNREADABLE)
     found = list(examine(patient))
     for name, (ok, sentence) in found:
         click.echo(f"{'ok  ' if ok else 'SICK'}  {name}: {sentence}")
