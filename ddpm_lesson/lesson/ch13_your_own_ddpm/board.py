@@ -140,6 +140,9 @@ class Board:
             names[name] = like_the_package(name, made[name])
         return SimpleNamespace(**made)
 
+    def __repr__(self) -> str:
+        return f"Board({self.n_own} of {len(PIECES)} pieces are the learner's)"
+
     def _repr_markdown_(self) -> str:
         rows = [f"| `{name}` | {PIECES[name].gives} | {state(row)} |" for name, row in self.rows.items()]
         head = f"**{self.n_own} of {len(PIECES)} pieces are yours** ({self.n_lines} lines)"
