@@ -216,7 +216,7 @@ SCHEDULES = (
         SCHEDULE,
         "LuChengTHU/dpm-solver#13",
         "The loss falls to nothing at once, and sampling divides by zero.",
-        "alpha_bar is the product of beta: zero after a few steps, so that x_t is noise alone, which is easily guessed.",
+        "alpha_bar is the product of beta: zero after a few steps, so x_t is noise alone, and easily guessed.",
         "The product of 1 - beta.",
         "schedule:NoiseSchedule.__init__",
         ("alpha.cumprod(0)", "beta.cumprod(0)"),
