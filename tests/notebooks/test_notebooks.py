@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LAST = "14_beyond_ddpm"  # of the series: nothing comes next
+LAST = "15_beyond_ddpm"  # of the series: nothing comes next
 TAG = re.compile(r"\\tag\{(.*?)\}")
 CITED = re.compile(r"\((\d+\.[1-9]\d?)\)")
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$]+\$|^\\begin\{.+?\\end\{[a-z*]+\}", re.DOTALL | re.MULTILINE)

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.evaluate import extractor, features_of
-from ddpm_lesson.lesson.ch13_your_own_ddpm.board import piece_at_fault
+from ddpm_lesson.lesson.ch13_your_own_ddpm.board import Board, piece_at_fault
 from ddpm_lesson.lesson.kit.pieces import PIECES
 from ddpm_lesson.lesson.kit.probe import fresh_generator
 from ddpm_lesson.sample import sample as draw
@@ -55,7 +54,7 @@ class OwnDdpm:
     """A DDPM made of pieces.
 
     Args:
-        pieces: the eleven, see ``Board.pieces``.
+        board: with the eleven; what is put on it later does not count.
         image_shape: (C, H, W).
         plan: what to build and how long to train.
         seed: of the first weights.
@@ -64,15 +63,14 @@ class OwnDdpm:
         PieceError: here and in all that follows, if a piece fails.
     """
 
-    def __init__(
-        self, pieces: SimpleNamespace, image_shape: tuple[int, int, int], plan: Plan = STANDARD, seed: int = 0
-    ):
-        self.pieces, self.plan, self.image_shape = pieces, plan, image_shape
+    def __init__(self, board: Board, image_shape: tuple[int, int, int], plan: Plan = STANDARD, seed: int = 0):
+        self.pieces, self.plan, self.image_shape = board.pieces(), plan, image_shape
+        self.n_own, self.n_lines = board.n_own, board.n_lines
         with blaming(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.beta = pieces.schedule(plan.n_steps, plan.first, plan.last)
+            self.beta = self.pieces.schedule(plan.n_steps, plan.first, plan.last).float()
             self.alpha_bar = (1 - self.beta).cumprod(0)
-            self.net: nn.Module = pieces.SmallUNet(image_shape[0], plan.n_channels, plan.ch_mults)
+            self.net: nn.Module = self.pieces.SmallUNet(image_shape[0], plan.n_channels, plan.ch_mults)
         self.state: dict[str, Any] | None = None
         self.updates = 0
 
@@ -124,12 +122,14 @@ class OwnDdpm:
             x = mean + var.sqrt() * torch.randn(x.shape, generator=generator)
         return x.clamp(-1, 1)
 
-    def measure(self, samples: Tensor, real: Tensor, floor_draws: int = 10) -> tuple[float, Tensor]:
-        """``evaluate`` on what the shipped classifier sees in images: the distance, and its floor (floor_draws,)."""
-        features = extractor("classifier", self.image_shape)
+    def measure(
+        self, samples: Tensor, real: Tensor, floor_draws: int = 10, features: str = "classifier"
+    ) -> tuple[float, Tensor]:
+        """``evaluate`` on features of images, see ``extractor``: the distance, and its floor (floor_draws,)."""
+        extract = extractor(features, self.image_shape)
         with blaming(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            seen = [features_of(features, images) for images in (samples, real)]
+            seen = [features_of(extract, images) for images in (samples, real)]
             distance, floor = self.pieces.evaluate(*seen, floor_draws)
         return float(distance), floor
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ddpm_lesson.lesson.ch13_your_own_ddpm.board import Board
+from ddpm_lesson.lesson.ch13_your_own_ddpm.experiments import OwnDdpm
 from ddpm_lesson.lesson.kit.figure import Picture, picture
 from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnails
 from ddpm_lesson.lesson.kit.pieces import PIECES
@@ -19,20 +19,19 @@ def film_picture(rows: Mapping[str, Tensor], alt: str, captions: tuple[str, ...]
     return picture(contact_sheet(thumbnails(rows, SIDE), captions, gap=8), alt)
 
 
-def certificate(board: Board, samples: Tensor, distance: float, floor: Tensor, updates: int) -> Picture:
+def certificate(own: OwnDdpm, samples: Tensor, distance: float, floor: Tensor) -> Picture:
     """What the learner's own model drew, and what it is made of.
 
     Args:
-        board: whose the pieces are.
+        own: the model, and whose its pieces are.
         samples: (N, C, H, W) in [-1, 1], the first 32 are shown.
-        distance, floor: as ``evaluate`` gives them.
-        updates: steps that it was trained for.
+        distance, floor: as ``OwnDdpm.measure`` gives them.
     """
     drawings = grid_image(samples[:32], n_columns=8, min_side=560)
     mean, std = float(floor.mean()), float(floor.std())
     lines = (
-        f"{board.n_own} of {len(PIECES)} pieces are mine: {board.n_lines} lines of code",
-        f"trained for {updates:,} updates; Frechet distance {distance:.1f}",
+        f"{own.n_own} of {len(PIECES)} pieces are mine: {own.n_lines} lines of code",
+        f"trained for {own.updates:,} updates; Frechet distance {distance:.1f}",
         f"real digits among themselves: {mean:.1f} ± {std:.1f}",
     )
     large, small = ImageFont.load_default(size=30), ImageFont.load_default(size=19)

@@ -5,7 +5,7 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,34 +56,48 @@ PIECES = {
 
 
 def definition(built: Callable[..., Any]) -> str:
-    """The source of a function or class, also of one that was written in a notebook's cell.
+    """The source of a function or class with its decorators, also of one that was written in a notebook's cell.
 
     Raises:
         ValueError: if it was written nowhere, such as by ``exec``.
     """
-    functions = [built, *vars(built).values()] if isinstance(built, type) else [built]
-    files = {function.__code__.co_filename for function in functions if inspect.isfunction(function)}
-    for text in ("".join(linecache.getlines(file)) for file in files):
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == built.__name__:
-                return inspect.cleandoc("\n" + "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]))
-    raise ValueError(f"built must stand in a file or in a cell; the source of {built.__name__} was not found")
+    functions = map(inspect.unwrap, [built, *vars(built).values()] if isinstance(built, type) else [built])
+    codes = [function.__code__ for function in functions if inspect.isfunction(function)]
+    found = [text for code in codes for text in definitions(code.co_filename, built.__name__, code.co_firstlineno)]
+    if not found:
+        raise ValueError(f"built must stand in a file or in a cell; the source of {built.__name__} was not found")
+    return found[0]
+
+
+def definitions(file: str, name: str, line: int) -> Iterator[str]:
+    """The sources of what is called ``name`` in a file or cell and has a line among its own."""
+    lines = linecache.getlines(file)
+    for node in ast.walk(ast.parse("".join(lines))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if first <= line <= (node.end_lineno or first):
+                yield inspect.cleandoc("\n" + "".join(lines[first - 1 : node.end_lineno]))
+
+
+def sections(file: str | Path) -> dict[str, str]:
+    """What stands in a file, by the names in its marks, in its order; what stands above the first has the name ''."""
+    path = Path(file)
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else TITLE
+    head, *parts = re.split(r"^# --- (\w+).*\n", text, flags=re.M)
+    return {"": head, **dict(zip(parts[::2], parts[1::2], strict=True))}
 
 
 def kept(file: str | Path = FILE) -> dict[str, str]:
     """The learner's pieces in a file, by name, in its order; none if there is no such file."""
-    path = Path(file)
-    if not path.is_file():
-        return {}
-    parts = re.split(r"^# --- (\w+).*\n", path.read_text(encoding="utf-8-sig"), flags=re.M)[1:]
-    return {name: text.strip() + "\n" for name, text in zip(parts[::2], parts[1::2], strict=True) if name in PIECES}
+    return {name: text.strip() + "\n" for name, text in sections(file).items() if name in PIECES}
 
 
 def keep(name: str, source: str, file: str | Path = FILE) -> None:
-    """Write a piece into the file, in the place of an earlier one of that name."""
-    pieces = {**kept(file), name: source}
-    parts = [f"# --- {name}, notebook {PIECES[name].notebook}\n{text.strip()}\n" for name, text in pieces.items()]
-    Path(file).write_text("\n\n".join([TITLE, *parts]), encoding="utf-8")
+    """Write a piece into the file, in the place of an earlier one of that name; all else in it stays."""
+    head, *parts = {**sections(file), name: source}.items()
+    marks = {piece: f"{piece}, notebook {PIECES[piece].notebook}" if piece in PIECES else piece for piece, _ in parts}
+    texts = [f"# --- {marks[piece]}\n{text.strip()}\n" for piece, text in parts]
+    Path(file).write_text("\n\n".join([head[1].strip() + "\n", *texts]), encoding="utf-8")
 
 
 def keep_if_piece(name: str, built: Callable[..., Any]) -> str:
@@ -95,4 +109,4 @@ def keep_if_piece(name: str, built: Callable[..., Any]) -> str:
         keep(name, definition(built))
     except (OSError, ValueError) as error:
         return f" It could not be kept for notebook 13 ({error}); paste it there."
-    return f" Kept for notebook 13, in `{FILE}`."
+    return f" Kept for notebook 13 in `{FILE}`, the definition alone: what else it needs goes inside."

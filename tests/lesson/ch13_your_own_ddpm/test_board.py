@@ -65,7 +65,7 @@ def test_pieces_work_in_every_mixture(own):
     for name in (name for name, mine in zip(PIECES, own, strict=True) if mine):
         board.put(name, OTHERS[name])
     assert board.n_own == sum(own)
-    ddpm = OwnDdpm(board.pieces(), (1, 8, 8), TINY)
+    ddpm = OwnDdpm(board, (1, 8, 8), TINY)
     images = torch.rand(40, 1, 8, 8) * 2 - 1
     assert list(ddpm.train(images)) == [1, 2]
     assert ddpm.loss(images) > 0
@@ -101,7 +101,7 @@ def test_wrong_piece_is_named_with_what_was_seen_and_where_to_go(name):
         assert re.search(r"yours does not pass: \*\*(Not yet|It does not run)\.\*\* .{15,}", row), row
         assert f"Back to [{PIECES[name].notebook[:2]}]" in row
         assert len(re.findall(r"(?<!\\)\|", row)) == 4
-        OwnDdpm(board.pieces(), (1, 8, 8), TINY)  # the lesson's stands in
+        OwnDdpm(board, (1, 8, 8), TINY)  # the lesson's stands in
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,8 @@ def test_wrong_piece_is_named_with_what_was_seen_and_where_to_go(name):
         ("def schedule(n_steps, first, last):\n    while True:\n        pass\n", "it took more than 1 seconds"),
         ("class schedule:\n    def f(self):\n        return self\n", "must be a function"),
         ("schedule = 3\n", "must be a function"),
+        ("raise SystemExit\n", "It does not run"),
+        ("def schedule(n_steps, first, last):\n    pass\n", "It holds nothing"),
         ("\n", "it defines no schedule"),
     ],
 )
@@ -133,7 +135,7 @@ def test_piece_that_fails_only_in_the_whole_is_named():
     board = Board()
     board.problem = lambda name: ""
     board.put("fit", "def fit(eps_model, images, alpha_bar, n_updates, state):\n    return images[10_000]\n")
-    ddpm = OwnDdpm(board.pieces(), (1, 8, 8), TINY)
+    ddpm = OwnDdpm(board, (1, 8, 8), TINY)
     with pytest.raises(PieceError, match=r"fit stopped with IndexError: .*It was written in 10_training"):
         list(ddpm.train(torch.zeros(4, 1, 8, 8)))
 
@@ -146,12 +148,46 @@ def test_file_is_read_as_it_was_kept(tmp_path):
     assert list(kept(file)) == ["sample", "schedule"]
     assert kept(file)["sample"].strip() == OTHERS["sample"].strip()
     assert Board.read(str(file)).n_own == 2
-    file.write_text(file.read_text() + "\n# --- unknown\nx = 1\n", encoding="utf-8-sig")
-    assert list(kept(file)) == ["sample", "schedule"]
+    file.write_text("import os\n" + file.read_text() + "\n# --- unknown\nx = 1\n", encoding="utf-8-sig")
+    keep("fit", OTHERS["fit"], file)
+    assert list(kept(file)) == ["sample", "schedule", "fit"]
+    assert file.read_text().startswith("import os\n")
+    assert "# --- unknown\nx = 1\n" in file.read_text()
+    file.write_bytes("# --- schedule\nç".encode("latin-1"))
+    assert "SyntaxError" in Board.read(str(file)).rows["schedule"].problem
+
+
+def test_forced_piece_is_used_as_it_is():
+    board = Board().force("q_sample", "def q_sample(x0, t, eps, alpha_bar):\n    return 7\n")
+    assert board.pieces().q_sample(0, 0, 0, 0) == 7
+
+
+@pytest.mark.parametrize(
+    "use", [lambda b: b.leave("schedul"), lambda b: b.force("unet", ""), lambda b: b.mine(covering)]
+)
+def test_names_that_no_piece_has_are_refused(use):
+    with pytest.raises(ValueError, match=r"name must be one of schedule"):
+        use(Board())
+
+
+@pytest.mark.parametrize("thing", ["schedule", torch.ones(2)])
+def test_what_is_no_function_is_refused(thing):
+    with pytest.raises(ValueError, match=r"built must be functions or classes, without quotes or parentheses"):
+        Board().mine(thing)
+
+
+def decorated():
+    """An earlier attempt."""
+
+
+@torch.no_grad()
+def decorated():  # noqa: F811
+    """The one that counts."""
 
 
 def test_definition_is_that_of_the_name_alone():
     assert definition(covering) == inspect.getsource(covering).rstrip()
+    assert definition(decorated).startswith("@torch.no_grad()\ndef decorated")
     space = {}
     exec("def new():\n    pass", space)
     with pytest.raises(ValueError, match=r"the source of new was not found"):

@@ -8,7 +8,7 @@ from tests.lesson.shown import shown
 
 
 def untrained():
-    return OwnDdpm(Board().pieces(), (1, 8, 8), TINY._replace(n_steps=60))
+    return OwnDdpm(Board(), (1, 8, 8), TINY._replace(n_steps=60))
 
 
 PANELS = {"show_own_drawings": lambda: panels.show_own_drawings(untrained(), 3)}
