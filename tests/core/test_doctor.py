@@ -28,7 +28,10 @@ def patient(monkeypatch, tmp_path):
     return patient_of("digits")
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10_small"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mnist", "cifar10_small")]
+
+
+@pytest.mark.parametrize("name", ["digits", *SLOW])
 def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
     monkeypatch.setenv("DDPM_DATA", str(tmp_path))
     code, said = doctor(name)

@@ -49,6 +49,7 @@ def test_a_hidden_bug_is_named_by_its_room():
     assert not ward.diagnose(other, ward._ward[other - 1].room).passed
 
 
+@pytest.mark.slow
 def test_a_wrong_diagnosis_is_answered_by_a_probe_that_contradicts_it():
     for exhibit in EXHIBITS:
         for answer in (e.name for e in EXHIBITS if e is not exhibit):
