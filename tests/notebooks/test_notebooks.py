@@ -125,6 +125,11 @@ def test_ends_with_what_to_keep_and_what_comes_next(notebook, path):
     assert path.stem == LAST or re.search(r"^\*\*Next\b", end, re.MULTILINE)
 
 
+def test_no_backslash_was_swallowed(notebook):
+    """``"\\bar"`` in a script that writes a cell is a control character and ``ar``."""
+    assert not [cell.source for cell in notebook.cells if re.search(r"[\x00-\x08\x0b-\x1f]", cell.source)]
+
+
 def test_words_come_before_code(notebook):
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds[0] == "markdown"
