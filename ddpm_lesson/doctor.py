@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import DataError, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.runtime import first_line
 from ddpm_lesson.sample import eval_mode, sample
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -131,7 +132,7 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
 
 def stopped(error: Exception) -> str:
     """An error as a sentence."""
-    return f"stops with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+    return f"stops with {type(error).__name__}: {first_line(error) or 'no reason given'}"
 
 
 def silent_weights(diffusion: DenoiseDiffusion, x0: Tensor, eps: Tensor) -> list[str]:

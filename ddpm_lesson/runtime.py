@@ -114,8 +114,13 @@ def why_no_bf16(device: torch.device) -> str | None:
         image = torch.ones(1, 1, 4, 4, dtype=torch.bfloat16, device=device)
         torch.nn.functional.conv2d(image, image)
     except (RuntimeError, TypeError) as error:
-        return str(error).strip().partition("\n")[0]
+        return first_line(error)
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines that follow; empty if it says nothing."""
+    return str(error).strip().partition("\n")[0]
 
 
 def needs(*modules: str, extra: str) -> None:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.runtime import autocast, get_device, rank
+from ddpm_lesson.runtime import autocast, first_line, get_device, rank
 from ddpm_lesson.train.presets import TrainConfig
 from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator
 from ddpm_lesson.unet import UNet
@@ -187,8 +187,8 @@ def compile_if_possible(diffusion: DenoiseDiffusion, shape: Sequence[int], accel
             raise ArithmeticError("its gradients are wrong")
     except Exception as error:  # of a compiler, an interpreter, a loader of libraries
         model._compiled_call_impl = None  # what ``Module.compile`` sets
-        reason = str(error).strip().partition("\n")[0]
-        tqdm.write(f"training goes on, but not compiled ({reason}); deleting torch's cache of compiled code may help")
+        said = first_line(error)
+        tqdm.write(f"training goes on, but not compiled ({said}); deleting torch's cache of compiled code may help")
 
 
 def trial_gradients(diffusion: DenoiseDiffusion, shape: Sequence[int], accelerator: "Accelerator") -> Tensor:

@@ -138,9 +138,16 @@ def package_run(dataset: ImageDataset, plan: Plan = STANDARD, seed: int = 0) -> 
     """The package's loop on a network of about the same size, with as many images and updates, and the same rate."""
     config = get_preset(
         "digits",
-        **{"n_channels": 20, "ch_mults": plan.ch_mults, "n_steps": plan.n_steps, "n_groups": 4, "seed": seed},
-        **{"train_steps": plan.n_updates, "batch_size": 32, "lr": 2e-3, "warmup_steps": 100, "cooldown_steps": 0},
-        **{"ema_decay": 0.99, "mixed_precision": "no"},
+        n_channels=20,
+        ch_mults=plan.ch_mults,
+        n_groups=4,
+        n_steps=plan.n_steps,
+        train_steps=plan.n_updates,
+        batch_size=32,
+        warmup_steps=100,
+        cooldown_steps=0,
+        ema_decay=0.99,
+        seed=seed,
     )
     state = TrainState(config, dataset.shape, "cpu")
     for _ in train(state, dataset):

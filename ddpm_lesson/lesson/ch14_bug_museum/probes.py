@@ -15,21 +15,12 @@ from ddpm_lesson.doctor import Finding, silent_weights, stopped
 from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
 from ddpm_lesson.lesson.kit.probe import fresh_generator
 from ddpm_lesson.sample import steps
-from ddpm_lesson.train import TrainConfig, loop
+from ddpm_lesson.train import get_preset, loop
 from ddpm_lesson.unet import blocks, model
 
 Probe = Callable[[int], Finding]
-SMALL = TrainConfig(
-    data="digits",
-    n_channels=8,
-    ch_mults=(1,),
-    is_attn=(False,),
-    n_blocks=1,
-    n_groups=4,
-    dropout=0.5,
-    n_steps=20,
-    batch_size=4,
-    save_every=4,
+SMALL = get_preset(
+    "digits", n_channels=8, ch_mults=(1,), is_attn=(False,), n_groups=4, dropout=0.5, n_steps=20, sample_steps=None
 )
 DATA = GaussianMixture((0.4, 0.6), (-0.6, 0.5), (0.1, 0.1))  # what the sampler's oracle draws from
 NORMAL = GaussianMixture((1.0,), (0.0,), (1.0,))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ddpm_lesson.lesson.kit.answer import FAILURES, SEED
 from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, place
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
+from ddpm_lesson.runtime import first_line
 
 
 def unlike(value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = torch.inf, what: str = "BUILT") -> str:
@@ -132,8 +133,7 @@ def found(judge: Callable[[Any], str | None], built: Any) -> Any:
 
 def stopped(error: BaseException) -> str:
     """An error as a sentence."""
-    text = str(error).strip().splitlines()
-    return f"BUILT stopped with {type(error).__name__}: {text[0] if text else 'no message'}"
+    return f"BUILT stopped with {type(error).__name__}: {first_line(error) or 'no message'}"
 
 
 def is_unwritten(built: Any) -> bool:
