@@ -48,6 +48,7 @@ class UNet(nn.Module):
         upsample: ``"nearest"`` or ``"transposed"``, see ``Upsample``.
         narrow: where the way up narrows to the next level's width: ``"after"`` upsampling (the paper) or
             ``"before"`` it, in the last block of the level below (labml).
+        n_classes: classes that a label can name; without them, no labels (Ho and Salimans 2022, section 3).
 
     Raises:
         ValueError: if a setting is out of range or two of them do not fit together.
@@ -69,23 +70,14 @@ class UNet(nn.Module):
         downsample: str = "asymmetric",
         upsample: str = "nearest",
         narrow: str = "after",
+        n_classes: int | None = None,
     ):
         super().__init__()
-        self.settings: dict[str, Any] = {
-            "image_channels": image_channels,
-            "n_channels": n_channels,
-            "ch_mults": tuple(ch_mults),
-            "is_attn": tuple(is_attn),
-            "n_blocks": n_blocks,
-            "n_heads": n_heads,
-            "n_groups": n_groups,
-            "final_groups": final_groups,
-            "norm_eps": norm_eps,
-            "dropout": dropout,
-            "downsample": downsample,
-            "upsample": upsample,
-            "narrow": narrow,
-        }
+        sizes = {"image_channels": image_channels, "n_channels": n_channels, "ch_mults": tuple(ch_mults)}
+        blocks = {"is_attn": tuple(is_attn), "n_blocks": n_blocks, "n_heads": n_heads, "n_groups": n_groups}
+        norms = {"final_groups": final_groups, "norm_eps": norm_eps, "dropout": dropout}
+        choices = {"downsample": downsample, "upsample": upsample, "narrow": narrow, "n_classes": n_classes}
+        self.settings: dict[str, Any] = {**sizes, **blocks, **norms, **choices}
         check_settings(**self.settings)
         widths = [n_channels, *(n_channels * m for m in ch_mults)]  # of the first convolution and of each level
         block: dict[str, Any] = {"n_heads": n_heads, "n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
@@ -93,6 +85,7 @@ class UNet(nn.Module):
 
         self.image_proj = nn.Conv2d(image_channels, n_channels, kernel_size=3, padding=1)
         self.time_emb = TimeEmbedding(4 * n_channels)
+        self.class_emb = nn.Embedding(n_classes + 1, 4 * n_channels) if n_classes else None  # the last: none given
         self.down, kept = way_down(widths, is_attn, n_blocks, downsample, block)
         self.middle = MiddleBlock(widths[-1], **block)
         self.up = way_up(widths, is_attn, n_blocks, upsample, narrow, kept, block)
@@ -103,21 +96,30 @@ class UNet(nn.Module):
         self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
         init_weights(self)
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+    @property
+    def n_classes(self) -> int | None:
+        """Classes that a label can name; None without labels."""
+        return self.settings["n_classes"]
+
+    def forward(self, xt: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """Predict the noise.
 
         Args:
             xt: noisy images, (B, image_channels, H, W); H and W divisible by 2 for every level but the first.
             t: their times, (B,).
+            class_labels: what they show, (B,) whole numbers in 0 .. n_classes-1; the number ``n_classes`` stands for
+                an image whose label is not given, and so does None for all.
 
         Returns:
             eps_theta, the shape of ``xt``.
 
         Raises:
-            ValueError: if the shapes do not fit the network or each other.
+            ValueError: if the shapes do not fit the network or each other, or a label is none of its own.
         """
         self.check_input(xt, t)
         t_emb = self.time_emb(t)  # (B, 4 * n_channels)
+        if self.class_emb is not None or class_labels is not None:
+            t_emb = t_emb + self.embed_labels(class_labels, t)
         x = self.image_proj(xt)  # (B, n_channels, H, W)
 
         kept = [x]
@@ -131,6 +133,27 @@ class UNet(nn.Module):
             x = module(x) if isinstance(module, Upsample) else module(x, kept.pop(), t_emb)
 
         return self.final(self.act(self.norm(x)))  # (B, image_channels, H, W)
+
+    def embed_labels(self, class_labels: Tensor | None, t: Tensor) -> Tensor:
+        """What the labels add to the time embedding, (B, 4 * n_channels); errors as in ``forward``."""
+        if self.class_emb is None or self.n_classes is None:
+            raise ValueError("class_labels must be left out: this network was made without n_classes")
+        if class_labels is None:
+            class_labels = torch.full(t.shape, self.n_classes, device=t.device)
+        whole = class_labels.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+        if not whole or class_labels.shape != t.shape:
+            raise ValueError(
+                f"class_labels must be whole numbers of shape ({len(t)},), one an image; "
+                f"got {class_labels.dtype} of shape {tuple(class_labels.shape)}"
+            )
+        labels = class_labels.long()
+        trusted = torch.compiler.is_compiling() or (self.training and labels.device.type != "cpu")  # a look would wait
+        if not trusted and ((labels < 0) | (labels > self.n_classes)).any():
+            raise ValueError(
+                f"class_labels must lie in 0 .. {self.n_classes - 1}, or be {self.n_classes} for none given; "
+                f"got {int(labels.min())} .. {int(labels.max())}"
+            )
+        return self.class_emb(labels)
 
     def check_input(self, xt: Tensor, t: Tensor) -> None:
         """Raise a ValueError that says what is wrong with the shapes of ``xt`` and ``t``, if anything."""
@@ -206,6 +229,8 @@ def init_weights(model: UNet) -> None:
             nn.init.xavier_uniform_(module.projection.weight, gain=2**0.5)  # q, k, v as three layers of their own
             nn.init.zeros_(module.output.weight)
     nn.init.zeros_(model.final.weight)
+    if model.class_emb is not None:
+        nn.init.zeros_(model.class_emb.weight)
 
 
 def check_settings(

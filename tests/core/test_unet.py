@@ -372,8 +372,58 @@ def test_network_works_in_other_precisions(randomise, dtype):
     assert model(torch.randn(2, 3, 8, 8, dtype=dtype), torch.tensor([3, 999])).dtype == dtype
 
 
+# Labels
+
+
+def test_label_is_added_to_the_time(randomise):
+    """The network with labels is the one without whose time embedding ends in another bias."""
+    model = randomise(small_unet(n_classes=3)).eval()
+    plain = small_unet().eval()
+    plain.load_state_dict({name: w for name, w in model.state_dict().items() if name != "class_emb.weight"})
+    xt, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 999])
+    bias = plain.time_emb.lin2.bias.detach().clone()
+    for label in range(4):  # the last stands for none given
+        with torch.no_grad():
+            plain.time_emb.lin2.bias.copy_(bias + model.class_emb.weight[label])
+        expected = plain(xt, t)
+        torch.testing.assert_close(model(xt, t, torch.full((2,), label)), expected, rtol=1e-4, atol=1e-5)
+    assert model(xt, t).equal(model(xt, t, torch.tensor([3, 3])))
+
+
+def test_fresh_labels_say_nothing_and_can_learn(randomise):
+    model = small_unet(n_classes=3)
+    assert not model.class_emb.weight.any()
+    randomise(model)(torch.randn(2, 3, 8, 8), torch.tensor([3, 999]), torch.tensor([0, 2])).square().sum().backward()
+    assert model.class_emb.weight.grad.any(1).tolist() == [True, False, True, False]
+
+
+def test_a_network_without_labels_is_the_same_as_before_there_were_any():
+    assert not [name for name in small_unet().state_dict() if "class" in name]
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "labels", "message"),
+    [
+        (None, [0, 1], "class_labels must be left out: this network was made without n_classes"),
+        (3, [0, 4], r"class_labels must lie in 0 .. 2, or be 3 for none given; got 0 .. 4"),
+        (3, [-1, 0], r"class_labels must lie in 0 .. 2, or be 3 for none given; got -1 .. 0"),
+        (3, [0], r"class_labels must be whole numbers of shape \(2,\).*got torch.int64 of shape \(1,\)"),
+        (3, [0.0, 1.0], r"class_labels must be whole numbers.*got torch.float32"),
+        (3, [True, False], r"class_labels must be whole numbers.*got torch.bool"),
+    ],
+)
+def test_wrong_labels_are_refused(n_classes, labels, message):
+    with pytest.raises(ValueError, match=message):
+        small_unet(n_classes=n_classes)(torch.zeros(2, 3, 8, 8), torch.tensor([3, 999]), torch.tensor(labels))
+
+
+def test_labels_of_few_bits_are_labels():
+    model = small_unet(n_classes=200)
+    model(torch.zeros(2, 3, 8, 8), torch.tensor([3, 999]), torch.tensor([0, 200], dtype=torch.uint8))
+
+
 def test_settings_rebuild_the_network(randomise):
-    model = randomise(small_unet(n_heads=2, narrow="before", final_groups=4)).eval()
+    model = randomise(small_unet(n_heads=2, narrow="before", final_groups=4, n_classes=3)).eval()
     again = UNet(**json.loads(json.dumps(model.settings))).eval()
     again.load_state_dict(model.state_dict())
     xt, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 999])
@@ -426,6 +476,7 @@ def test_wrong_images_and_times_are_refused(shape, t, message):
         ({"n_heads": 3}, "n_heads must divide the 32 channels.*got 3"),
         ({"n_heads": 0}, "n_heads must.*got 0"),
         ({"norm_eps": -1.0}, "norm_eps must.*got -1.0"),
+        ({"n_classes": 0}, "n_classes must.*got 0"),
     ],
     ids=str,
 )
