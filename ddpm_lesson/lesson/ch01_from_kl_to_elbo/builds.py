@@ -50,6 +50,8 @@ def three_parts(fit: Callable[..., Any]) -> str | None:
             return f"BUILT must return three tensors, `theta, phi, bounds`; got {type(got).__name__}."
         for name, value, shape in zip(("theta", "phi", "bounds"), got, ((2,), (3,), (n_updates,)), strict=True):
             finding = unlike(value, shape, what=f"`{name}` of BUILT, after {n_updates} update(s),")
+            if not finding and value.requires_grad:
+                finding = f"`{name}` of BUILT still carries a gradient: `.detach()` it."
             if finding:
                 return finding
     return None
@@ -74,6 +76,21 @@ def bound_is_the_bound(fit: Callable[..., Any]) -> str | None:
             return (
                 f"In front of update {n + 1} the bound of BUILT is {got:.4f} nats; an integral over z says {right:.4f}."
             )
+    return None
+
+
+def goes_downhill(fit: Callable[..., Any]) -> str | None:
+    """The first update against the slopes at the start, done by hand, for two learning rates.
+
+    There E_q[(x - a z - b)^2] = x^2 + 1, and the KL is 0 with slope 0.
+    """
+    x = points()
+    for lr in (0.01, 0.1):
+        slopes = torch.tensor([1, -x.mean(), -x.square().mean(), -x.mean(), 0.5]) / SIGMA**2  # of a, b, k, c, s
+        moved = torch.cat([part.detach() for part in fit(x, SIGMA, 1, lr)[:2]]) - torch.tensor([1, 0, 0, 0, 0])
+        finding = unlike(moved, -lr * slopes, 1e-5, f"With lr = {lr} the first update of BUILT, for a, b, k, c, s,")
+        if finding:
+            return finding
     return None
 
 
@@ -107,6 +124,11 @@ build_fit_bound = Build(
             "For the second part: what is the average of $(x - a z - b)^2$ if $z$ has mean $m$ and variance $v$?",
             "As in step 3 of (1.3): $(x - a m - b)^2 + a^2 v$. The KL is (1.3) with $m_2 = 0$ and $s_2 = 1$; and "
             "`theta` starts at 1, 0, `phi` at 0, 0, 0.",
+        ),
+        Stage(
+            goes_downhill,
+            "Plain SGD goes against the slope by `lr` times it, for all five numbers, and keeps nothing in mind.",
+            "`torch.optim.SGD([theta, phi], lr)`, with the `lr` that is given; the loss is the mean over the points.",
         ),
         Stage(
             ends_at_the_evidence,

@@ -90,6 +90,10 @@ check_gaussian_kl = Exercise(
             This looks like + 1/2 where - 1/2 belongs: 1 too large everywhere.
             Two equal Gaussians must give 0. Does yours?
             For equal Gaussians the fraction is 1/2, and the last term has to cancel it."""),
+        Mistake("base 2", ("torch.log(", "torch.log2(")).says("""
+            This looks like a logarithm to base 2 beside a fraction in nats.
+            In which unit is the rest of (1.3), and what does `torch.log` take?
+            `torch.log(std2 / std1)`: bits come in section 8, and then for the whole."""),
         Mistake("logarithm forgotten", ("torch.log(std2 / std1) + ", "")).says("""
             This looks like the formula without its logarithm.
             A divergence is never negative. What does yours give for equal means and a very wide second Gaussian?

@@ -8,17 +8,31 @@ from torch import Tensor
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
 
 
-def linear_alpha_bar(n_steps: int, beta_start: float, beta_end: float) -> Tensor:
-    """What is left of the image's power after each step of a linear schedule; (n_steps,), float64."""
-    beta = torch.linspace(beta_start, beta_end, n_steps, dtype=torch.float64)
-    return torch.cumprod(1 - beta, 0)
+def quadratic_alpha_bar(n_steps: int, beta_start: float, beta_end: float) -> Tensor:
+    """What is left of the image's power after each step of the quadratic schedule; (n_steps,), float64."""
+    root = torch.linspace(beta_start**0.5, beta_end**0.5, n_steps, dtype=torch.float64)
+    return torch.cumprod(1 - root**2, 0)
 
 
-check_linear_alpha_bar = Exercise(
-    solution=linear_alpha_bar,
+check_quadratic_alpha_bar = Exercise(
+    solution=quadratic_alpha_bar,
     cases=((1000, 1e-4, 0.02), (10, 0.05, 0.4)),
     mistakes=(
-        Mistake("alpha for alpha_bar", ("torch.cumprod(1 - beta, 0)", "1 - beta")).says("""
+        Mistake(
+            "the linear schedule", ("beta_start**0.5", "beta_start", "beta_end**0.5", "beta_end", "root**2", "root")
+        ).says(r"""
+            This looks like the linear schedule of (3.4).
+            In `quadratic` it is $\sqrt\beta$ that grows along a line. Between which two numbers?
+            A line from $\sqrt{\beta_1}$ to $\sqrt{\beta_T}$; its squares are $\beta$."""),
+        Mistake("roots for beta", ("root**2", "root")).says(r"""
+            This looks like $\sqrt\beta$ where $\beta$ belongs: far too much noise.
+            What lies on the line, and what does one step keep?
+            Square the line before you take it from 1."""),
+        Mistake("a line of beta, squared", ("beta_start**0.5", "beta_start", "beta_end**0.5", "beta_end")).says(r"""
+            This looks like the squares of a line from `beta_start` to `beta_end`: hardly any noise.
+            The ends that are given are $\beta$ themselves. Where must the line of roots begin and end?
+            From `beta_start ** 0.5` to `beta_end ** 0.5`."""),
+        Mistake("alpha for alpha_bar", ("torch.cumprod(1 - root**2, 0)", "1 - root**2")).says("""
             This looks like alpha, the factor of a single step.
             How much of x_0 is left after t steps, not after one?
             Each step multiplies by alpha_t, so after t steps all of them are multiplied: a cumulative product."""),
@@ -26,19 +40,19 @@ check_linear_alpha_bar = Exercise(
             This looks like a sum of the alphas; it grows beyond 1.
             Steps follow each other: does the second factor act on what the first has left, or beside it?
             Use `torch.cumprod` where you used `torch.cumsum`."""),
-        Mistake("product of beta", ("1 - beta,", "beta,")).says("""
+        Mistake("product of beta", ("1 - root**2,", "root**2,")).says("""
             This looks like the product of the betas; it is nearly 0 from the start.
             beta is what noise adds. What keeps the signal?
             Multiply alpha = 1 - beta, not beta."""),
-        Mistake("one minus the sum of beta", ("torch.cumprod(1 - beta, 0)", "1 - torch.cumsum(beta, 0)")).says("""
+        Mistake("one minus the sum of beta", ("torch.cumprod(1 - root**2, 0)", "1 - torch.cumsum(root**2, 0)")).says("""
             This looks like 1 minus the sum of the betas, which falls below 0.
             A step takes a share of what is left, not of what was there at the start.
             1 - beta_1 - beta_2 is only close to (1 - beta_1)(1 - beta_2) while both are small: multiply."""),
-        Mistake("shifted by one step", ("1 - beta,", "torch.cat((torch.ones(1), 1 - beta[:-1])),")).says("""
+        Mistake("shifted by one step", ("1 - root**2,", "torch.cat((torch.ones(1), 1 - root[:-1] ** 2)),")).says("""
             This looks like alpha_bar one step earlier: it starts with 1.
             Index 0 is after the first step. Has anything been added by then?
             Do not put a 1 in front: alpha_bar[0] = 1 - beta[0]."""),
-        Mistake("square root of alpha", ("1 - beta,", "(1 - beta).sqrt(),")).says("""
+        Mistake("square root of alpha", ("1 - root**2,", "(1 - root**2).sqrt(),")).says("""
             This looks like the square root of alpha_bar, the factor of x_0 itself.
             alpha_bar counts power (variance), and its root multiplies the image.
             Leave out the square root."""),
@@ -46,8 +60,8 @@ check_linear_alpha_bar = Exercise(
             "t over T, from 1", ("n_steps, dtype=torch.float64)", "n_steps + 1, dtype=torch.float64)[1:]")
         ).says(r"""
             This looks like steps of $1/T$, with the first $\beta$ already one step up.
-            (3.4) has $T$ values, and both ends are among them. How many gaps lie between?
-            Divide by $T-1$, and start at `beta_start`: `torch.linspace(beta_start, beta_end, n_steps)`."""),
+            As in (3.4) there are $T$ values, and both ends are among them. How many gaps lie between?
+            Divide by $T-1$, as `torch.linspace(first, last, n_steps)` does."""),
         Mistake("t over T", ("n_steps, dtype=torch.float64)", "n_steps + 1, dtype=torch.float64)[:-1]")).says("""
             This looks like a line that stops one step short of beta_end.
             How many gaps are there between n_steps numbers?
@@ -56,16 +70,19 @@ check_linear_alpha_bar = Exercise(
             This looks like 1 - alpha_bar, the power of the noise.
             At the start nearly everything of the image is left. Do your numbers start near 1?
             Leave out the last subtraction: alpha_bar itself is the product."""),
-        Mistake("exponential of the sum", ("torch.cumprod(1 - beta, 0)", "torch.exp(-torch.cumsum(beta, 0))")).says("""
+        Mistake(
+            "exponential of the sum", ("torch.cumprod(1 - root**2, 0)", "torch.exp(-torch.cumsum(root**2, 0))")
+        ).says("""
             This looks like exp of minus the sum of the betas: (3.5) without its second term.
             That is close for small beta. What is the exact product?
             Use `torch.cumprod(1 - beta, 0)`."""),
-        Mistake("a 1 in front", ("1 - beta,", "torch.cat((torch.ones(1), 1 - beta)),")).says("""
+        Mistake("a 1 in front", ("1 - root**2,", "torch.cat((torch.ones(1), 1 - root**2)),")).says("""
             This looks right, with a 1 too many in front: n_steps + 1 values.
             The data themselves are not one of the n_steps times of the code.
             Index 0 is after the first step: alpha_bar[0] = 1 - beta[0]."""),
     ),
-    consequence="With the paper's numbers it ends at 0.00004: of the image's power, one part in 25,000 is left.",
+    consequence="With the paper's two ends its betas add up to 7.2, not 10, and 0.0007 of the image's power is left. "
+    "Section 5 asks whether that is little enough.",
 )
 
 
@@ -127,7 +144,7 @@ def noising_case(batch: int, width: int, last: int, seed: int) -> tuple[Tensor, 
     x0, eps = torch.randn(2, batch, 3, 5, width, generator=generator, dtype=torch.float64)
     t = torch.randint(1, 19, (batch,), generator=generator)
     t[0], t[-1] = 0, last
-    return x0.clamp(-1, 1), t, eps, linear_alpha_bar(20, 0.01, 0.3)
+    return x0.clamp(-1, 1), t, eps, quadratic_alpha_bar(20, 0.01, 0.3)
 
 
 check_q_sample = Exercise(
@@ -234,6 +251,10 @@ check_L_T = Exercise(
             This looks twice as large as it should be.
             The KL divergence between Gaussians starts with 1/2.
             Multiply by 1/2."""),
+        Mistake("mean without its root", ("alpha_bar_T * float", "alpha_bar_T**2 * float")).says(r"""
+            This looks like $m = \bar\alpha_T\,x_0$, without the root.
+            The divergence has $m^2$. Which power of $\bar\alpha_T$ is that?
+            $m = \sqrt{\bar\alpha_T}\,x_0$, so $m^2 = \bar\alpha_T\,x_0^2$."""),
         Mistake("mean for mean square", ("x0.square().mean()", "x0.mean().square()")).says("""
             This looks like the square of the mean of x_0, where the mean of the squares belongs.
             A grey image and one of black and white stripes have the same mean. Which one is easier to see in noise?

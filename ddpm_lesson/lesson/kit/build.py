@@ -137,8 +137,13 @@ def stopped(error: BaseException) -> str:
 
 
 def is_unwritten(built: Any) -> bool:
-    """Whether a function, or every method of a class, holds nothing yet."""
+    """Whether a function, or a class, holds nothing yet.
+
+    A class is judged by its methods, and by its ``__init__`` if that is all it has; a class of the learner's that it
+    inherits from counts as written here, one of PyTorch's does not.
+    """
     if not isinstance(built, type):
         return built is ... or built is None or is_stub(built)
-    methods = [value for value in vars(built).values() if inspect.isfunction(value) and value.__name__ != "__init__"]
-    return all(map(is_stub, methods))
+    own = [base for base in built.__mro__ if base.__module__.split(".")[0] not in ("builtins", "torch")]
+    methods = [value for base in own for value in vars(base).values() if inspect.isfunction(value)]
+    return all(map(is_stub, [method for method in methods if method.__name__ != "__init__"] or methods))

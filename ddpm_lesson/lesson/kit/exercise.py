@@ -284,7 +284,9 @@ def is_stub(function: Callable[..., Any]) -> bool:
 
 
 def is_idle(statement: ast.stmt) -> bool:
-    """Whether a statement does nothing: ``pass``, a constant on its own, ``return`` of nothing or of one."""
+    """Whether a statement does nothing yet: ``pass``, a constant on its own or returned, ``super().__init__()``."""
+    if ast.unparse(statement) == "super().__init__()":
+        return True
     if isinstance(statement, ast.Expr | ast.Return):
         return statement.value is None or isinstance(statement.value, ast.Constant)
     return isinstance(statement, ast.Pass)

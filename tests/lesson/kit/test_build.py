@@ -171,6 +171,58 @@ def test_what_is_not_written_is_your_turn(built):
     assert DOUBLE(built).message.startswith("*Your turn")
 
 
+class Doubling(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, x):
+        return 2 * x
+
+
+class OnlyBegun(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+
+class ByInheritance(Doubling):
+    pass
+
+
+class AsSequence(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Identity())
+
+
+class OnlyNamed(nn.Module):
+    """Will double."""
+
+    def __init__(self):
+        super().__init__()
+
+
+class HalfWritten(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x): ...
+
+
+CLASS = Build(Doubling, [Stage(lambda built: is_double(built()), "Twice.", "`2 * x`")], "It is twice as much.")
+
+
+@pytest.mark.parametrize("built", [OnlyNamed, HalfWritten])
+def test_class_without_a_written_method_is_your_turn(built):
+    assert CLASS(built).message.startswith("*Your turn")
+
+
+def test_class_that_inherits_is_judged_by_what_it_does():
+    assert CLASS(ByInheritance).passed
+    assert "gave 1 where 2 is right" in CLASS(AsSequence).message
+    assert 'missing the required "forward"' in CLASS(OnlyBegun).message
+
+
 def test_place_of_the_build_is_said():
     lines = inspect.getsource(inspect.getmodule(double)).splitlines()
     line = 1 + next(i for i, text in enumerate(lines) if text.startswith("DOUBLE = "))

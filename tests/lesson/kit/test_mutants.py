@@ -15,7 +15,7 @@ ONE_AXIS = "there is one axis"
 EQUIVALENT = {
     "gaussian_kl": {"mean1 - mean2 -> mean2 - mean1": SQUARED},
     "alpha_bars": {"0 -> -1": ONE_AXIS},
-    "linear_alpha_bar": {"0 -> -1": ONE_AXIS},
+    "quadratic_alpha_bar": {"0 -> -1": ONE_AXIS},
     "mean_from_eps": {"0 -> -1": ONE_AXIS},
     "loss_weight": {"0 -> -1": ONE_AXIS},
     "clipped_step": {"0 -> -1": ONE_AXIS},
@@ -23,7 +23,6 @@ EQUIVALENT = {
     "train_on": {"eps_model(xt, t) - eps -> eps - eps_model(xt, t)": SQUARED},
     "frechet": {"mean1 - mean2 -> mean2 - mean1": SQUARED},
     "nearest": {"training_images - image -> image - training_images": SQUARED},
-    "surviving_shift": {"-1 -> 1": "a shift has two axes, so that the new one is the second and the last but one"},
     "inpaint_step": {
         "0 -> 1": "any entry gives the shape of a one",
         "0 -> -1": "any entry gives the shape of a one",
