@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import DenoiseDiffusion, check_batch, noise_like, pick
+from ddpm_lesson.diffusion import DenoiseDiffusion, check_batch, check_prediction, noise_like, pick
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -50,6 +50,21 @@ def loss_weights(schedule: NoiseSchedule, sigma: str = "beta") -> Tensor:
     s = schedule.to(torch.float64)
     sigma2 = s.beta if sigma == "beta" else s.beta_tilde
     return s.beta**2 / (2 * sigma2 * s.alpha * s.one_minus_alpha_bar)
+
+
+def min_snr_weights(schedule: NoiseSchedule, prediction: str = "eps", gamma: float = 5.0) -> Tensor:
+    """What an error of the network's target counts at each time, so that one of x0 counts min(SNR, gamma), (T,).
+
+    Hang et al. 2023, Eq. 8 and section 3.4. For the ``weights`` of ``DenoiseDiffusion.loss``.
+
+    Raises:
+        ValueError: if ``gamma`` is not positive, or ``prediction`` does not fit the schedule.
+    """
+    check_prediction(prediction, schedule)
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive; got {gamma}")
+    snr = schedule.to(torch.float64).snr
+    return snr.clamp(max=gamma) / {"eps": snr, "x0": 1, "v": snr + 1}[prediction]
 
 
 def decoder_log_likelihood(x0: Tensor, mean: Tensor, var: Tensor) -> Tensor:

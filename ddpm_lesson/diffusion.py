@@ -32,6 +32,7 @@ def gather(values: Tensor, t: Tensor, ndim: int = 4) -> Tensor:
     return pick(values, t, ndim)
 
 
+PREDICTIONS = ("eps", "x0", "v")
 SERIES = ("beta", "alpha", "alpha_bar", "alpha_bar_prev", "one_minus_alpha_bar", "one_minus_alpha_bar_prev")
 
 
@@ -39,15 +40,19 @@ class DenoiseDiffusion(nn.Module):
     """A denoising diffusion model: a fixed forward process and a learned way back (Ho et al. 2020).
 
     Args:
-        eps_model: the noise predictor, ``eps_model(xt, t) -> eps_theta`` of the shape of ``xt``.
+        eps_model: the network, ``eps_model(xt, t) -> eps_theta`` of the shape of ``xt``; labels, if the loss is given
+            any, are its third argument.
         n_steps: T; 1000 unless given, or what ``schedule`` says if that is a ``NoiseSchedule``.
         device: where to put the model; stays where it is unless given.
         schedule: ``"linear"``, ``"cosine"``, ``"quadratic"``, ``"sigmoid"`` or a ``NoiseSchedule``.
         sigma: variance of the reverse step: ``"beta"`` or ``"posterior"``, the two choices of section 3.2.
         clip_x0: clip the estimate of x0 to [-1, 1], where the data lives.
+        prediction: what the network returns: ``"eps"``, ``"x0"``, or ``"v"``, which is sqrt(alpha_bar) eps -
+            sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022, section 4).
 
     Raises:
-        ValueError: if an argument is unknown or out of range, or ``n_steps`` contradicts ``schedule``.
+        ValueError: if an argument is unknown or out of range, ``n_steps`` contradicts ``schedule``, or the network
+            predicts the noise of a schedule that ends with alpha_bar = 0.
     """
 
     beta: Tensor  # the buffers, (T,) each
@@ -67,6 +72,7 @@ class DenoiseDiffusion(nn.Module):
         schedule: str | NoiseSchedule = "linear",
         sigma: str = "beta",
         clip_x0: bool = True,
+        prediction: str = "eps",
     ):
         super().__init__()
         if not isinstance(schedule, NoiseSchedule):
@@ -75,7 +81,9 @@ class DenoiseDiffusion(nn.Module):
             raise ValueError(f"n_steps must be {schedule.n_steps} like the schedule, or left out; got {n_steps}")
         if sigma not in ("beta", "posterior"):
             raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
+        check_prediction(prediction, schedule)
         self.eps_model = eps_model
+        self.prediction = prediction
         self.schedule = schedule
         self.n_steps = schedule.n_steps
         self.sigma = sigma
@@ -121,6 +129,7 @@ class DenoiseDiffusion(nn.Module):
             schedule=self.schedule.spaced(times).to(self.beta.dtype),
             sigma=self.sigma if sigma is None else sigma,
             clip_x0=self.clip_x0,
+            prediction=self.prediction,
         )
 
     # Forward: from data to noise
@@ -222,13 +231,21 @@ class DenoiseDiffusion(nn.Module):
     def denoise(self, xt: Tensor, t: Tensor) -> Tensor:
         """The network's estimate x0_hat of the data behind ``xt``, clipped to [-1, 1] if ``clip_x0``.
 
-        Ho et al. 2020, Eq. 15.
+        Ho et al. 2020, Eq. 15; from v, Salimans and Ho 2022, Eq. 10.
 
         Raises:
             ValueError: if t does not fit.
         """
         self._check(t, xt)
-        x0_hat = self.predict_x0(xt, t, self.eps_model(xt, t))
+        output = self.eps_model(xt, t)
+        if self.prediction == "eps":
+            x0_hat = self.predict_x0(xt, t, output)
+        elif self.prediction == "x0":
+            x0_hat = output
+        else:
+            x0_hat = (
+                self._at(self.alpha_bar, t, xt).sqrt() * xt - self._at(self.one_minus_alpha_bar, t, xt).sqrt() * output
+            )
         return x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat
 
     @torch.no_grad()
@@ -258,8 +275,22 @@ class DenoiseDiffusion(nn.Module):
         not_last = (t > 0).view(sigma.shape)
         return mean + not_last * sigma * noise_like(xt, generator)
 
-    def loss(self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None) -> Tensor:
-        """L_simple: how well the network guesses the noise, at a time drawn anew for every image.
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network should return for the x_t of ``x0`` and ``eps``: one of the two, or v of both."""
+        if self.prediction == "v":
+            return self._at(self.alpha_bar, t, x0).sqrt() * eps - self._at(self.one_minus_alpha_bar, t, x0).sqrt() * x0
+        return eps if self.prediction == "eps" else x0
+
+    def loss(
+        self,
+        x0: Tensor,
+        noise: Tensor | None = None,
+        t: Tensor | None = None,
+        class_labels: Tensor | None = None,
+        *,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """L_simple: how well the network guesses the noise, or its other target, at a time drawn anew for every image.
 
         Ho et al. 2020, Eq. 14 and Algorithm 1, as a mean over all values.
 
@@ -267,6 +298,8 @@ class DenoiseDiffusion(nn.Module):
             x0: data in [-1, 1], (B, ...).
             noise: eps, the shape of ``x0``; drawn unless given.
             t: times, (B,) whole numbers in 0 .. T-1; drawn unless given.
+            class_labels: (B,), for a network that takes them.
+            weights: what an error at each time counts, (T,), such as ``min_snr_weights``; 1 unless given.
 
         Returns:
             A scalar. Predicting no noise at all costs 1.
@@ -279,9 +312,12 @@ class DenoiseDiffusion(nn.Module):
         t = torch.randint(self.n_steps, (len(x0),), device=x0.device) if t is None else t
         eps = torch.randn_like(x0) if noise is None else noise
         xt = self.q_sample(x0, t, eps)
-        eps_theta = self.eps_model(xt, t)
-        same_shape("eps_theta", eps_theta, eps)
-        return F.mse_loss(eps_theta, eps)
+        output = self.eps_model(xt, t) if class_labels is None else self.eps_model(xt, t, class_labels)
+        same_shape(f"{self.prediction}_theta", output, xt)
+        target = self.target(x0, eps, t)
+        if weights is None:
+            return F.mse_loss(output, target)
+        return (gather(weights.to(xt), t, xt.ndim) * (output - target) ** 2).mean()
 
     def _check(self, t: Tensor, x: Tensor) -> None:
         """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``, where the model is."""
@@ -312,14 +348,25 @@ class AtTimes(nn.Module):
         self.eps_model = eps_model
         self.register_buffer("times", torch.tensor(times), persistent=False)
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+    def forward(self, xt: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
         """eps_theta for ``xt`` (B, ...) at steps ``t`` (B,) of the shorter chain."""
-        return self.eps_model(xt, self.times[t])
+        return self.eps_model(xt, self.times[t], *labels)
 
 
 def pick(values: Tensor, t: Tensor, ndim: int) -> Tensor:
     """``gather`` without a look at ``t``."""
     return values[t.long()].view(-1, *[1] * (ndim - 1))
+
+
+def check_prediction(prediction: str, schedule: NoiseSchedule) -> None:
+    """Raise a ValueError if there is no such target, or it says nothing of x0 at the end of the schedule."""
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}; got {prediction!r}")
+    if prediction == "eps" and schedule.alpha_bar[-1] == 0:
+        raise ValueError(
+            "prediction must be 'v' or 'x0' on a schedule that ends with alpha_bar = 0: there x_t is the noise itself, "
+            "and to know it says nothing of x0; got 'eps'"
+        )
 
 
 def check_times(t: Tensor, n_steps: int, *, trusted: bool = False) -> None:

@@ -106,7 +106,7 @@ class NoiseSchedule:
         """A schedule of your own.
 
         Args:
-            betas: beta for every step, each in (0, 1).
+            betas: beta for every step, each in (0, 1); the last of several may be 1, see ``zero_terminal_snr``.
 
         Raises:
             ValueError: if ``betas`` is empty, not one-dimensional or leaves (0, 1).
@@ -143,6 +143,23 @@ class NoiseSchedule:
         log_alpha_bar = torch.log1p(-self._beta).cumsum(0)[times]
         step = log_alpha_bar.diff(prepend=log_alpha_bar.new_zeros(1))
         return NoiseSchedule.from_betas(-torch.expm1(step)).to(self.beta.dtype)
+
+    def zero_terminal_snr(self) -> "NoiseSchedule":
+        """This schedule, bent so that it ends in pure noise: alpha_bar_T = 0, the first step as it was.
+
+        Lin et al. 2023, Algorithm 1: sqrt(alpha_bar) is shifted and scaled. Its network must predict v or x0.
+
+        Raises:
+            ValueError: if the schedule has one step only, which cannot be both.
+        """
+        if self.n_steps < 2:
+            raise ValueError(
+                f"n_steps must be at least 2 to start as before and end with alpha_bar = 0; got {self.n_steps}"
+            )
+        root = (1 - self._beta).cumprod(0).sqrt()
+        alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+        alpha = alpha_bar / torch.cat((alpha_bar.new_ones(1), alpha_bar[:-1]))
+        return NoiseSchedule.from_betas(1 - alpha).to(self.beta.dtype)
 
     @property
     def snr_db(self) -> Tensor:
@@ -194,6 +211,7 @@ def check_betas(beta: Tensor) -> Tensor:
     if beta.ndim != 1 or len(beta) == 0:
         raise ValueError(f"betas must be one number a step, shape (T,) with T at least 1; got {tuple(beta.shape)}")
     bad = ~((beta > 0) & (beta < 1))
+    bad[-1] &= beta[-1] != 1 or len(beta) == 1  # the last step may leave nothing of what came before
     if bad.any():
         t = int(bad.nonzero()[0])
         raise ValueError(f"betas must lie strictly between 0 and 1; got {float(beta[t])} at t = {t}")

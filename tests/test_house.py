@@ -17,8 +17,8 @@ LESSON = PACKAGE / "lesson"
 CHAPTERS = sorted(path.name for path in LESSON.glob("ch*"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ROOMS = [  # of the library, from the ground up
-    *("runtime", "schedule", "diffusion", "unet", "data", "sample", "bound", "train", "checkpoint"),
-    *("exchange", "pictures", "evaluate", "doctor", "run", "cli"),
+    *("runtime", "schedule", "diffusion", "unet", "data", "sample", "bound", "flow", "train"),
+    *("checkpoint", "exchange", "pictures", "evaluate", "doctor", "run", "cli"),
 ]
 EXCEPTIONS: dict[tuple[str, str], str] = {  # (chapter, chapter that it imports): why
     ("ch13_your_own_ddpm", chapter): "it is put together of what the earlier ones have the learner build"

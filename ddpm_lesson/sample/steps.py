@@ -1,7 +1,7 @@
 """The chain forward and back, as generators, so that the caller plots, stops or records every step."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import NamedTuple, TypeVar
 
@@ -123,28 +123,31 @@ def ddim_steps(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1]; got {eta}")
     check_start(start, shape)
-    return _ddim_steps(eval_mode(diffusion.trusting()), times, shape, start, eta, generator)
+    alpha_bar = diffusion.schedule.to(torch.float64).alpha_bar.tolist()
+
+    def step(xt: Tensor, x0_hat: Tensor, t: int, t_prev: int) -> Tensor:
+        eps = diffusion.predict_eps(xt, torch.full((len(xt),), t, device=xt.device), x0_hat)
+        return ddim_step(x0_hat, eps, alpha_bar[t], alpha_bar[t_prev], eta, generator)
+
+    return walk(eval_mode(diffusion.trusting()), times, shape, start, generator, step)
 
 
 @torch.no_grad()
-def _ddim_steps(
+def walk(
     diffusion: DenoiseDiffusion,
     times: list[int],
     shape: Sequence[int],
     start: Tensor | None,
-    eta: float,
     generator: torch.Generator | None,
+    step: Callable[[Tensor, Tensor, int, int], Tensor],
 ) -> Iterator[ReverseStep]:
-    """The loop of ``ddim_steps``, once its arguments are known to be right."""
-    alpha_bar = diffusion.schedule.to(torch.float64).alpha_bar.tolist()
+    """The loop of the samplers that skip times: ``step(xt, x0_hat, t, t_prev)`` says where one leads."""
     xt = start_noise(diffusion, shape, generator) if start is None else start
     for t, t_prev in zip(times, [*times[1:], None], strict=True):
-        batch_t = torch.full((len(xt),), t, device=xt.device)
-        x0_hat = diffusion.denoise(xt, batch_t)
+        x0_hat = diffusion.denoise(xt, torch.full((len(xt),), t, device=xt.device))
         yield ReverseStep(t, xt, x0_hat)
         if t_prev is not None:
-            eps = diffusion.predict_eps(xt, batch_t, x0_hat)
-            xt = ddim_step(x0_hat, eps, alpha_bar[t], alpha_bar[t_prev], eta, generator)
+            xt = step(xt, x0_hat, t, t_prev)
 
 
 def ddim_step(

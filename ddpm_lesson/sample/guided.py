@@ -1,0 +1,61 @@
+"""Classifier-free guidance: away from what the network says of no image in particular, towards one with the label."""
+
+import torch
+from torch import Tensor, nn
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+
+
+def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> DenoiseDiffusion:
+    """The same model for images with given labels: every sampler works on it as on any other.
+
+    Ho and Salimans 2022, Eq. 6: eps = eps_null + scale (eps_label - eps_null). Here, as in diffusers, ``scale`` 0
+    leaves the labels out, 1 is the conditional model and more exaggerates; the paper counts from there, w = scale - 1.
+    Since the two weights add up to 1, the same holds word for word for x0 and v.
+
+    Args:
+        diffusion: a model whose network was trained with labels, some of them left out.
+        class_labels: (B,) whole numbers in 0 .. n_classes-1, or (1,) for a batch of any size.
+        scale: at least 0. The network is asked for 2 B images a step.
+
+    Raises:
+        ValueError: if the network takes no labels, one is out of range, or ``scale`` is negative.
+    """
+    n_classes = getattr(diffusion.eps_model, "n_classes", None)
+    if not isinstance(n_classes, int):
+        raise ValueError(
+            "diffusion must have a network that takes class_labels, with n_classes of them; got one without"
+        )
+    labels = torch.as_tensor(class_labels)
+    if labels.is_floating_point() or labels.ndim != 1 or not ((labels >= 0) & (labels < n_classes)).all():
+        raise ValueError(f"class_labels must be (B,) whole numbers in 0 .. {n_classes - 1}; got {labels.tolist()}")
+    if not scale >= 0:
+        raise ValueError(f"scale must be at least 0 (0 leaves the labels out, 1 follows them); got {scale}")
+    return DenoiseDiffusion(
+        Guided(diffusion.eps_model, labels.long(), n_classes, scale),
+        device=diffusion.device,
+        schedule=diffusion.schedule.to(diffusion.beta.dtype),
+        sigma=diffusion.sigma,
+        clip_x0=diffusion.clip_x0,
+        prediction=diffusion.prediction,
+    )
+
+
+class Guided(nn.Module):
+    """A network of ``(xt, t, class_labels)`` whose labels are settled, and exaggerated by ``scale``."""
+
+    class_labels: Tensor
+
+    def __init__(self, network: nn.Module, class_labels: Tensor, n_classes: int, scale: float):
+        super().__init__()
+        self.network = network
+        self.null = n_classes  # the label that says none
+        self.scale = scale
+        self.register_buffer("class_labels", class_labels, persistent=False)
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """What the network says of ``xt`` (B, ...) at times ``t`` (B,), guided; the shape of ``xt``."""
+        labels = self.class_labels.expand(len(xt))
+        both = torch.cat((torch.full_like(labels, self.null), labels))
+        null, label = self.network(torch.cat((xt, xt)), torch.cat((t, t)), both).chunk(2)
+        return torch.lerp(null, label, self.scale)
