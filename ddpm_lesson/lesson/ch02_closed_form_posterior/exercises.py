@@ -304,6 +304,18 @@ check_posterior_mean = Exercise(
             This looks like the formula of one step earlier.
             The paper counts its times from 1, code counts from 0. Which entry of `beta` belongs to code's `t`?
             `beta[t]` is the step itself, and `alpha_bar[t - 1]` is what is left before it."""),
+        Mistake(
+            "likelihood variance beta",
+            (
+                "alpha[t] ** 0.5 * (1 - prev) * xt",
+                "(1 - prev) * xt / alpha[t] ** 0.5",
+                "1 - alpha_bar[t]",
+                "1 - prev + beta[t]",
+            ),
+        ).says("""
+            This looks like the precision 1 / beta_t for the likelihood, on its right mean x_t / sqrt(alpha_t).
+            That is the variance of x_t given x_{t-1}. Seen as a function of x_{t-1}, the likelihood is wider.
+            By (2.8) its variance is beta_t / alpha_t, so the precision is alpha_t / beta_t."""),
         Mistake("precisions at t = 0", mean_by_precisions).says("""
             This looks right everywhere but at t = 0, where it is NaN: (2.9) divides by the prior's variance, 0.
             In (2.11) that variance has cancelled: nothing is divided by 1 - alpha_bar_{t-1}.
