@@ -69,6 +69,10 @@ check_predict_x0 = Exercise(
             This looks like `** 1/2`: Python takes the power first, and then divides by 2.
             What is `9 ** 1/2`? It is not 3.
             Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        Mistake("the other half", lambda xt, eps, alpha_bar: predict_x0(xt, eps, 1 - alpha_bar)).says(r"""
+            This looks like the two factors exchanged.
+            Which factor belongs to the image in the forward formula, and which to the noise?
+            $\sqrt{1-\bar\alpha_t}$ goes with `eps`, and $\sqrt{\bar\alpha_t}$ divides."""),
         Mistake("clipped", lambda *case: predict_x0(*case).clamp(-1, 1)).says("""
             This looks like the right answer, clipped to [-1, 1].
             Images live there, but (4.3) does not know that.
@@ -321,10 +325,6 @@ check_simple_loss = Exercise(
             This looks like noise that was scaled in place, so that the target is scaled noise as well.
             What does `eps` hold once `eps *= ...` or `eps.mul_(...)` has run?
             Mix with a new tensor, `(1 - a).sqrt() * eps`, and leave `eps` as it is for the comparison."""),
-        Mistake("weighted by the signal-to-noise ratio", ("(error**2)", "(a / (1 - a) * error**2)")).says(r"""
-            This looks like every image's error weighted by $\bar\alpha_t/(1-\bar\alpha_t)$.
-            That would be the squared error of the *image*. Which weight has (4.8)?
-            None: the plain mean of the squared errors of the noise."""),
         Mistake("no roots at all", ("a.sqrt()", "a", "(1 - a).sqrt()", "(1 - a)")).says(r"""
             This looks like a mix of $\bar\alpha_t$ parts image and $1-\bar\alpha_t$ parts noise.
             These are shares of variance. Which numbers multiply the image and the noise themselves?
@@ -433,10 +433,10 @@ check_reverse_step = Exercise(
             This looks like no noise at the *first* step back, t = T - 1, and noise at the last.
             Sampling runs from t = T - 1 down to t = 0. Which of the two is the last step?
             `sigma * z` if `t > 0`, and nothing at t = 0."""),
-        Mistake("noise at neither end", ("t > 0", "0 < t < len(beta) - 1")).says("""
-            This looks right, but for t = T - 1, where there is no noise.
-            Only the last step back, t = 0, is without noise. Is t = T - 1 special too?
-            `sigma * z` if `t > 0`, and nothing more to ask."""),
+        Mistake("all the noise put back", ("beta[t]", "(1 - (1 - beta).cumprod(0)[t])")).says(r"""
+            This looks like $\sqrt{1-\bar\alpha_t}\,z$.
+            That is the noise of all steps so far. One step back adds the noise of one step.
+            Without the bar: `(1 - alpha[t]) ** 0.5`, which is `beta[t] ** 0.5`."""),
         Mistake("halved for rooted", ("beta[t] ** 0.5", "beta[t] / 2")).says("""
             This looks like `** 1/2`: Python takes the power first, and then divides by 2.
             What is `9 ** 1/2`? It is not 3.
