@@ -166,6 +166,7 @@ def light(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_base_installation_trains_says_once_that_it_draws_no_curve_and_samples(light, tmp_path):
     run = tmp_path / "run"
     tiny = "--train-steps 20 --save-every 10 --n-samples 1 --sample-steps 1 --n-channels 8 --n-groups 4"
@@ -178,6 +179,7 @@ def test_a_base_installation_trains_says_once_that_it_draws_no_curve_and_samples
     assert sample.returncode == 0, sample.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "missing", "extra"),
     [

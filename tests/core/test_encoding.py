@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import json, sys, warnings
 warnings.filterwarnings("error", category=EncodingWarning, module=r"ddpm_lesson\\b")
@@ -26,6 +28,7 @@ for command in (
 """
 
 
+@pytest.mark.slow
 def test_every_command_says_how_its_text_is_encoded(tmp_path):
     options = ["-X", "warn_default_encoding", "-X", "utf8=0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}

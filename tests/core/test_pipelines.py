@@ -229,6 +229,7 @@ for name in {names}:
     return result.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_downloaded_model_opens_by_its_name_and_another_cannot_offline(paper, tmp_path):
     folder, theirs = paper
     write_weights(folder, old_names(theirs))

@@ -95,9 +95,8 @@ def test_ctrl_c_stops_both_processes_at_the_same_step(tmp_path):
 
 def steps_in_float64(parts):
     """What every step of a run says whose batches are cut; Adam would make much of the rounding of float32."""
-    return list(
-        train(start_in_float64(replace(CONFIG, accumulation_steps=parts)), Float64Images(load_images("digits").images))
-    )
+    state = start_in_float64(replace(CONFIG, train_steps=10, accumulation_steps=parts))
+    return list(train(state, Float64Images(load_images("digits").images)))
 
 
 @pytest.fixture(scope="module")
