@@ -65,7 +65,8 @@ class ImageDataset(Dataset):
         """The same images, in the memory of a CUDA GPU if they take less than a gigabyte there."""
         if device.type != "cuda" or self.images.nbytes > 1e9:
             return self
-        return ImageDataset(self.images.to(device), self.labels, self.classes)
+        labels = None if self.labels is None else self.labels.to(device)
+        return ImageDataset(self.images.to(device), labels, self.classes)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -29,6 +29,20 @@ class FlowMatching(nn.Module):
         super().__init__()
         self.velocity_model = velocity_model
 
+    @property
+    def eps_model(self) -> nn.Module:
+        """The network, as training and checkpoints call that of a ``DenoiseDiffusion``."""
+        return self.velocity_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.parameters()).device
+
+    def trusting(self) -> "FlowMatching":
+        """This very model: a look at its times is cheap."""
+        return self
+
     def velocity(self, xt: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """dx/dt at ``xt`` (B, ...) and times ``t`` (B,) in [0, 1]: the network's mean of eps - x0.
 

@@ -20,12 +20,24 @@ from tqdm.auto import tqdm
 from ddpm_lesson import checkpoint
 from ddpm_lesson.checkpoint import CheckpointError, SavedRun
 from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
+from ddpm_lesson.flow import FlowMatching, FlowStep, flow_steps
 from ddpm_lesson.pictures import grid_image, loss_curve
 from ddpm_lesson.runtime import get_device, n_processes, rank
-from ddpm_lesson.sample import reverse_steps
-from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, any_process, first_process_first, together, train
+from ddpm_lesson.sample import ReverseStep, guided, reverse_steps
+from ddpm_lesson.train import (
+    TrainConfig,
+    TrainState,
+    TrainStep,
+    any_process,
+    check_labels,
+    first_process_first,
+    together,
+    train,
+)
 
 LOG_EVERY = 10  # optimiser steps between two points of the loss curve
+GRID_SCALE = 2.0  # guidance of the samples that a run draws, if its model takes labels
+FLOW_STEPS = 50  # of a flow, which has no T, unless given
 
 
 class Stop(threading.Event):
@@ -76,6 +88,7 @@ def run(
                 config = replace(config, mixed_precision=saved.config.mixed_precision)
         with first_process_first():
             dataset = images_of(config, saved)
+        check_labels(config, dataset)
         state = TrainState(config, dataset.shape, device)
         if not resume:
             lock(folder, stack)
@@ -193,7 +206,7 @@ def write_grid(state: TrainState, folder: Path, stop: Stop, bar: tqdm) -> None:
     with not_needed(bar, f"there is no grid of samples of step {state.step}"):
         generator = torch.Generator().manual_seed(config.seed)
         shape = (config.n_samples, *state.image_shape)
-        for step in reverse_steps(state.averaged(), shape, config.sample_steps, generator):
+        for step in grid_steps(state, shape, generator):
             if stop.is_set():
                 say(bar, f"stopped: the grid of samples of step {state.step} was given up")
                 return
@@ -201,6 +214,17 @@ def write_grid(state: TrainState, folder: Path, stop: Stop, bar: tqdm) -> None:
         png = io.BytesIO()
         grid_image(images).save(png, "png")  # pyrefly: ignore[unbound-name] (there is a step)
         checkpoint.write_whole(folder, {f"samples/step_{state.step:07d}.png": png.getvalue()})
+
+
+def grid_steps(
+    state: TrainState, shape: tuple[int, ...], generator: torch.Generator
+) -> Iterator[ReverseStep] | Iterator[FlowStep]:
+    """The way to the samples of a grid: one class after the other, if the model takes labels."""
+    model, n_steps, n_classes = state.averaged(), state.config.sample_steps, state.config.n_classes
+    labels = torch.arange(shape[0], device=model.device) % n_classes if n_classes else None
+    if isinstance(model, FlowMatching):
+        return flow_steps(model, shape, n_steps or FLOW_STEPS, generator, class_labels=labels)
+    return reverse_steps(model if labels is None else guided(model, labels, GRID_SCALE), shape, n_steps, generator)
 
 
 @contextlib.contextmanager

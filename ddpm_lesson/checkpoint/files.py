@@ -21,6 +21,7 @@ from ddpm_lesson.checkpoint.disk import (
 )
 from ddpm_lesson.data import nearest
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.flow import FlowMatching
 from ddpm_lesson.runtime import assets_folder, get_device
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
@@ -31,7 +32,7 @@ TRAINING, PREVIOUS = "training.safetensors", "training.previous.safetensors"
 MODEL_SUM = "model_sha256"  # in settings of the first format, the checksum of the weights beside them
 LIMITS = {  # far above any use, and below what would fill a memory or never end
     **{"image_channels": 1_000, "n_channels": 10_000, "n_blocks": 100, "n_heads": 10_000},
-    **{"n_steps": 100_000, "image_size": 10_000, "batch_size": 1_000_000, "n_samples": 100_000},
+    **{"n_steps": 100_000, "image_size": 10_000, "batch_size": 1_000_000, "n_samples": 100_000, "n_classes": 100_000},
 }
 MOST_LEVELS, LARGEST_MULTIPLE = 16, 1_000
 
@@ -53,7 +54,7 @@ def check_free(folder: str | Path) -> None:
         raise FileExistsError(f"{folder} already holds a run or a model ({', '.join(found)}): {advice}")
 
 
-def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
+def save(diffusion: DenoiseDiffusion | FlowMatching, folder: str | Path, **info: Any) -> None:
     """Write a model into ``folder``; what was there stays intact until the new files are complete.
 
     Args:
@@ -71,15 +72,18 @@ def save(diffusion: DenoiseDiffusion, folder: str | Path, **info: Any) -> None:
     write_whole(Path(folder), model_files(diffusion, describe(diffusion, **info)))
 
 
-def describe(diffusion: DenoiseDiffusion, **info: Any) -> dict[str, Any]:
+def describe(diffusion: DenoiseDiffusion | FlowMatching, **info: Any) -> dict[str, Any]:
     """What ``settings.json`` says of a model; TypeError if there is no ``UNet`` to write."""
     if not isinstance(diffusion.eps_model, UNet):
         raise TypeError(f"eps_model must be a UNet to be saved; got {type(diffusion.eps_model).__name__}")
-    process = {"schedule": diffusion.schedule.settings, "sigma": diffusion.sigma, "clip_x0": diffusion.clip_x0}
+    process: dict[str, Any] = {"prediction": "flow"}
+    if isinstance(diffusion, DenoiseDiffusion):
+        process = {"schedule": diffusion.schedule.settings, "sigma": diffusion.sigma}
+        process |= {"clip_x0": diffusion.clip_x0, "prediction": diffusion.prediction}
     return {"format": FORMAT, "model": diffusion.eps_model.settings, "diffusion": process, **info}
 
 
-def model_files(diffusion: DenoiseDiffusion, settings: Mapping[str, Any]) -> dict[str, bytes]:
+def model_files(diffusion: DenoiseDiffusion | FlowMatching, settings: Mapping[str, Any]) -> dict[str, bytes]:
     """The contents of ``settings.json`` and ``model.safetensors``. They know each other: see ``partner``."""
     about = {"step": str(settings.get("step", "")), "settings": partner(settings)}
     weights = tensor_bytes(diffusion.eps_model.state_dict(), about)
@@ -95,14 +99,31 @@ def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> Den
     """Read a model, ready to sample from. Settings that the checkpoint leaves out take their defaults.
 
     Args:
-        folder_or_name: a folder that ``save`` wrote, or the name of shipped weights: ``"digits"``, ``"mnist"`` or
-            ``"cifar10_small"``.
+        folder_or_name: a folder that ``save`` wrote, or the name of shipped weights, such as ``"mnist"``.
         device: where to put it, see ``get_device``.
 
     Raises:
-        CheckpointError: if there is no checkpoint, it cannot be read or is damaged, or weights and settings do not fit
-            together.
+        CheckpointError: if there is no checkpoint, it cannot be read or is damaged, weights and settings do not fit
+            together, or it is a flow.
     """
+    model = load_any(folder_or_name, device)
+    if isinstance(model, FlowMatching):
+        raise CheckpointError(
+            f"{folder_or_name} is a flow, and no diffusion: open it with load_flow, or sample from it"
+        )
+    return model
+
+
+def load_flow(folder_or_name: str | Path, device: str | torch.device = "auto") -> FlowMatching:
+    """Read a model of straight paths; arguments and errors as in ``load``."""
+    model = load_any(folder_or_name, device)
+    if isinstance(model, DenoiseDiffusion):
+        raise CheckpointError(f"{folder_or_name} is a diffusion, and no flow: open it with load")
+    return model
+
+
+def load_any(folder_or_name: str | Path, device: str | torch.device = "auto") -> DenoiseDiffusion | FlowMatching:
+    """Read a model of either kind; arguments and errors as in ``load``."""
     folder = find(folder_or_name)
     settings = read_settings(folder)
     tensors, about = read_tensors(folder / MODEL, settings.get(MODEL_SUM))
@@ -113,11 +134,15 @@ def load(folder_or_name: str | Path, device: str | torch.device = "auto") -> Den
     return diffusion.to(get_device(device)).eval()
 
 
-def build(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, weights: Path) -> DenoiseDiffusion:
+def build(
+    settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path, weights: Path
+) -> DenoiseDiffusion | FlowMatching:
     """The model that settings describe, untrained; arguments and errors as in ``sketch``."""
     sketch(settings, tensors, source, weights)
     with described_in(source):
         rest = dict(settings["diffusion"])
+        if rest == {"prediction": "flow"}:
+            return FlowMatching(UNet(**settings["model"]))
         schedule = NoiseSchedule.from_settings(rest.pop("schedule"))
         return DenoiseDiffusion(UNet(**settings["model"]), schedule=schedule, **rest)
 
@@ -135,7 +160,8 @@ def sketch(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: P
     """
     with described_in(source):
         check_limits(settings["model"])
-        check_limits(settings["diffusion"]["schedule"])
+        if settings["diffusion"].get("prediction") != "flow":
+            check_limits(settings["diffusion"]["schedule"])
         with torch.device("meta"):
             model = UNet(**settings["model"])
     check_weights(model, tensors, weights)

@@ -45,7 +45,7 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 DAMAGED = "training.damaged"  # where a damaged file goes, out of the way of the next one
 FIXED = (  # what the steps already taken depend on
     *("image_size", "n_channels", "ch_mults", "is_attn", "n_blocks", "n_heads", "n_groups"),
-    *("n_steps", "schedule", "batch_size", "flip", "seed"),
+    *("n_steps", "schedule", "prediction", "n_classes", "label_dropout", "batch_size", "flip", "seed"),
 )
 
 

@@ -14,17 +14,21 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.flow import FlowMatching
 from ddpm_lesson.runtime import autocast, first_line, get_device, rank
 from ddpm_lesson.train.presets import TrainConfig
-from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator
+from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator, with_network
 from ddpm_lesson.unet import UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def build_diffusion(config: TrainConfig, image_channels: int) -> DenoiseDiffusion:
-    """An untrained model with the architecture and the diffusion settings of ``config``."""
+def build_diffusion(config: TrainConfig, image_channels: int) -> Any:
+    """An untrained model with the architecture and the diffusion settings of ``config``.
+
+    A ``DenoiseDiffusion``, or a ``FlowMatching`` if that is what it is to learn.
+    """
     model = UNet(
         image_channels,
         config.n_channels,
@@ -34,8 +38,12 @@ def build_diffusion(config: TrainConfig, image_channels: int) -> DenoiseDiffusio
         n_heads=config.n_heads,
         n_groups=config.n_groups,
         dropout=config.dropout,
+        n_classes=config.n_classes,
     )
-    return DenoiseDiffusion(model, config.n_steps, schedule=config.schedule, sigma=config.sigma, clip_x0=config.clip_x0)
+    if config.prediction == "flow":
+        return FlowMatching(model)
+    process: dict[str, Any] = {"schedule": config.schedule, "sigma": config.sigma, "clip_x0": config.clip_x0}
+    return DenoiseDiffusion(model, config.n_steps, prediction=config.prediction, **process)
 
 
 class TrainState:
@@ -70,14 +78,12 @@ class TrainState:
         self.scaler: dict[str, Any] = {}
         self.step = 0
 
-    def averaged(self) -> DenoiseDiffusion:
-        """The model to sample from: the same diffusion with the averaged weights, sharing their memory."""
-        d = self.diffusion
-        averaged = DenoiseDiffusion(self.ema.module, schedule=d.schedule, sigma=d.sigma, clip_x0=d.clip_x0)
-        return averaged.to(d.device).eval()
+    def averaged(self) -> Any:
+        """The model to sample from: the same diffusion, or flow, with the averaged weights, sharing their memory."""
+        return with_network(self.diffusion, self.ema.module).eval()
 
 
-def laid_out(diffusion: DenoiseDiffusion, config: TrainConfig) -> DenoiseDiffusion:
+def laid_out(diffusion: Any, config: TrainConfig) -> Any:
     """The same model with its weights where its convolutions like them best in memory: not a number changes.
 
     In float32 on a CPU that is channels last, a gain of 1 to 20 % (``python -m tests.benchmarks.bench --ways mnist``).
@@ -140,8 +146,12 @@ def train(state: TrainState, dataset: ImageDataset) -> Iterator[TrainStep]:
 
     Yields:
         A ``TrainStep`` after every optimiser step.
+
+    Raises:
+        ValueError: if the model wants labels that the images have not, or the batch cannot be cut as asked.
     """
     config, diffusion = state.config, state.diffusion
+    check_labels(config, dataset)
     accelerator = start_accelerator(config.mixed_precision, diffusion.device)
     optimizer = accelerator.prepare(state.optimizer)
     if accelerator.scaler and state.scaler:
@@ -227,15 +237,41 @@ class Batch(NamedTuple):
     x0: Tensor  # (B, C, H, W)
     eps: Tensor  # (B, C, H, W)
     t: Tensor  # (B,)
+    class_labels: Tensor | None = None  # (B,), n_classes where the label is left out
 
 
 def draw_batch(dataset: ImageDataset, config: TrainConfig, step: int, diffusion: DenoiseDiffusion) -> Batch:
     """The whole batch of a step, the same in every process (Ho et al. 2020, Algorithm 1, lines 2 to 4)."""
-    x0 = to_device(next_batch(dataset, config, step), diffusion.device)
+    chosen = next_indices(dataset, config, step)
+    x0 = to_device(dataset[chosen], diffusion.device)
     if config.flip:
         x0 = random_flip(x0)
-    t = torch.randint(diffusion.n_steps, (len(x0),), device=x0.device)
-    return Batch(x0, torch.randn_like(x0), t)
+    if config.prediction == "flow":
+        t = torch.rand(len(x0), device=x0.device)
+    else:
+        t = torch.randint(config.n_steps, (len(x0),), device=x0.device)
+    return Batch(x0, torch.randn_like(x0), t, draw_labels(dataset, config, chosen, x0.device))
+
+
+def draw_labels(dataset: ImageDataset, config: TrainConfig, chosen: Tensor, device: torch.device) -> Tensor | None:
+    """The labels of a batch, some of them left out (Ho and Salimans 2022, Algorithm 1); None for a model without."""
+    if config.n_classes is None or dataset.labels is None:
+        return None
+    labels = to_device(dataset.labels[chosen], device)
+    left_out = torch.rand(len(labels), device=device) < config.label_dropout
+    return labels.masked_fill(left_out, config.n_classes)
+
+
+def check_labels(config: TrainConfig, dataset: ImageDataset) -> None:
+    """Raise a ValueError if the model wants labels that the images have not."""
+    if config.n_classes is None:
+        return
+    if dataset.labels is None:
+        raise ValueError(
+            f"n_classes must be left out for images without labels, as in {config.data!r}; got {config.n_classes}"
+        )
+    if (found := int(dataset.labels.max()) + 1) > config.n_classes:
+        raise ValueError(f"n_classes must be at least {found}, as many as {config.data!r} has; got {config.n_classes}")
 
 
 def backward(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice], accelerator: "Accelerator") -> Tensor:
@@ -262,8 +298,9 @@ def backward_part(diffusion: DenoiseDiffusion, batch: Batch, n_parts: int, accel
 
 
 def part_of(batch: Batch, part: slice) -> Batch:
-    """Some images of a batch, with their noise and times."""
-    return Batch(*(values[part] for values in batch))
+    """Some images of a batch, with their noise, times and labels."""
+    labels = None if batch.class_labels is None else batch.class_labels[part]
+    return Batch(batch.x0[part], batch.eps[part], batch.t[part], labels)
 
 
 @contextlib.contextmanager
@@ -292,12 +329,12 @@ def saying_what_fits(
         raise ValueError(f"{said}, and neither does 1") from None
 
 
-def next_batch(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
-    """The batch of a step: every epoch visits each image at most once, in an order that its seed decides."""
+def next_indices(dataset: ImageDataset, config: TrainConfig, step: int) -> Tensor:
+    """The images of the batch of a step: every epoch visits each at most once, in an order that its seed decides."""
     size = min(config.batch_size, len(dataset))
     epoch, i = divmod(step, len(dataset) // size)
     order = shuffled(len(dataset), combine_seeds(config.seed, epoch), dataset.images.device)
-    return dataset[order[i * size : (i + 1) * size]]
+    return order[i * size : (i + 1) * size]
 
 
 @functools.lru_cache(maxsize=2)  # an epoch needs it in every step

@@ -5,13 +5,14 @@ accelerate and PyTorch's DistributedDataParallel connect them.
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.runtime import n_processes, rank, settle_precision
 from ddpm_lesson.train.presets import TrainConfig
 
@@ -38,13 +39,19 @@ def forget_earlier_runs() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def share_gradients(diffusion: DenoiseDiffusion) -> DenoiseDiffusion:
+def share_gradients(diffusion: Any) -> Any:
     """The same model as the loop uses it: times on trust, and gradients averaged over all processes."""
     if n_processes() == 1:
         return diffusion.trusting()
-    model = torch.nn.parallel.DistributedDataParallel(diffusion.eps_model)
-    settings = {"schedule": diffusion.schedule, "sigma": diffusion.sigma, "clip_x0": diffusion.clip_x0}
-    return DenoiseDiffusion(model, device=diffusion.device, **settings).trusting()
+    return with_network(diffusion, torch.nn.parallel.DistributedDataParallel(diffusion.eps_model)).trusting()
+
+
+def with_network(process: Any, network: nn.Module) -> Any:
+    """The same process, a diffusion or a flow, with another network."""
+    twin = copy.copy(process)
+    twin._buffers = dict(process._buffers)
+    twin._modules = dict.fromkeys(process._modules, network)  # it has one
+    return twin
 
 
 def settled(config: TrainConfig, device: torch.device) -> TrainConfig:
