@@ -107,7 +107,11 @@ def learns(built) -> str:
         loss = (net(x) - wanted).square().mean()
         loss.backward()
         optimizer.step()
-    idle = [name for name, weight in net[1].named_parameters() if weight.grad is None or not weight.grad.any()]
+    parts = {name: weight.grad for name, weight in net[1].named_parameters()}
+    if parts["projection.weight"] is not None:
+        thirds = parts["projection.weight"].chunk(3)
+        parts |= {f"projection.weight, {part}": grad for part, grad in zip("qkv", thirds, strict=True)}
+    idle = [name for name, grad in parts.items() if grad is None or not grad.any()]
     if idle:
         return f"After a backward pass `{idle[0]}` has no gradient: it would never learn."
     share = float(loss.detach() / wanted.square().mean())
