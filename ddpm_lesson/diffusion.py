@@ -46,7 +46,7 @@ class DenoiseDiffusion(nn.Module):
         device: where to put the model; stays where it is unless given.
         schedule: ``"linear"``, ``"cosine"``, ``"quadratic"``, ``"sigmoid"`` or a ``NoiseSchedule``.
         sigma: variance of the reverse step: ``"beta"`` or ``"posterior"``, the two choices of section 3.2.
-        clip_x0: clip the estimate of x0 to [-1, 1], where the data lives.
+        clip_x0: clip the estimate of x0 to [-1, 1], where the data lives; a number, to [-clip_x0, clip_x0].
         prediction: what the network returns: ``"eps"``, ``"x0"``, or ``"v"``, which is sqrt(alpha_bar) eps -
             sqrt(1 - alpha_bar) x0 (Salimans and Ho 2022, section 4).
 
@@ -71,7 +71,7 @@ class DenoiseDiffusion(nn.Module):
         *,
         schedule: str | NoiseSchedule = "linear",
         sigma: str = "beta",
-        clip_x0: bool = True,
+        clip_x0: bool | float = True,
         prediction: str = "eps",
     ):
         super().__init__()
@@ -81,6 +81,8 @@ class DenoiseDiffusion(nn.Module):
             raise ValueError(f"n_steps must be {schedule.n_steps} like the schedule, or left out; got {n_steps}")
         if sigma not in ("beta", "posterior"):
             raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
+        if not clip_x0 >= 0:
+            raise ValueError(f"clip_x0 must be True, False or a number above 0; got {clip_x0}")
         check_prediction(prediction, schedule)
         self.eps_model = eps_model
         self.prediction = prediction
@@ -243,10 +245,9 @@ class DenoiseDiffusion(nn.Module):
         elif self.prediction == "x0":
             x0_hat = output
         else:
-            x0_hat = (
-                self._at(self.alpha_bar, t, xt).sqrt() * xt - self._at(self.one_minus_alpha_bar, t, xt).sqrt() * output
-            )
-        return x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat
+            signal, noise = self._at(self.alpha_bar, t, xt).sqrt(), self._at(self.one_minus_alpha_bar, t, xt).sqrt()
+            x0_hat = signal * xt - noise * output
+        return x0_hat.clamp(-self.clip_x0, self.clip_x0) if self.clip_x0 else x0_hat
 
     @torch.no_grad()
     def p_sample(
@@ -278,7 +279,8 @@ class DenoiseDiffusion(nn.Module):
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network should return for the x_t of ``x0`` and ``eps``: one of the two, or v of both."""
         if self.prediction == "v":
-            return self._at(self.alpha_bar, t, x0).sqrt() * eps - self._at(self.one_minus_alpha_bar, t, x0).sqrt() * x0
+            signal, noise = self._at(self.alpha_bar, t, x0).sqrt(), self._at(self.one_minus_alpha_bar, t, x0).sqrt()
+            return signal * eps - noise * x0
         return eps if self.prediction == "eps" else x0
 
     def loss(
@@ -317,7 +319,9 @@ class DenoiseDiffusion(nn.Module):
         target = self.target(x0, eps, t)
         if weights is None:
             return F.mse_loss(output, target)
-        return (gather(weights.to(xt), t, xt.ndim) * (output - target) ** 2).mean()
+        if weights.shape != (self.n_steps,):
+            raise ValueError(f"weights must be one number a time, ({self.n_steps},); got {tuple(weights.shape)}")
+        return (self._at(weights.to(xt), t, xt) * (output - target) ** 2).mean()
 
     def _check(self, t: Tensor, x: Tensor) -> None:
         """Raise a ValueError unless ``t`` holds one time for every element of the batch ``x``, where the model is."""

@@ -55,6 +55,9 @@ class Guided(nn.Module):
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """What the network says of ``xt`` (B, ...) at times ``t`` (B,), guided; the shape of ``xt``."""
+        if len(self.class_labels) not in (1, len(xt)):
+            got = len(self.class_labels)
+            raise ValueError(f"class_labels must be (1,) or one for each of the {len(xt)} images; got {got}")
         labels = self.class_labels.expand(len(xt))
         both = torch.cat((torch.full_like(labels, self.null), labels))
         null, label = self.network(torch.cat((xt, xt)), torch.cat((t, t)), both).chunk(2)
