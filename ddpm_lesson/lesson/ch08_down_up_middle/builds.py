@@ -68,6 +68,10 @@ def halves_and_doubles(built) -> str:
             return (
                 "A shift by two pixels does more than shift the answer: some map is not half as high and half as wide."
             )
+        n = x.shape[dim] - 1
+        odd = (net(x.narrow(dim, 0, n)) - net(x).narrow(dim, 0, n))[..., 12:-12, 12:-12]
+        if odd.detach().abs().max() > 1e-9:
+            return "Where a side is odd, what comes from below is one pixel off: which end is to be cut?"
     return ""
 
 
@@ -83,6 +87,21 @@ def goes_past_the_lower_level(built) -> str:
     x = numbers(1, 2, 16, 12, seed=4).double().requires_grad_()
     seen = influence(net(x), x)
     return "" if seen.any() else "With nothing but zeros on the lower level the answer does not depend on x: no skip."
+
+
+def bends(built) -> str:
+    """What crosses and what goes up again has come through Swish: the answers of the convolutions, one by one."""
+    net, x, calls = built(2).double(), 3 * numbers(1, 2, 8, 6, seed=5).double(), []
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda _, given, answer: calls.append((given[0], answer)))
+    net(x)
+    if not any(torch.allclose(part, F.silu(calls[0][1])) for part in calls[-1][0].split(2, dim=1)):
+        return "The last convolution is not given what the first one answers, behind `F.silu`: that is the skip."
+    below = max(i for i, (_, answer) in enumerate(calls) if answer.shape[2] < 8)
+    if calls[below + 1][0].min() < -0.279:  # the valley of Swish
+        return "What the lower level's convolution answers goes up without `F.silu`."
+    return ""
 
 
 def learns(built) -> str:
@@ -127,6 +146,11 @@ build_TwoLevels = Build(
             goes_past_the_lower_level,
             "Everything went down. What should cross at full resolution?",
             "Keep the map from before `down`, and give it to the last convolution: `torch.cat((below, skip), dim=1)`.",
+        ),
+        Stage(
+            bends,
+            "Which map crosses: what came in, what the first convolution made of it, or that behind its bend?",
+            "`skip = F.silu(self.fine(x))` and `below = F.silu(self.coarse(self.down(skip)))`.",
         ),
         Stage(
             learns,
