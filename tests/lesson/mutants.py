@@ -139,7 +139,7 @@ def habits(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., An
         return result
 
     def seeded(*case):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return function(*case)
 
     yield "gradient detached", wrapped(detached)

@@ -51,7 +51,7 @@ def unguarded(function: Callable[..., Any], case: Sequence[Any], longest: int) -
     arguments = copy.deepcopy(case)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)
         result = settled(function(*arguments), longest)
         seeded = torch.initial_seed() != SEED
     changed = [i for i, pair in enumerate(zip(arguments, case, strict=True)) if differ(*pair)]

@@ -120,7 +120,7 @@ def found(judge: Callable[[Any], str | None], built: Any) -> Any:
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
-            torch.manual_seed(SEED)
+            torch.default_generator.manual_seed(SEED)
             finding = judge(built)
             if torch.initial_seed() != SEED:
                 return "BUILT sets the global seed: everything after it would draw the same noise. Leave it alone."
