@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddpm_lesson.exchange.core import Settings, check_expressible
 from ddpm_lesson.runtime import needs
-from ddpm_lesson.unet import UNet
+from ddpm_lesson.unet import AttentionBlock, UNet
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 PADDING = {"asymmetric": 0, "symmetric": 1}  # our downsample: diffusers' downsample_padding
 DOWN = {False: "DownBlock2D", True: "AttnDownBlock2D"}
 UP = {False: "UpBlock2D", True: "AttnUpBlock2D"}
+REFUSED = {  # settings of UNet2DModel that another value than the usual one keeps out, and why
+    "act_fn": "here every activation is SiLU",
+    "add_attention": "here the middle attends",
+    "attn_norm_num_groups": "here all normalisations have the same number of groups",
+    "block_out_channels": "here widths are multiples of the first",
+    "center_input_sample": "here images live in [-1, 1], and not in [0, 1]",
+    "class_embed_type": "here a label is a whole number",
+    "down_block_types": "here a level is a DownBlock2D or an AttnDownBlock2D",
+    "downsample_type": "here a convolution halves the sides",
+    "freq_shift": "here it is 0 or 1",
+    "mid_block_scale_factor": "here the middle is not scaled",
+    "mid_block_type": "here there is a middle",
+    "out_channels": "here what goes in has the shape of what comes out: no variances, no images to go by",
+    "resnet_time_scale_shift": "here the time shifts and does not scale",
+    "time_embedding_dim": "here it is four times the first width",
+    "time_embedding_type": "here times become sinusoids",
+    "up_block_types": "here the way up attends where the way down does",
+    "upsample_type": "here pixels are repeated and convolved",
+}
 
 
 def diffusers_unet(unet: UNet, image_size: int | tuple[int, int] = 32) -> "UNet2DModel":
@@ -25,8 +44,8 @@ def diffusers_unet(unet: UNet, image_size: int | tuple[int, int] = 32) -> "UNet2
 
     Args:
         unet: ours. diffusers has no word for ``upsample="transposed"``, ``narrow="before"``, ``final_groups`` other
-            than ``n_groups``, ``ch_mults`` that do not begin with 1, and several heads where attention levels differ
-            in width.
+            than ``n_groups``, ``ch_mults`` that do not begin with 1, and ``n_heads`` where attention levels differ in
+            width, for which ``d_k`` serves. The null label becomes the last of ``num_class_embeds``.
         image_size: side, or height and width, of the images that a pipeline will draw with it.
 
     Returns:
@@ -50,13 +69,14 @@ def unet_from_diffusers(model: "UNet2DModel") -> UNet:
     """The same network as ours, with a copy of the weights.
 
     Args:
-        model: a ``diffusers.UNet2DModel`` that makes the paper's choices, as ``google/ddpm-cifar10-32`` does.
+        model: a ``diffusers.UNet2DModel`` of the usual blocks, with the library's defaults or with the paper's
+            choices. The last of ``num_class_embeds`` becomes the null label, as is usual for guidance.
 
     Returns:
         A ``UNet`` on the same device, of the same precision, in the same mode (training or not).
 
     Raises:
-        ValueError: naming every setting that our U-Net cannot express.
+        ValueError: naming every setting that our U-Net cannot express, and why; they stand in ``REFUSED``.
         TypeError: if ``model`` is something else.
         ImportError: if diffusers is not installed.
     """
@@ -66,7 +86,12 @@ def unet_from_diffusers(model: "UNet2DModel") -> UNet:
     if not isinstance(model, diffusers.UNet2DModel):
         raise TypeError(f"model must be a diffusers.UNet2DModel; got {type(model).__name__}")
     unet = UNet(**our_settings(model)).to(model.conv_out.weight)
-    unet.load_state_dict(to_our_names(model.state_dict(), unet))
+    theirs = model.state_dict()
+    if model.config["flip_sin_to_cos"]:  # cosines first: the weights that read them change places instead
+        theirs["time_embedding.linear_1.weight"] = theirs["time_embedding.linear_1.weight"].roll(
+            unet.time_emb.n_channels // 8, dims=1
+        )
+    unet.load_state_dict(to_our_names(theirs, unet))
     return unet.train(model.training)
 
 
@@ -84,7 +109,7 @@ def check_diffusers(settings: Settings, image_size: int | tuple[int, int]) -> No
     if settings["n_heads"] > 1 and len(attending) > 1:
         raise ValueError(
             f"for diffusers, n_heads must be 1 where attention works on levels of different widths, here {attending} "
-            f"channels, because its heads are all of one size; got {settings['n_heads']}"
+            f"channels, because its heads are all of one size, as with d_k; got {settings['n_heads']}"
         )
     factor = 2 ** (len(settings["ch_mults"]) - 1)
     sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
@@ -97,6 +122,7 @@ def check_diffusers(settings: Settings, image_size: int | tuple[int, int]) -> No
 
 def diffusers_settings(settings: Settings, image_size: int | tuple[int, int] | None) -> Settings:
     """What ``UNet2DModel`` calls the settings of a ``UNet``."""
+    one_head = settings["n_heads"] == 1
     return {
         "sample_size": image_size,
         "in_channels": settings["image_channels"],
@@ -106,13 +132,14 @@ def diffusers_settings(settings: Settings, image_size: int | tuple[int, int] | N
         "down_block_types": tuple(DOWN[attn] for attn in settings["is_attn"]),
         "up_block_types": tuple(UP[attn] for attn in reversed(settings["is_attn"])),
         "downsample_padding": PADDING[settings["downsample"]],
-        "attention_head_dim": None if settings["n_heads"] == 1 else widths(settings)[-1] // settings["n_heads"],
+        "attention_head_dim": settings["d_k"] if one_head else widths(settings)[-1] // settings["n_heads"],
         "norm_num_groups": settings["n_groups"],
         "norm_eps": settings["norm_eps"],
         "dropout": settings["dropout"],
         "act_fn": "silu",
         "flip_sin_to_cos": False,
-        "freq_shift": 1,
+        "freq_shift": settings["freq_shift"],
+        "num_class_embeds": settings["n_classes"] and settings["n_classes"] + 1,
     }
 
 
@@ -122,28 +149,39 @@ def our_settings(model: "UNet2DModel") -> Settings:
     They are translated there and back: a setting that comes back as another is one that we cannot express.
     """
     config = plain(dict(model.config))
-    channels, heads = config["block_out_channels"], config["attention_head_dim"] or config["block_out_channels"][-1]
+    channels, is_attn = config["block_out_channels"], [name == DOWN[True] for name in config["down_block_types"]]
+    n_heads, d_k = heads(config["attention_head_dim"], attention_widths(channels, is_attn))
     ours = {
         "image_channels": config["in_channels"],
         "n_channels": channels[0],
         "ch_mults": tuple(max(n // channels[0], 1) for n in channels),
-        "is_attn": tuple(name == DOWN[True] for name in config["down_block_types"]),
+        "is_attn": tuple(is_attn),
         "n_blocks": config["layers_per_block"],
-        "n_heads": max(channels[-1] // heads, 1),
+        "n_heads": n_heads,
+        "d_k": d_k,
         "n_groups": config["norm_num_groups"],
         "norm_eps": config["norm_eps"],
         "dropout": config["dropout"],
         "downsample": "symmetric" if config["downsample_padding"] == 1 else "asymmetric",
+        "n_classes": config["num_class_embeds"] and config["num_class_embeds"] - 1,
+        "freq_shift": 0 if config["freq_shift"] == 0 else 1,
     }
     defaults = {name: p.default for name, p in inspect.signature(type(model).__init__).parameters.items()}
     expected = defaults | diffusers_settings(ours, config["sample_size"])
-    wrong = [f"{name}={config[name]!r}" for name in expected if name in config and config[name] != expected[name]]
-    attending = attention_widths(channels, ours["is_attn"])
-    if ours["n_heads"] > 1 and len(attending) > 1:
-        wrong.append(f"attention_head_dim={heads} where attention levels differ in width")
+    wrong = [name for name in expected if name in config and config[name] != expected[name]]
     if wrong:
-        raise ValueError(f"our U-Net cannot express these settings of the UNet2DModel: {', '.join(wrong)}")
+        said = "; ".join(f"{name}={config[name]!r} ({REFUSED.get(name, 'not known here')})" for name in wrong)
+        raise ValueError(f"our U-Net cannot express these settings of the UNet2DModel: {said}")
     return ours
+
+
+def heads(head_dim: int | None, attending: list[int]) -> tuple[int, int | None]:
+    """``n_heads`` and ``d_k`` for heads of ``head_dim`` channels, or for one head, at attention of these widths."""
+    if head_dim is None:
+        return 1, None
+    if len(attending) == 1 and attending[0] % head_dim == 0:
+        return attending[0] // head_dim, None
+    return 1, head_dim
 
 
 def plain(config: Settings) -> Settings:
@@ -158,6 +196,7 @@ def plain(config: Settings) -> Settings:
     config |= {name: None for name, values in redundant.items() if [config.get(name)] == values}
     if config["act_fn"] == "swish":
         config["act_fn"] = "silu"
+    config["flip_sin_to_cos"] = False  # see unet_from_diffusers
     config.pop("num_train_timesteps", None)  # for learned time embeddings only
     return config
 
@@ -183,6 +222,7 @@ def layer_names(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "image_proj", "conv_in"
     yield "time_emb.lin1", "time_embedding.linear_1"
     yield "time_emb.lin2", "time_embedding.linear_2"
+    yield "class_emb", "class_embedding"
     levels, n_blocks = len(settings["ch_mults"]), settings["n_blocks"]
     yield from level_names("down", "downsamplers", levels, n_blocks)
     yield from residual_names("middle.res1", "mid_block.resnets.0")
@@ -228,12 +268,20 @@ def tensor_names(unet: UNet) -> dict[str, str]:
     return {f"{layer}.{kind}": f"{layers[layer]}.{kind}" for layer, _, kind in names}
 
 
+def head_count(unet: UNet, name: str) -> int:
+    """The heads of the attention block that a tensor of ``unet`` belongs to."""
+    block = unet.get_submodule(name.rpartition(".projection")[0])
+    assert isinstance(block, AttentionBlock)
+    return block.n_heads
+
+
 def to_their_names(unet: UNet) -> dict[str, Tensor]:
     """Our weights as diffusers calls and cuts them."""
-    heads, weights, theirs = unet.settings["n_heads"], unet.state_dict(), {}
+    weights, theirs = unet.state_dict(), {}
     for ours, name in tensor_names(unet).items():
         if "*" in name:
-            per_head = weights[ours].unflatten(0, (heads, 3, -1))  # q, k, v of the first head, then of the second, ...
+            n_heads = head_count(unet, ours)
+            per_head = weights[ours].unflatten(0, (n_heads, 3, -1))  # q, k, v of the first head, of the second, ...
             for letter, part in zip("qkv", per_head.unbind(1), strict=True):
                 theirs[name.replace("*", letter)] = part.flatten(0, 1)
         else:
@@ -243,11 +291,12 @@ def to_their_names(unet: UNet) -> dict[str, Tensor]:
 
 def to_our_names(theirs: dict[str, Tensor], unet: UNet) -> dict[str, Tensor]:
     """Weights of diffusers as ``unet`` calls and joins them; ValueError if some are left over."""
-    heads, theirs, ours = unet.settings["n_heads"], dict(theirs), {}
+    theirs, ours = dict(theirs), {}
     for name, their_name in tensor_names(unet).items():
         if "*" in their_name:
             parts = [theirs.pop(their_name.replace("*", letter)) for letter in "qkv"]
-            ours[name] = torch.stack([part.unflatten(0, (heads, -1)) for part in parts], 1).flatten(0, 2)
+            n_heads = head_count(unet, name)
+            ours[name] = torch.stack([part.unflatten(0, (n_heads, -1)) for part in parts], 1).flatten(0, 2)
         else:
             ours[name] = theirs.pop(their_name)
     if theirs:

@@ -17,6 +17,9 @@ LABML = {
     "downsample": "symmetric",
     "upsample": "transposed",
     "narrow": "before",
+    "n_classes": None,
+    "d_k": None,
+    "freq_shift": 1,
 }  # the settings of our U-Net that labml has built in
 
 

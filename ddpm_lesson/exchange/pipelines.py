@@ -19,21 +19,28 @@ from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, UNet2DModel
+    from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 
 INDEX = "model_index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 LARGEST_JSON = 1_000_000  # bytes
-PARTS = {"unet": "UNet2DModel", "scheduler": "DDPMScheduler"}  # of a pipeline, and what they must be
+PARTS = {"unet": ("UNet2DModel",), "scheduler": ("DDPMScheduler", "DDIMScheduler")}  # of a pipeline, and what they are
 VARIANCE = {"beta": "fixed_large", "posterior": "fixed_small"}  # our sigma: their variance_type
+LOGARITHMS = {"fixed_large_log": "fixed_large", "fixed_small_log": "fixed_small"}  # the same variances
+PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}  # ours: their prediction_type
 SCHEDULES = {"linear": "linear", "quadratic": "scaled_linear", "sigmoid": "sigmoid"}  # our kind: their beta_schedule
-EXPECTED = {"prediction_type": "epsilon", "thresholding": False, "rescale_betas_zero_snr": False}
+REFUSED = {  # settings of a scheduler that keep a pipeline out, and why
+    "prediction_type": "here it is epsilon, sample or v_prediction",
+    "thresholding": "here estimates are clipped at a fixed value",
+    "variance_type": "here variances are not learned",
+}
 
 
 def to_diffusers(diffusion: DenoiseDiffusion, folder: str | Path, image_size: int | tuple[int, int] = 32) -> None:
     """Write a model as a pipeline that ``diffusers.DDPMPipeline.from_pretrained(folder)`` opens.
 
-    It draws what ``ddpm_steps`` draws from the same noise, when told ``num_inference_steps=diffusion.n_steps``.
+    It draws what ``ddpm_steps`` draws from the same noise, when told ``num_inference_steps=diffusion.n_steps``. If the
+    network takes labels, a ``DDPMPipeline`` has none to give: ask its ``unet(xt, t, class_labels)`` yourself.
 
     Args:
         diffusion: the model; its ``eps_model`` must be a ``UNet`` that diffusers can express, see ``diffusers_unet``.
@@ -68,7 +75,12 @@ def from_diffusers(folder_or_hub_id: str | Path, device: str = "auto") -> Denois
 
     Args:
         folder_or_hub_id: a folder that diffusers or ``to_diffusers`` wrote, or a model on the Hugging Face hub such as
-            ``"google/ddpm-cifar10-32"``, the paper's CIFAR-10 model; it is downloaded once.
+            ``"google/ddpm-cifar10-32"``, the paper's CIFAR-10 model; it is downloaded once. Its network must be a
+            ``UNet2DModel``, see ``unet_from_diffusers``, and its scheduler a ``DDPMScheduler`` or ``DDIMScheduler``,
+            with any schedule, any variance that is not learned, any prediction and any range of clipping. How a
+            scheduler picks fewer steps (``timestep_spacing``, ``steps_offset``) and ends (``set_alpha_to_one``) is no
+            part of the model: here the sampler decides. ``ddim_steps`` draws what DDIM there draws with
+            ``use_clipped_model_output=True``.
         device: where to put it, see ``get_device``.
 
     Raises:
@@ -88,7 +100,8 @@ def open_pipeline(source: str | Path) -> tuple[DenoiseDiffusion, tuple[int, int,
     """A pipeline as a model of ours, and the shape (C, H, W) of its images, if it says so."""
     model, scheduler = read_pipeline(source)
     try:
-        diffusion = DenoiseDiffusion(unet_from_diffusers(model), **diffusion_settings(scheduler)).eval()
+        settings = diffusion_settings(scheduler)
+        diffusion = DenoiseDiffusion(unet_from_diffusers(model), **settings).eval()
     except ValueError as error:
         raise CheckpointError(f"{source} cannot be opened here: {error}") from error
     size = model.config["sample_size"]
@@ -101,7 +114,7 @@ def open_pipeline(source: str | Path) -> tuple[DenoiseDiffusion, tuple[int, int,
 # Files
 
 
-def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
+def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler | DDIMScheduler"]:
     """The network and the scheduler of a pipeline; CheckpointError if they are missing, foreign or damaged.
 
     They lie in folders of their own or, in early pipelines like the paper's, all in one.
@@ -111,13 +124,13 @@ def read_pipeline(source: str | Path) -> tuple["UNet2DModel", "DDPMScheduler"]:
 
     folder = Path(source) if os.path.isdir(source) else fetch(str(source))
     check_files(folder)
-    check_parts(folder / INDEX)
+    kinds = check_parts(folder / INDEX)
     unet, scheduler = (name if (folder / name).is_dir() else None for name in PARTS)
     try:
         model, found = diffusers.UNet2DModel.from_pretrained(
             str(folder), subfolder=unet, use_safetensors=True, output_loading_info=True
         )
-        scheduler = diffusers.DDPMScheduler.from_pretrained(str(folder), subfolder=scheduler)
+        scheduler = getattr(diffusers, kinds["scheduler"]).from_pretrained(str(folder), subfolder=scheduler)
     except Exception as error:  # of whatever kind: the files may hold anything
         raise CheckpointError(f"cannot read the pipeline in {source}: {first_sentence(error)}") from error
     for problem in ("missing_keys", "unexpected_keys"):  # diffusers would draw what is missing at random
@@ -170,8 +183,8 @@ def check_files(folder: Path) -> None:
         raise CheckpointError(f"{pickles[0]} is a pickle, which can execute code: weights must be in .safetensors")
 
 
-def check_parts(index: Path) -> None:
-    """CheckpointError unless ``index`` lists the parts of a pipeline that we can open."""
+def check_parts(index: Path) -> dict[str, str]:
+    """The classes of the parts of a pipeline; CheckpointError unless ``index`` lists some that we can open."""
     try:
         parts = json.loads(index.read_text(encoding="utf-8-sig"))
         classes = {name: parts[name][1] for name in PARTS}
@@ -180,8 +193,10 @@ def check_parts(index: Path) -> None:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"cannot read {index}: it must list a unet and a scheduler ({error!r})") from error
     for name, expected in PARTS.items():
-        if classes[name] != expected:
-            raise CheckpointError(f"{index}: its {name} must be a {expected} to be opened here; got {classes[name]}")
+        if classes[name] not in expected:
+            wanted = " or a ".join(expected)
+            raise CheckpointError(f"{index}: its {name} must be a {wanted} to be opened here; got {classes[name]}")
+    return classes
 
 
 def first_sentence(error: Exception) -> str:
@@ -203,27 +218,33 @@ def scheduler_settings(diffusion: DenoiseDiffusion) -> dict[str, Any]:
     return {
         "num_train_timesteps": diffusion.n_steps,
         "variance_type": VARIANCE[diffusion.sigma],
-        "clip_sample": diffusion.clip_x0,
+        "prediction_type": PREDICTION[diffusion.prediction],
+        "clip_sample": bool(diffusion.clip_x0),
+        "clip_sample_range": float(diffusion.clip_x0 or 1),
         **betas,
     }
 
 
-def diffusion_settings(scheduler: "DDPMScheduler") -> dict[str, Any]:
+def diffusion_settings(scheduler: "DDPMScheduler | DDIMScheduler") -> dict[str, Any]:
     """What ``DenoiseDiffusion`` calls the settings of a scheduler; ValueError naming those for which it has no word."""
-    config = scheduler.config
-    sigmas = {theirs: ours for ours, theirs in VARIANCE.items()}
-    wrong = [name for name, value in EXPECTED.items() if config[name] != value]
-    if config["variance_type"] not in sigmas:
-        wrong.append("variance_type")
-    if config["clip_sample"] and config["clip_sample_range"] != 1:
-        wrong.append("clip_sample_range")
-    if wrong:
-        settings = ", ".join(f"{name}={config[name]!r}" for name in wrong)
-        raise ValueError(f"our diffusion cannot express these settings of the DDPMScheduler: {settings}")
-    kinds = {theirs: ours for ours, theirs in SCHEDULES.items()}
+    config: dict[str, Any] = {"variance_type": "fixed_small", **scheduler.config}  # of DDIM with eta = 1
+    variance = LOGARITHMS.get(config["variance_type"], config["variance_type"])
+    sigmas, predictions, kinds = ({b: a for a, b in ours.items()} for ours in (VARIANCE, PREDICTION, SCHEDULES))
+    known = {
+        "prediction_type": config["prediction_type"] in predictions,
+        "thresholding": not config["thresholding"],
+        "variance_type": variance in sigmas,
+    }
+    if wrong := [f"{name}={config[name]!r} ({REFUSED[name]})" for name, good in known.items() if not good]:
+        raise ValueError(f"our diffusion cannot express these settings of the scheduler: {'; '.join(wrong)}")
     if config["trained_betas"] is None and config["beta_schedule"] in kinds:
         make = getattr(NoiseSchedule, kinds[config["beta_schedule"]])
         schedule = make(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
+        schedule = schedule.zero_terminal_snr() if config["rescale_betas_zero_snr"] else schedule
+    elif config["trained_betas"] is None or config["rescale_betas_zero_snr"]:
+        schedule = NoiseSchedule.from_betas(scheduler.betas)
     else:
-        schedule = NoiseSchedule.from_betas(config["trained_betas"] or scheduler.betas)
-    return {"schedule": schedule, "sigma": sigmas[config["variance_type"]], "clip_x0": config["clip_sample"]}
+        schedule = NoiseSchedule.from_betas(config["trained_betas"])
+    clip = config["clip_sample"] and (True if config["clip_sample_range"] == 1 else config["clip_sample_range"])
+    prediction = predictions[config["prediction_type"]]
+    return {"schedule": schedule, "sigma": sigmas[variance], "clip_x0": clip, "prediction": prediction}

@@ -24,16 +24,18 @@ class TimeEmbedding(nn.Module):
 
     Args:
         n_channels: size of the embedding, four times the number of sinusoids; a multiple of 8, at least 16.
+        freq_shift: 1 for a slowest frequency of 1/10,000 (the paper's code); 0 for one step short of it (diffusers).
 
     Raises:
         ValueError: if ``n_channels`` is not such a multiple.
     """
 
-    def __init__(self, n_channels: int):
+    def __init__(self, n_channels: int, freq_shift: int = 1):
         super().__init__()
         if n_channels < 16 or n_channels % 8:
             raise ValueError(f"n_channels of TimeEmbedding must be a multiple of 8, at least 16; got {n_channels}")
         self.n_channels = n_channels
+        self.freq_shift = freq_shift
         self.lin1 = nn.Linear(n_channels // 4, n_channels)
         self.act = Swish()
         self.lin2 = nn.Linear(n_channels, n_channels)
@@ -41,7 +43,7 @@ class TimeEmbedding(nn.Module):
     def sinusoids(self, t: Tensor) -> Tensor:
         """Sine and cosine of t at frequencies from 1 down to 1/10,000: (B,) -> (B, n_channels / 4)."""
         half = self.n_channels // 8
-        exponent = torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
+        exponent = torch.arange(half, device=t.device, dtype=torch.float32) / (half - self.freq_shift)
         frequency = torch.exp(-math.log(10_000) * exponent)
         angle = t.float()[:, None] * frequency[None, :]  # (B, half)
         return torch.cat((angle.sin(), angle.cos()), dim=1)
@@ -110,7 +112,7 @@ class AttentionBlock(nn.Module):
 
     Args:
         n_channels: channels of the feature map.
-        n_heads: number of attention heads.
+        n_heads: number of attention heads; None for as many as ``d_k`` allows.
         d_k: channels of each head; ``n_channels / n_heads`` unless given.
         n_groups, norm_eps: of the group normalisation in front.
 
@@ -121,13 +123,14 @@ class AttentionBlock(nn.Module):
     def __init__(
         self,
         n_channels: int,
-        n_heads: int = 1,
+        n_heads: int | None = 1,
         d_k: int | None = None,
         *,
         n_groups: int = 32,
         norm_eps: float = 1e-6,
     ):
         super().__init__()
+        n_heads = n_heads or max(1, n_channels // (d_k or n_channels))
         if d_k is None and n_channels % n_heads:
             raise ValueError(f"n_heads must divide the {n_channels} channels of the attention block; got {n_heads}")
         self.n_heads = n_heads
@@ -162,7 +165,7 @@ class DownBlock(nn.Module):
     Args:
         in_channels, out_channels, time_channels: as in ``ResidualBlock``.
         has_attn: whether an ``AttentionBlock`` follows.
-        n_heads: attention heads.
+        n_heads, d_k: as in ``AttentionBlock``.
         n_groups, norm_eps, dropout: as in ``ResidualBlock``.
     """
 
@@ -173,7 +176,8 @@ class DownBlock(nn.Module):
         time_channels: int,
         has_attn: bool,
         *,
-        n_heads: int = 1,
+        n_heads: int | None = 1,
+        d_k: int | None = None,
         n_groups: int = 32,
         norm_eps: float = 1e-6,
         dropout: float = 0.1,
@@ -181,7 +185,7 @@ class DownBlock(nn.Module):
         super().__init__()
         norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res = ResidualBlock(in_channels, out_channels, time_channels, dropout=dropout, **norm)
-        self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
+        self.attn = AttentionBlock(out_channels, n_heads, d_k, **norm) if has_attn else nn.Identity()
 
     def forward(self, x: Tensor, t_emb: Tensor) -> Tensor:
         """(B, in_channels, H, W) and (B, time_channels) -> (B, out_channels, H, W)."""
@@ -194,7 +198,7 @@ class UpBlock(nn.Module):
     Args:
         in_channels: channels that come from below.
         skip_channels: channels of the feature map kept on the way down.
-        out_channels, time_channels, has_attn, n_heads, n_groups, norm_eps, dropout: as in ``DownBlock``.
+        out_channels, time_channels, has_attn, n_heads, d_k, n_groups, norm_eps, dropout: as in ``DownBlock``.
     """
 
     def __init__(
@@ -205,7 +209,8 @@ class UpBlock(nn.Module):
         time_channels: int,
         has_attn: bool,
         *,
-        n_heads: int = 1,
+        n_heads: int | None = 1,
+        d_k: int | None = None,
         n_groups: int = 32,
         norm_eps: float = 1e-6,
         dropout: float = 0.1,
@@ -213,7 +218,7 @@ class UpBlock(nn.Module):
         super().__init__()
         norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res = ResidualBlock(in_channels + skip_channels, out_channels, time_channels, dropout=dropout, **norm)
-        self.attn = AttentionBlock(out_channels, n_heads, **norm) if has_attn else nn.Identity()
+        self.attn = AttentionBlock(out_channels, n_heads, d_k, **norm) if has_attn else nn.Identity()
 
     def forward(self, x: Tensor, skip: Tensor, t_emb: Tensor) -> Tensor:
         """(B, in_channels, H, W), (B, skip_channels, H, W), (B, time_channels) -> (B, out_channels, H, W)."""
@@ -225,7 +230,7 @@ class MiddleBlock(nn.Module):
     """Residual block, attention, residual block, at the lowest resolution.
 
     Args:
-        n_channels, time_channels, n_heads, n_groups, norm_eps, dropout: as in ``DownBlock``.
+        n_channels, time_channels, n_heads, d_k, n_groups, norm_eps, dropout: as in ``DownBlock``.
     """
 
     def __init__(
@@ -233,7 +238,8 @@ class MiddleBlock(nn.Module):
         n_channels: int,
         time_channels: int,
         *,
-        n_heads: int = 1,
+        n_heads: int | None = 1,
+        d_k: int | None = None,
         n_groups: int = 32,
         norm_eps: float = 1e-6,
         dropout: float = 0.1,
@@ -241,7 +247,7 @@ class MiddleBlock(nn.Module):
         super().__init__()
         norm: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps}
         self.res1 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)
-        self.attn = AttentionBlock(n_channels, n_heads, **norm)
+        self.attn = AttentionBlock(n_channels, n_heads, d_k, **norm)
         self.res2 = ResidualBlock(n_channels, n_channels, time_channels, dropout=dropout, **norm)
 
     def forward(self, x: Tensor, t_emb: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class UNet(nn.Module):
         is_attn: whether the blocks of each level end in attention.
         n_blocks: blocks a level on the way down; the way up has one more.
         n_heads: attention heads.
+        d_k: channels of each head instead, so that wide levels have more heads than narrow ones.
         n_groups: groups of every group normalisation; must divide the width of every level.
         final_groups: groups of the last normalisation; ``n_groups`` unless given.
         norm_eps: added to the variance in every group normalisation.
@@ -49,6 +50,7 @@ class UNet(nn.Module):
         narrow: where the way up narrows to the next level's width: ``"after"`` upsampling (the paper) or
             ``"before"`` it, in the last block of the level below (labml).
         n_classes: classes that a label can name; without them, no labels (Ho and Salimans 2022, section 3).
+        freq_shift: of the time embedding, see ``TimeEmbedding``.
 
     Raises:
         ValueError: if a setting is out of range or two of them do not fit together.
@@ -71,20 +73,23 @@ class UNet(nn.Module):
         upsample: str = "nearest",
         narrow: str = "after",
         n_classes: int | None = None,
+        d_k: int | None = None,
+        freq_shift: int = 1,
     ):
         super().__init__()
         sizes = {"image_channels": image_channels, "n_channels": n_channels, "ch_mults": tuple(ch_mults)}
         blocks = {"is_attn": tuple(is_attn), "n_blocks": n_blocks, "n_heads": n_heads, "n_groups": n_groups}
         norms = {"final_groups": final_groups, "norm_eps": norm_eps, "dropout": dropout}
-        choices = {"downsample": downsample, "upsample": upsample, "narrow": narrow, "n_classes": n_classes}
-        self.settings: dict[str, Any] = {**sizes, **blocks, **norms, **choices}
+        choices = {"downsample": downsample, "upsample": upsample, "narrow": narrow}
+        more = {"n_classes": n_classes, "d_k": d_k, "freq_shift": freq_shift}
+        self.settings: dict[str, Any] = {**sizes, **blocks, **norms, **choices, **more}
         check_settings(**self.settings)
         widths = [n_channels, *(n_channels * m for m in ch_mults)]  # of the first convolution and of each level
-        block: dict[str, Any] = {"n_heads": n_heads, "n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
-        block["time_channels"] = 4 * n_channels
+        block: dict[str, Any] = {"n_groups": n_groups, "norm_eps": norm_eps, "dropout": dropout}
+        block |= {"time_channels": 4 * n_channels, "d_k": d_k, "n_heads": None if d_k else n_heads}
 
         self.image_proj = nn.Conv2d(image_channels, n_channels, kernel_size=3, padding=1)
-        self.time_emb = TimeEmbedding(4 * n_channels)
+        self.time_emb = TimeEmbedding(4 * n_channels, freq_shift)
         self.class_emb = nn.Embedding(n_classes + 1, 4 * n_channels) if n_classes else None  # the last: none given
         self.down, kept = way_down(widths, is_attn, n_blocks, downsample, block)
         self.middle = MiddleBlock(widths[-1], **block)
@@ -242,6 +247,7 @@ def check_settings(
     narrow: str,
     dropout: float,
     norm_eps: float,
+    freq_shift: int,
     **counts: Any,
 ) -> None:
     """Raise a ValueError that names the first setting of ``UNet`` that cannot work."""
@@ -250,6 +256,10 @@ def check_settings(
             raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
     if counts["n_channels"] < 4 or counts["n_channels"] % 2:
         raise ValueError(f"n_channels must be even and at least 4; got {counts['n_channels']}")
+    if counts["d_k"] and counts["n_heads"] != 1:
+        raise ValueError(f"n_heads must be left out where d_k says how wide a head is; got {counts['n_heads']}")
+    if freq_shift not in (0, 1):
+        raise ValueError(f"freq_shift must be 0 or 1; got {freq_shift!r}")
     if not norm_eps > 0:
         raise ValueError(f"norm_eps must be above 0; got {norm_eps}")
     if not ch_mults or any(not isinstance(m, int) or m < 1 for m in ch_mults):

@@ -22,6 +22,9 @@ VARIETY = [
     {"n_heads": 2, "n_blocks": 3},
     {"downsample": "symmetric", "norm_eps": 1e-5, "dropout": 0.3},
     {"final_groups": 8},
+    {"is_attn": (True, True), "d_k": 4},
+    {"d_k": 12},
+    {"freq_shift": 0, "n_classes": 3},
 ]
 varieties = pytest.mark.parametrize("changes", VARIETY, ids=str)
 
@@ -36,7 +39,8 @@ def same_tensors(a, b):
 
 @torch.no_grad()
 def assert_same_outputs(ours, theirs):
-    xt, t = torch.randn(2, ours.settings["image_channels"], 8, 8), torch.tensor([0, 731])
+    channels = ours.settings["image_channels"] if isinstance(ours, UNet) else 3
+    xt, t = torch.randn(2, channels, 8, 8), torch.tensor([0, 731])
     expected = theirs(xt, t)
     assert 0.05 < expected.std() < 50
     torch.testing.assert_close(ours(xt, t), expected, rtol=1e-4, atol=1e-5)
@@ -50,7 +54,8 @@ def test_network_gives_the_same_outputs_in_diffusers(diffusers, randomise, chang
     ours = randomise(small_unet(**changes)).eval()
     theirs = diffusers_unet(ours, 8)
     assert isinstance(theirs, diffusers.UNet2DModel)
-    assert_same_outputs(ours, lambda xt, t: theirs(xt, t).sample)
+    labels = None if ours.n_classes is None else torch.tensor([3, 3])  # none given, which theirs wants to be said
+    assert_same_outputs(ours, lambda xt, t: theirs(xt, t, labels).sample)
 
 
 @varieties
@@ -58,6 +63,7 @@ def test_network_comes_back_from_diffusers_as_it_was(randomise, changes):
     ours = randomise(small_unet(**changes))
     back = unet_from_diffusers(diffusers_unet(ours, 8))
     assert back.settings == {**ours.settings, "final_groups": None}
+    assert back.settings["d_k"] == changes.get("d_k")
     assert same_tensors(back.state_dict(), ours.state_dict())
 
 
@@ -145,6 +151,12 @@ def test_image_size_reaches_diffusers(image_size):
     assert diffusers_unet(small_unet(), image_size).config.sample_size == image_size
 
 
+ATTEND = {  # on levels of different widths
+    "down_block_types": ("AttnDownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D"),
+}
+
+
 @pytest.fixture
 def their_unet(diffusers):
     """``their_unet(**changes)`` is a small network of diffusers that we can express but for the changes."""
@@ -170,6 +182,14 @@ def their_unet(diffusers):
         ({"num_train_timesteps": 1000}, {}),
         ({"sample_size": (8, 12)}, {}),
         ({"in_channels": 1, "out_channels": 1}, {"image_channels": 1}),
+        ({"flip_sin_to_cos": True, "freq_shift": 0}, {"freq_shift": 0}),
+        ({"flip_sin_to_cos": True, "freq_shift": 1}, {"freq_shift": 1}),
+        ({"flip_sin_to_cos": False, "freq_shift": 0}, {"freq_shift": 0}),
+        ({"attention_head_dim": 12}, {"n_heads": 1, "d_k": 12}),
+        ({**ATTEND, "attention_head_dim": 8}, {"n_heads": 1, "d_k": 8}),
+        ({**ATTEND, "attention_head_dim": 16}, {"n_heads": 1, "d_k": 16}),
+        ({**ATTEND, "attention_head_dim": None}, {"n_heads": 1, "d_k": None}),
+        ({"downsample_padding": 0, "norm_eps": 1e-3, "dropout": 0.2, "norm_num_groups": 4}, {"norm_eps": 1e-3}),
     ],
     ids=str,
 )
@@ -183,9 +203,8 @@ def test_network_of_diffusers_gives_the_same_outputs_here(their_unet, randomise,
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"freq_shift": 0, "flip_sin_to_cos": True}, ["freq_shift=0", "flip_sin_to_cos=True"]),
+        ({"freq_shift": 2}, ["freq_shift=2"]),
         ({"act_fn": "gelu"}, ["act_fn='gelu'"]),
-        ({"num_class_embeds": 10}, ["num_class_embeds=10"]),
         ({"class_embed_type": "timestep"}, ["class_embed_type='timestep'"]),
         ({"out_channels": 6}, ["out_channels=6"]),
         ({"center_input_sample": True}, ["center_input_sample=True"]),
@@ -204,22 +223,25 @@ def test_network_of_diffusers_gives_the_same_outputs_here(their_unet, randomise,
             {"down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D")},
             ["down_block_types=('ResnetDownsampleBlock2D', 'AttnDownBlock2D')"],
         ),
-        ({"attention_head_dim": 12}, ["attention_head_dim=12"]),
-        (
-            {
-                "down_block_types": ("AttnDownBlock2D", "DownBlock2D"),
-                "up_block_types": ("UpBlock2D", "AttnUpBlock2D"),
-                "attention_head_dim": 16,
-            },
-            ["attention_head_dim=16 where attention levels differ in width"],
-        ),
+        ({"act_fn": "gelu", "add_attention": False}, ["act_fn='gelu'", "add_attention=False"]),
     ],
     ids=str,
 )
 def test_settings_of_diffusers_that_we_lack_are_named(their_unet, changes, words):
     with pytest.raises(ValueError, match="our U-Net cannot express these settings") as error:
         unet_from_diffusers(their_unet(**changes))
-    assert str(error.value).partition(": ")[2] == ", ".join(words)
+    named = [f"{word} ({mapping.REFUSED[word.partition('=')[0]]})" for word in words]
+    assert sorted(str(error.value).partition(": ")[2].split("; ")) == sorted(named)
+
+
+def test_labels_come_in_with_the_last_as_the_null_label(their_unet, randomise):
+    theirs = randomise(their_unet(num_class_embeds=4)).eval()
+    ours = unet_from_diffusers(theirs)
+    assert ours.n_classes == 3
+    for label in range(4):
+        labels = torch.full((2,), label)
+        assert_same_outputs(lambda xt, t, ls=labels: ours(xt, t, ls), lambda xt, t, ls=labels: theirs(xt, t, ls).sample)
+    assert_same_outputs(ours, lambda xt, t: theirs(xt, t, torch.tensor([3, 3])).sample)
 
 
 def test_only_a_unet2d_model_comes_in(diffusers):

@@ -272,8 +272,8 @@ def test_broken_index_is_named(pipeline, text):
     [
         ("unet", "UNet2DConditionModel", "UNet2DModel"),
         ("unet", "UNetUnconditionalModel", "UNet2DModel"),
-        ("scheduler", "DDIMScheduler", "DDPMScheduler"),
-        ("scheduler", None, "DDPMScheduler"),
+        ("scheduler", "PNDMScheduler", "DDPMScheduler or a DDIMScheduler"),
+        ("scheduler", None, "DDPMScheduler or a DDIMScheduler"),
     ],
 )
 def test_other_kinds_of_parts_are_named(pipeline, part, name, expected):
@@ -285,11 +285,13 @@ def test_other_kinds_of_parts_are_named(pipeline, part, name, expected):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prediction_type": "v_prediction"}, "prediction_type='v_prediction'"),
-        ({"prediction_type": "sample", "thresholding": True}, "prediction_type='sample', thresholding=True"),
+        ({"prediction_type": "flow"}, r"prediction_type='flow' \(here it is epsilon, sample or v_prediction\)"),
+        (
+            {"variance_type": "learned", "thresholding": True},
+            r"thresholding=True \(here estimates .*\); variance_type='learned' \(here variances are not learned\)",
+        ),
         ({"variance_type": "learned_range"}, "variance_type='learned_range'"),
-        ({"clip_sample_range": 2.0}, "clip_sample_range=2.0"),
-        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=True"),
+        ({"rescale_betas_zero_snr": True}, "prediction must be 'v' or 'x0' on a schedule that ends with alpha_bar = 0"),
         ({"beta_start": 0.5}, "beta_end must not be below beta_start"),
         ({"trained_betas": [0.1, 2.0]}, "betas must lie strictly between 0 and 1; got 2.0 at t = 1"),
     ],
@@ -314,8 +316,10 @@ def test_schedules_that_have_no_name_here_come_in_as_betas(diffusers, pipeline, 
 
 
 def test_settings_that_we_lack_are_named(pipeline):
-    edit(pipeline / "unet" / "config.json", freq_shift=0, act_fn="gelu")
-    with pytest.raises(CheckpointError, match=r"cannot be opened here: .*UNet2DModel: freq_shift=0, act_fn='gelu'"):
+    edit(pipeline / "unet" / "config.json", freq_shift=2, act_fn="gelu")
+    with pytest.raises(
+        CheckpointError, match=r"cannot be opened here: .*UNet2DModel: freq_shift=2 \(.*; act_fn='gelu' \("
+    ):
         exchange.from_diffusers(pipeline)
 
 

@@ -183,7 +183,7 @@ RANGES = (
         "At large t a small error of eps is a huge one of x0, and it is carried on.",
         "Clip x0_hat to [-1, 1], where the data lives.",
         "diffusion:DenoiseDiffusion.denoise",
-        ("x0_hat.clamp(-1, 1) if self.clip_x0 else x0_hat", "x0_hat"),
+        ("x0_hat.clamp(-self.clip_x0, self.clip_x0) if self.clip_x0 else x0_hat", "x0_hat"),
         ("range of the estimate", "DDIM against its formula"),
     ),
     Exhibit(
