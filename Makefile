@@ -26,7 +26,8 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 lab: $(VENV)/lab.done
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$(FIRST)
 
-test: lint types unit notebooks-test
+test: lint types # in one go, so that neither of the two processes waits for the other at the end
+	$(TEST) --nbval -m "not slow" tests notebooks
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

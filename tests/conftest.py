@@ -33,7 +33,7 @@ class ZeroEps(nn.Module):
 @pytest.fixture(autouse=True)
 def seed():
     """Every test draws the same numbers whichever tests ran before it."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture
