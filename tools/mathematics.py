@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
-KATEX = Path(__file__).parent / "book" / "katex" / "katex.min.js"
+KATEX = Path(__file__).parent / "book" / "look" / "katex" / "katex.min.js"
 MATH = re.compile(
     r"\$\$(?P<display>.+?)\$\$|(?P<whole>\\begin\{(?P<name>\w+\*?)\}.+?\\end\{(?P=name)\})|(?<!\\)\$(?P<inline>[^$]+)\$",
     re.DOTALL,
@@ -52,8 +52,17 @@ def equation(latex: str, run: Callable[[str], str]) -> str:
         latex = TAG.sub("", latex)
         number = f'<span class="number">({tags[0]})</span>'
     targets = "".join(f'<span id="eq-{tag}"></span>' for tag in tags)
-    box = f'<span class="scroll">{formula(latex, run, display=True)}</span>'
+    box = f'<span class="scroll">{wide_and_narrow(latex, run)}</span>'
     return f'<span class="equation">{targets}{box}{number}</span>'
+
+
+def wide_and_narrow(latex: str, run: Callable[[str], str]) -> str:
+    """A displayed formula; with reasons beside its lines, and again with the reasons under them, for small screens."""
+    wide = formula(latex, run, display=True)
+    if "&&" not in latex or NUMBERED.search(latex):
+        return wide
+    under = formula(latex.replace("&&", r"\\[-.15em] & \quad\footnotesize"), run, display=True)
+    return f'<span class="wide">{wide}</span><span class="narrow">{under}</span>'
 
 
 def formula(latex: str, run: Callable[[str], str], *, display: bool) -> str:
