@@ -1,13 +1,14 @@
 """The command line: ``ddpm-lesson train``, ``sample``, ``evaluate``, ``export``, ``import`` and the rest."""
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import tempfile
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint, exchange
 from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
+from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.doctor import DoctorError, examine, patient_of
 from ddpm_lesson.evaluate import (
     EXTRACTORS,
@@ -34,15 +36,21 @@ from ddpm_lesson.evaluate import (
     train_classifier,
     unseen,
 )
+from ddpm_lesson.flow import FlowMatching, flow_steps
 from ddpm_lesson.pictures import grid_image, save_gif
 from ddpm_lesson.run import Stop, run
 from ddpm_lesson.runtime import get_device, needs, rank, seed_everything
-from ddpm_lesson.sample import ddim_steps, ddpm_steps
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, dpm_steps, guided, heun_steps
 from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, get_preset
+from ddpm_lesson.unet import UNet
 
 GIF_FRAMES = 40  # states of the reverse process in an animation
 GIF_SIDE = 200  # least width of an animation in pixels; noise does not compress
 BATCH = 100  # images that are sampled at once
+SOLVERS = {"ddpm": ddpm_steps, "ddim": ddim_steps, "heun": heun_steps, "dpm": dpm_steps}  # of a diffusion
+FLOW_SOLVERS = ("euler", "heun")
+STEPS = {"ddim": 50, "heun": 18, "dpm": 20, "euler": 50}  # unless given
+SCALE = 2.0  # of guidance, unless given
 COUNT, SEED = click.IntRange(1, 100_000), click.IntRange(0, 2**32 - 1)
 UNREADABLE = 2  # exit status of the doctor for what is no patient
 INTERRUPTED = 128 + 2  # what a shell makes of Ctrl-C
@@ -168,33 +176,30 @@ def check_writable(folder: Path) -> None:
 @click.argument("model", metavar="FOLDER_OR_NAME")
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to write.")
 @click.option("--n", "n_samples", type=COUNT, default=64, show_default=True, help="How many images.")
-@click.option("--steps", type=int, help="Steps of the DDIM sampler.  [default: all steps of DDPM]")
+@click.option("--label", type=click.IntRange(0), help="Class to draw, for a model that takes labels.  [default: any]")
+@click.option("--scale", type=float, help=f"Guidance: 1 follows the label, more exaggerates it.  [default: {SCALE:g}]")
+@click.option(
+    "--solver", type=click.Choice([*SOLVERS, "euler"]), help="How to go back.  [default: ddim with --steps, else ddpm]"
+)
+@click.option("--steps", type=int, help="How many steps.  [default: all of DDPM]")
 @click.option("--eta", type=float, help="Randomness of the DDIM sampler, 0 to 1.  [default: 0]")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-def sample_command(
-    model: str, out: Path, n_samples: int, steps: int | None, eta: float | None, seed: int, device: str
-) -> None:
-    """Draw images from a trained model: a folder that 'train' wrote, or shipped weights (digits, mnist, cifar10_small).
+def sample_command(model: str, out: Path, n_samples: int, seed: int, device: str, **choices: Any) -> None:
+    """Draw images from a trained model: a folder that 'train' wrote, or shipped weights such as mnist.
 
     Writes grid.png and reverse.gif, the way from noise to images (of the first 100, if there are more). --steps 50 is
-    twenty times faster than all 1000.
+    twenty times faster than all 1000; --solver dpm needs ten or twenty.
+
+    mnist_guided and digits_guided draw what you ask for: --label 7 --scale 3.
     """
-    if eta is not None and steps is None:
-        raise ValueError(f"eta belongs to the DDIM sampler: give --steps too; got {eta} without")
+    draw, total = way_back(checkpoint.load_any(model, device), **choices)
     check_writable(out)
-    diffusion = checkpoint.load(model, device)
     shape, generator = checkpoint.image_shape(model), torch.Generator().manual_seed(seed)
-    batches, total, frames = range(0, n_samples, BATCH), steps or diffusion.n_steps, []
-    samples = []
+    batches, frames, samples = range(0, n_samples, BATCH), [], []
     with tqdm(total=total * len(batches), desc="sample", unit="step") as bar:
         for first in batches:
-            batch = (min(BATCH, n_samples - first), *shape)
-            if steps is None:
-                states = ddpm_steps(diffusion, batch, generator)
-            else:
-                states = ddim_steps(diffusion, batch, steps, eta or 0.0, generator)
-            for i, state in enumerate(states):
+            for i, state in enumerate(draw((min(BATCH, n_samples - first), *shape), generator=generator)):
                 bar.update()
                 if first == 0 and i * GIF_FRAMES // total > (i - 1) * GIF_FRAMES // total:
                     frames.append(grid_image(state.xt, min_side=GIF_SIDE))
@@ -204,6 +209,56 @@ def sample_command(
         grid_image(torch.cat(samples)).save(out / "grid.png")
         save_gif(frames, out / "reverse.gif")
     click.echo(f"{out / 'grid.png'}, {out / 'reverse.gif'}")
+
+
+def way_back(
+    model: DenoiseDiffusion | FlowMatching,
+    label: int | None,
+    scale: float | None,
+    solver: str | None,
+    steps: int | None,
+    eta: float | None,
+) -> tuple[Callable[..., Iterator[Any]], int]:
+    """What draws a batch of a shape, and in how many steps; ValueError if choices do not fit model or each other."""
+    flow, n_classes = isinstance(model, FlowMatching), n_classes_of(model)
+    solver = solver or ("euler" if flow else "ddpm" if steps is None else "ddim")
+    if solver not in (known := FLOW_SOLVERS if flow else SOLVERS):
+        kind = "a flow" if flow else "a diffusion"
+        raise ValueError(f"solver must be one of {', '.join(known)} for {kind}; got {solver}")
+    if eta is not None and (solver != "ddim" or steps is None):
+        raise ValueError(f"eta belongs to the DDIM sampler: give --steps too; got {eta} without")
+    if scale is not None and label is None:
+        raise ValueError(f"scale belongs to a label: give --label too; got {scale:g} without")
+    if label is not None and not (n_classes and label < n_classes):
+        right = f"must be one of 0 .. {n_classes - 1}" if n_classes else "must be left out: this model takes no labels"
+        raise ValueError(f"label {right}; got {label}")
+    if isinstance(model, FlowMatching):
+        return flow_way_back(model, label, scale, solver, STEPS[solver] if steps is None else steps)
+    if label is not None:
+        model = guided(model, torch.tensor([label]), SCALE if scale is None else scale)
+    n_steps = min(STEPS.get(solver, model.n_steps), model.n_steps) if steps is None else steps
+    options: dict[str, Any] = {"n_steps": n_steps} | ({"eta": eta or 0.0} if solver == "ddim" else {})
+    return functools.partial(SOLVERS[solver], model, **options), n_steps
+
+
+def n_classes_of(model: DenoiseDiffusion | FlowMatching) -> int | None:
+    """How many classes the labels of a model tell apart; None without labels."""
+    network = model.eps_model
+    return network.n_classes if isinstance(network, UNet) else None
+
+
+def flow_way_back(
+    model: FlowMatching, label: int | None, scale: float | None, solver: str, steps: int
+) -> tuple[Callable[..., Iterator[Any]], int]:
+    """``way_back`` of a flow."""
+    if scale not in (None, 1):
+        raise ValueError(f"scale must be left out for a flow, which follows its label as it is; got {scale:g}")
+
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Iterator[Any]:
+        labels = None if label is None else torch.full((shape[0],), label, device=model.device)
+        return flow_steps(model, shape, steps, generator, solver=solver, class_labels=labels)
+
+    return draw, steps
 
 
 @main.command("evaluate", epilog="Data sets that need a download come from the folder that DDPM_DATA names.")
@@ -366,12 +421,22 @@ def doctor_command(model: str, data: str | None) -> None:
 
 @main.command("export")
 @click.argument("model", metavar="FOLDER_OR_NAME")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER_OR_FILE.onnx", type=click.Path(path_type=Path))
 def export_command(model: str, folder: Path) -> None:
-    """Write a trained model as a pipeline of diffusers: one that 'train' wrote, or shipped weights."""
-    diffusion = checkpoint.load(model, "cpu")
+    """Write a trained model, or shipped weights, as a pipeline of diffusers; or its network as an ONNX file."""
     _, height, width = checkpoint.image_shape(model)
-    exchange.to_diffusers(diffusion, folder, height if height == width else (height, width))
+    size = height if height == width else (height, width)
+    if folder.suffix == ".onnx":
+        with writing(folder.parent):
+            exchange.to_onnx(checkpoint.load_any(model, "cpu").eps_model, folder, size)
+        click.echo(f"Open it with: onnxruntime.InferenceSession({str(folder)!r})")
+        return
+    diffusion = checkpoint.load(model, "cpu")
+    exchange.to_diffusers(diffusion, folder, size)
+    if n_classes_of(diffusion):
+        network = f"diffusers.UNet2DModel.from_pretrained({str(folder)!r}, subfolder='unet')"
+        click.echo(f"A pipeline has no labels to give: ask {network} for its class_labels yourself")
+        return
     pipeline = f"diffusers.DDPMPipeline.from_pretrained({str(folder)!r})"
     click.echo(f"Draw from it with: {pipeline}(num_inference_steps={diffusion.n_steps})")
 

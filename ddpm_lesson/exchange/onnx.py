@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ddpm_lesson.runtime import needs
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import UNet
 
 
-def to_onnx(unet: UNet, path: str | Path, image_size: int | tuple[int, int]) -> None:
+def to_onnx(unet: nn.Module, path: str | Path, image_size: int | tuple[int, int]) -> None:
     """Write a network for images of one size as one file, dropout off.
 
     Its inputs are ``xt`` (B, C, H, W) in float32, ``t`` (B,) in float32, and ``class_labels`` (B,) in int64 if the

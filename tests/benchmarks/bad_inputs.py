@@ -88,12 +88,18 @@ def bad_commands(place: Path) -> Iterator[list[str]]:
         yield ["evaluate", "digits", "--out", str(out)]
         yield ["train-classifier", "digits", "--out", str(out)]
     yield ["sample", "digits", "--eta=0.5"]
+    for options in ("--label=10", "--label=3 --scale=-1", "--scale=2", "--solver=euler", "--solver=dpm --steps=1"):
+        yield ["sample", "digits_guided", "--out", str(place / "out"), *options.split()]
+    for options in ("--label=1", "--solver=dpm", "--steps=0", "--solver=heun --steps=1", "--eta=1 --steps=9"):
+        yield ["sample", "digits_flow", "--out", str(place / "out"), *options.split()]
+    for command in ("evaluate", "doctor", "export"):
+        yield [command, "digits_flow", *[str(place / "out")] * (command == "export")]
     yield ["evaluate", "digits", "--classifier", "mnist", "--out", str(place / "out")]
     yield ["evaluate", "digits", "--data", str(place / "flat"), "--out", str(place / "out")]
 
 
 COMMANDS = {
-    "sample digits": ("--n", "--steps", "--seed", "--device"),
+    "sample digits": ("--n", "--steps", "--seed", "--device", "--label", "--scale", "--solver"),
     "evaluate digits": ("--n", "--steps", "--eta", "--bits-images", "--seed", "--device", "--features"),
     "train-classifier digits": ("--n-channels", "--n-features", "--epochs", "--seed", "--device"),
 }

@@ -7,11 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from ddpm_lesson import checkpoint
 from ddpm_lesson.cli import GIF_FRAMES, main
 from ddpm_lesson.train import TrainConfig, train
+from ddpm_lesson.unet import UNet
 
 TINY = [
     *("--n-channels=8", "--n-groups=4", "--is-attn=no,no", "--n-steps=100", "--device=cpu"),
@@ -191,6 +194,106 @@ def test_sample_writes_a_grid_and_an_animation(trained, tmp_path, sampler):
     with Image.open(tmp_path / "new" / "reverse.gif") as gif, Image.open(tmp_path / "new" / "grid.png") as grid:
         assert gif.width <= grid.width
         assert 2 < gif.n_frames <= GIF_FRAMES + 1
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Folders of a model that takes labels, of a flow, and of a flow that takes labels."""
+    made = {"guided": ["--n-classes=10"], "flow": ["--prediction=flow"]}
+    made["both"] = made["guided"] + made["flow"]
+    folders = {name: tmp_path_factory.mktemp(name) for name in made}
+    for name, options in made.items():
+        assert invoke("train", "digits", "--out", folders[name], *TINY, *options).exit_code == 0
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("guided", []),
+        ("guided", ["--label=7"]),
+        ("guided", ["--label=7", "--scale=3", "--solver=dpm", "--steps=4"]),
+        ("guided", ["--label=0", "--solver=heun", "--steps=3"]),
+        ("guided", ["--solver=ddpm", "--steps=5"]),
+        ("guided", ["--solver=ddim"]),
+        ("flow", []),
+        ("flow", ["--solver=heun", "--steps=3"]),
+        ("both", ["--label=3", "--scale=1", "--steps=3"]),
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_is_sampled_in_every_way(kinds, tmp_path, model, options):
+    result = invoke("sample", kinds[model], "--out", tmp_path, "--n=4", "--device=cpu", *options)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "grid.png").is_file()
+
+
+@pytest.mark.parametrize("model", ["guided", "both"])
+def test_the_label_decides_what_is_drawn(kinds, tmp_path, model, monkeypatch):
+    asked = []
+    forward = UNet.forward
+
+    def listening(self, xt, t, class_labels=None):
+        asked.append(class_labels)
+        return forward(self, xt, t, class_labels)
+
+    monkeypatch.setattr(UNet, "forward", listening)
+    result = invoke("sample", kinds[model], "--out", tmp_path, "--n=3", "--steps=2", "--label=7", "--device=cpu")
+    assert result.exit_code == 0, result.output
+    expected = [10, 10, 10, 7, 7, 7] if model == "guided" else [7, 7, 7]
+    assert [labels.tolist() for labels in asked] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("guided", ["--label=10"], "label must be one of 0 .. 9; got 10"),
+        ("flow", ["--label=1"], "label must be left out: this model takes no labels; got 1"),
+        ("guided", ["--scale=2"], "scale belongs to a label: give --label too; got 2 without"),
+        ("guided", ["--label=1", "--scale=-1"], "scale must be at least 0"),
+        ("guided", ["--label=1", "--scale=nan"], "scale must be at least 0"),
+        ("guided", ["--solver=euler"], "solver must be one of ddpm, ddim, heun, dpm for a diffusion; got euler"),
+        ("guided", ["--solver=dpm", "--steps=1"], "n_steps must be at least 2"),
+        ("guided", ["--solver=heun", "--steps=0"], "n_steps must be"),
+        ("guided", ["--solver=dpm", "--steps=5", "--eta=0.5"], "eta belongs to the DDIM sampler"),
+        ("flow", ["--solver=dpm"], "solver must be one of euler, heun for a flow; got dpm"),
+        ("flow", ["--steps=0"], "n_steps must be"),
+        ("flow", ["--solver=heun", "--steps=1"], "n_steps must be at least 2"),
+        ("both", ["--label=1", "--scale=2"], "scale must be left out for a flow"),
+    ],
+    ids=str,
+)
+def test_choices_that_do_not_fit_are_answered_in_a_sentence(kinds, tmp_path, model, options, words):
+    result = invoke("sample", kinds[model], "--out", tmp_path / "out", "--n=2", "--device=cpu", *options)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert words in result.output
+
+
+def test_a_flow_is_neither_evaluated_nor_examined_nor_exported_and_that_is_said(kinds, tmp_path):
+    for command in (["evaluate"], ["doctor"], ["export", tmp_path / "out"]):
+        result = invoke(command[0], kinds["flow"], *command[1:])
+        assert result.exit_code in (1, 2)
+        assert "is a flow, and no diffusion" in result.output
+
+
+@pytest.mark.parametrize("model", ["guided", "flow"])
+def test_a_network_goes_out_as_onnx(kinds, tmp_path, model):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    result = invoke("export", kinds[model], tmp_path / "new" / "unet.onnx")
+    assert result.exit_code == 0, result.output
+    session = eval(result.output.partition(": ")[2], {"onnxruntime": runtime})
+    assert [i.name for i in session.get_inputs()] == ["xt", "t", "class_labels"][: 3 if model == "guided" else 2]
+
+
+def test_a_model_with_labels_goes_out_to_diffusers_and_comes_back(kinds, tmp_path):
+    result = invoke("export", kinds["guided"], tmp_path / "pipeline")
+    assert "ask diffusers.UNet2DModel.from_pretrained(" in result.output
+    assert invoke("import", tmp_path / "pipeline", tmp_path / "back").exit_code == 0
+    ours, back = checkpoint.load(kinds["guided"], "cpu"), checkpoint.load(tmp_path / "back", "cpu")
+    assert back.eps_model.settings == ours.eps_model.settings
+    assert [n for n, w in ours.state_dict().items() if not torch.equal(w, back.state_dict()[n])] == []
 
 
 def test_sample_repeats_with_the_seed(trained, tmp_path):
