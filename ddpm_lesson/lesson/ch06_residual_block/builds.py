@@ -106,7 +106,7 @@ def silent_start(build: Callable[..., Any]) -> str | None:
 def whole_pass(build: Callable[..., Any]) -> str | None:
     """With random weights, against PyTorch's functions called one after the other."""
     for size in SIZES:
-        block, (x, t_emb) = build(*size).eval(), inputs(size)
+        block, (x, t_emb) = build(*size), inputs(size)
         parts = parts_of(block, size)
         with torch.no_grad():
             for i, weight in enumerate(weights_in(parts)):

@@ -113,13 +113,6 @@ check_group_norm = Exercise(
             This looks like `x - mean / root`: only the mean was divided.
             A division comes before a minus sign, unless there are brackets.
             `(x - mean) / (var + eps).sqrt()`."""),
-        Mistake(
-            "length for the standard deviation",
-            ("(var + eps).sqrt()", "((groups - mean).norm(dim=2, keepdim=True) + eps)"),
-        ).says("""
-            This looks like a division by the *length* of the group's vector, the root of the sum of squares.
-            With more pixels in the group, should the answer get smaller?
-            A variance is the *mean* of the squares: `var(..., unbiased=False)`."""),
     ),
     consequence="Whether the input is ten times as strong or a hundred, what comes out is the same. The layers behind "
     "it never have to learn how loud their input is.",
@@ -175,66 +168,72 @@ check_swish = Exercise(
 )
 
 
-check_surviving_shift = Exercise(
-    solution=surviving_shift,
+def arriving_shift(shift: Tensor, n_groups: int) -> Tensor:
+    """Means of the channels of GN(h + s), (B, C), for equal channels of mean 0 and variance 1: equation (6.5)."""
+    groups = shift.reshape(len(shift), n_groups, -1)
+    apart = groups - groups.mean(dim=2, keepdim=True)
+    return (apart / (1 + apart.square().mean(dim=2, keepdim=True)).sqrt()).reshape(shift.shape)
+
+
+check_arriving_shift = Exercise(
+    solution=arriving_shift,
     cases=[
         (numbers(3, 6, seed=6) + 1.0, 2),
-        (numbers(2, 6, seed=7) - 0.5, 3),
+        (3 * numbers(2, 6, seed=7) - 0.5, 3),
         (numbers(2, 8, seed=8), 2),
         (numbers(2, 4, seed=9), 1),
     ],
     mistakes=(
-        Mistake("all of it", lambda shift, n_groups: shift).says("""
-            This looks like the shift as it came.
-            The normalisation takes each group's mean away. What does that do to a shift that is equal in a group?
-            Subtract the mean of the shift over each group."""),
-        Mistake("nothing", lambda shift, n_groups: torch.zeros_like(shift)).says("""
-            This looks like nothing surviving at all.
-            That is so with one channel a group. With more, do all channels of a group get the same shift?
-            Differences within a group survive: subtract only the group's mean."""),
-        Mistake("mean over all channels", lambda shift, n_groups: shift - shift.mean(-1, keepdim=True)).says("""
-            This looks like the mean over all channels taken away.
-            Every group has its own mean.
-            `shift.reshape(B, n_groups, -1)`, and the mean over the last axis."""),
-        Mistake("mean over the batch", lambda shift, n_groups: shift - shift.mean(0, keepdim=True)).says("""
-            This looks like the mean over the images of the batch taken away.
-            Group normalisation never looks across images.
-            Average over the channels of a group: `shift.reshape(B, n_groups, -1).mean(-1, keepdim=True)`."""),
-        Mistake("the part that is lost", lambda shift, n_groups: shift - surviving_shift(shift, n_groups)).says("""
-            This looks like the means of the groups: the part that is *lost*.
-            Asked for is the rest.
-            Subtract what you have from `shift`."""),
-        Mistake("sign", lambda shift, n_groups: -surviving_shift(shift, n_groups)).says("""
+        Mistake("the numerator alone", surviving_shift).says("""
+            This looks like the shift minus the mean of its group: the numerator of (6.5).
+            Can a strong shift arrive in full? What stands below it?
+            Divide by the root of 1 plus the variance of the shift over the group."""),
+        Mistake("not divided by the spread of h", ("1 + apart", "apart")).says(r"""
+            This looks like the shift normalised by itself: even the weakest would arrive at full strength.
+            Which other variance stands under the root of (6.5)?
+            $\sigma_g^2 = 1$, that of `h`, belongs there too."""),
+        Mistake("no root", (".sqrt()", "")).says("""
+            This looks like a division by the variance.
+            What does a normalisation divide by?
+            Take the root."""),
+        Mistake("mean not taken away", ("groups - groups.mean(dim=2, keepdim=True)", "groups")).says(r"""
+            This looks like $s_c$ where $s_c - \bar s_g$ belongs.
+            What does the normalisation do to a shift that is equal in a whole group?
+            Subtract the mean of the shift over each group first."""),
+        Mistake("spread with the mean in it", ("(1 + apart.square().mean(", "(1 + groups.square().mean(")).says(r"""
+            This looks right above, but below stands the mean of the squares of the shift itself.
+            $\mathrm{var}_g(s)$ measures from which point?
+            From the group's mean: take the squares of $s_c - \bar s_g$."""),
+        Mistake(
+            "unbiased variance", ("apart.square().mean(dim=2, keepdim=True)", "groups.var(dim=2, keepdim=True)")
+        ).says("""
+            This looks like the unbiased variance, divided by n - 1.
+            PyTorch's `var` divides by n - 1 unless told otherwise; a normalisation takes the plain mean.
+            `var(..., unbiased=False)`."""),
+        Mistake("all channels at once", lambda shift, n_groups: arriving_shift(shift, 1)).says("""
+            This looks like the mean and the variance over all channels.
+            Every group has its own.
+            `shift.reshape(B, n_groups, -1)`, and both over the last axis."""),
+        Mistake("sign", lambda shift, n_groups: -arriving_shift(shift, n_groups)).says("""
             This looks right but for the sign.
             A channel that is shifted up more than its group should still be up.
             Shift minus mean, not mean minus shift."""),
-        Mistake("interleaved groups", ("(n_groups, -1)", "(-1, n_groups)", "dim=-1", "dim=-2")).says("""
+        Mistake(
+            "interleaved groups",
+            (
+                "(len(shift), n_groups, -1)",
+                "(len(shift), -1, n_groups).mT",
+                ").reshape(shift.shape)",
+                ").mT.reshape(shift.shape)",
+            ),
+        ).says("""
             This looks like channels 0, G, 2G, ... in one group.
             Groups are neighbouring channels.
             `shift.reshape(B, n_groups, -1)`: the first new axis is the group."""),
-        Mistake("number and size of groups swapped", ("(n_groups, -1)", "(-1, n_groups)")).says("""
+        Mistake("number and size of groups swapped", lambda s, n: arriving_shift(s, s.shape[1] // n)).says("""
             This looks like `n_groups` used as the number of channels in a group.
             With 6 channels and `n_groups` = 2 there are two groups of three.
             The axis after the batch has length `n_groups`."""),
-        Mistake("divided by its standard deviation too", group_norm).says("""
-            This looks like the shift put through a group normalisation by itself.
-            What is divided is the *sum* of feature map and shift, later. Asked for is only what enters it.
-            Subtract the group's mean, and stop."""),
-        Mistake("mean over the groups", ("dim=-1", "dim=-2")).says("""
-            This looks like the mean taken over the axis of the groups instead of the channels inside a group.
-            In (B, G, C / G), which axis holds the channels that share a mean?
-            The last: `groups.mean(2, keepdim=True)`."""),
-        Mistake(
-            "means repeated in the wrong order",
-            lambda shift, n: shift - shift.reshape(len(shift), n, -1).mean(2).repeat(1, shift.shape[1] // n),
-        ).says("""
-            This looks like the groups' means handed out in turn: g1, g2, g1, g2, ...
-            `repeat` repeats the whole row. Which channels are neighbours in a group?
-            `repeat_interleave`, or keep the group axis and let `keepdim=True` broadcast."""),
-        Mistake("one mean for everything", lambda shift, n_groups: shift - shift.mean()).says("""
-            This looks like one mean over all channels of all images.
-            Every image and every group has a mean of its own.
-            `shift.reshape(B, n_groups, -1).mean(2, keepdim=True)`."""),
     ),
     consequence="With one channel a group nothing is left, whatever the shift: such a block would be deaf to the time.",
 )
@@ -300,8 +299,8 @@ check_residual_forward = Exercise(
             This looks like the *normalised* input added at the end.
             Did you write `x = block.norm1(x)`? Then the input is gone.
             Give the branch a name of its own: `h = block.norm1(x)`."""),
-        Mistake("x overwritten by the activation", ("shortcut(x)", "shortcut(block.act1(block.norm1(x)))")).says("""
-            This looks like an `x` that was overwritten on the way: the shortcut starts behind the first activation.
+        Mistake("x overwritten on the way", ("h = h + shift", "h = x = h + shift")).says("""
+            This looks like an `x` that was overwritten on the way: the shortcut starts behind the time's shift.
             Which `x` must the shortcut see: the one that came in, or what became of it?
             Keep `x` as it is, and use another name, such as `h`, for the other path."""),
         Mistake("time before the first convolution", ("norm1(x)", "norm1(x + shift)", "h + shift", "h")).says("""
@@ -391,6 +390,10 @@ check_residual_forward = Exercise(
             This looks like `norm1` used in both halves.
             The second normalisation has weights of its own.
             `block.norm2(h)`."""),
+        Mistake("first convolution twice", ("conv2", "conv1")).says("""
+            This looks like `conv1` used in both halves.
+            The second convolution has weights of its own.
+            `block.conv2(...)`."""),
         Mistake("no dropout", ("block.dropout(block.act2(block.norm2(h)))", "block.act2(block.norm2(h))")).says("""
             This looks right, but without dropout: one of the blocks that were tried is in training mode.
             Which part of the block have you not used yet?

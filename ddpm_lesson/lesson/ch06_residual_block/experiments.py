@@ -95,6 +95,7 @@ class BlockStack(nn.Module):
             self.norm = nn.GroupNorm(n_groups, n_channels)
             self.act = Swish()
             self.final = nn.Conv2d(n_channels, image_channels, kernel_size=3, padding=1)
+            self.class_emb = None  # no class labels
             init_weights(self)
             self.take_away()
 
