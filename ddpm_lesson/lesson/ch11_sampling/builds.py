@@ -12,7 +12,7 @@ from ddpm_lesson.schedule import NoiseSchedule
 
 BETA = torch.linspace(0.01, 0.3, 12, dtype=torch.float64)
 TIMES = [11, 10, 6, 5, 2, 0]  # both ends, and steps of unequal size
-POINT = torch.tensor([[[0.8, -0.5, 0.1]]], dtype=torch.float64)  # (1, 1, 3)
+POINT = torch.tensor([[[1.8, -0.5, 0.1]]], dtype=torch.float64)  # (1, 1, 3), with a value that a clip would change
 
 
 def sample(eps_model, x, beta, times, eta, generator):
@@ -141,7 +141,7 @@ build_sample = Build(
             visits_its_times,
             "A loop over `times`, one question a time. Before the last one alpha_bar is 1, so that the noise is gone.",
             "`prev = alpha_bar[times[i + 1]]`, and 1 behind the last; `torch.full((len(x),), t)`; the model under "
-            "`torch.no_grad()`; `x = ...`, never `x += ...`.",
+            "`torch.no_grad()`; `x = ...`, never `x += ...`; and no clip: data may lie beyond 1.",
         ),
         Stage(
             draws_from_its_generator,

@@ -214,11 +214,12 @@ check_spaced_betas = Exercise(
 
 
 def ddim_step(xt: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_prev: float, eta: float, z: Tensor) -> Tensor:
-    """A step of DDIM from one time to an earlier one, without clipping."""
+    """A step of DDIM from one time to an earlier one, with the guess clipped."""
     a, prev = alpha_bar, alpha_bar_prev
     sigma2 = eta**2 * (1 - a / prev) * (1 - prev) / (1 - a)
-    x0_hat = (xt - (1 - a) ** 0.5 * eps) / a**0.5
-    return prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * eps + sigma2**0.5 * z
+    x0_hat = ((xt - (1 - a) ** 0.5 * eps) / a**0.5).clamp(-1, 1)
+    noise = (xt - a**0.5 * x0_hat) / (1 - a) ** 0.5
+    return prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * noise + sigma2**0.5 * z
 
 
 def ddim_case(alpha_bar: float, prev: float, eta: float, *shape: int, seed: int) -> tuple[Any, ...]:
@@ -235,10 +236,28 @@ check_ddim_step = Exercise(
         ddim_case(0.05, 0.3, 0.5, 4, 2, seed=40),
     ],
     mistakes=(
-        Mistake("clipped", ("* x0_hat", "* x0_hat.clamp(-1, 1)")).says(r"""
-            This looks like a step with $\hat x_0$ clipped.
-            A good habit, by section 2. But the task says: no clipping here.
-            Leave out the clip. (With it, the noise would have to be that of the clipped guess.)"""),
+        Mistake("not clipped", (".clamp(-1, 1)", "")).says(r"""
+            This looks like a step with $\hat x_0$ as it is, not clipped.
+            Where do the values of an image lie?
+            `.clamp(-1, 1)` on the guess, before anything is made of it."""),
+        Mistake("noise of the guess before the clip", ("(xt - a**0.5 * x0_hat) / (1 - a) ** 0.5", "eps")).says(r"""
+            This looks like the network's own noise beside a clipped guess: the two no longer make $x_t$.
+            Who changes the guess of the image changes the guess of the noise. Which noise goes with the clipped one?
+            $(x_t - \sqrt{\bar\alpha_t}\,\hat x_0) / \sqrt{1-\bar\alpha_t}$ with the clipped $\hat x_0$."""),
+        Mistake("noise clipped too", (") / (1 - a) ** 0.5\n", ").clamp(-1, 1) / (1 - a) ** 0.5\n")).says(r"""
+            This looks like a clip on the way to the noise as well.
+            Images lie between -1 and 1. Does noise?
+            Clip the guess of the image, and nothing else."""),
+        Mistake(
+            "state clipped",
+            (
+                "return prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * noise + sigma2**0.5 * z",
+                "return (prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * noise + sigma2**0.5 * z).clamp(-1, 1)",
+            ),
+        ).says(r"""
+            This looks like a clip of the new state as well.
+            $x_\mathrm{prev}$ holds noise, and noise has no bounds.
+            Clip the guess, never the state."""),
         Mistake("sigma for its square", ("- sigma2)", "- sigma2**0.5)")).says(r"""
             This looks like $\sigma$ under the root, where $\sigma^2$ belongs.
             Under the root stand variances.
@@ -247,7 +266,7 @@ check_ddim_step = Exercise(
             This looks like $\bar\alpha_t$ under the root, where $\bar\alpha_\mathrm{prev}$ belongs.
             How much noise should be in the state at the *earlier* time?
             $\sqrt{1-\bar\alpha_\mathrm{prev}-\sigma^2}$."""),
-        Mistake("noise added in the guess", ("(xt - ", "(xt + ")).says("""
+        Mistake("noise added in the guess", ("(xt - (1", "(xt + (1")).says("""
             This looks like noise *added* in the guess of $x_0$.
             $x_t$ already holds the noise. What do you have to do to get rid of it?
             Subtract it."""),
@@ -259,14 +278,14 @@ check_ddim_step = Exercise(
             This looks like $\bar\alpha_\mathrm{prev} - \bar\alpha_t$ for $\beta'$.
             $\bar\alpha$ is a product. How does one take the last factors out of it?
             $\beta' = 1 - \bar\alpha_t / \bar\alpha_\mathrm{prev}$."""),
-        Mistake("xt for eps", ("* eps +", "* xt +")).says("""
+        Mistake("xt for eps", ("* noise +", "* xt +")).says("""
             This looks like $x_t$ in the second term, where the noise belongs.
             The second term puts noise back: the same noise that was in $x_t$, a little less of it.
-            `(1 - alpha_bar_prev - sigma2) ** 0.5 * eps`."""),
+            `(1 - alpha_bar_prev - sigma2) ** 0.5` times the noise."""),
         Mistake("direction without the root", ("sigma2) ** 0.5", "sigma2)")).says(r"""
             This looks like the noise multiplied by a variance; a root is missing.
             Which factor gives noise of variance $1-\bar\alpha_\mathrm{prev}-\sigma^2$?
-            Take the root of the factor in front of `eps`."""),
+            Take the root of the factor in front of the noise."""),
         Mistake("guess not rescaled", (" / a**0.5", "")).says(r"""
             This looks like $\hat x_0$ without the division by $\sqrt{\bar\alpha_t}$.
             Without the noise $x_t$ is $\sqrt{\bar\alpha_t}\,x_0$, not $x_0$.

@@ -30,10 +30,13 @@ def test_spaced_betas_are_the_packages():
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 def test_ddim_step_is_the_packages(eta):
-    xt, eps = noise(0, 5, 2), noise(1, 5, 2)
-    x0_hat = (xt - (1 - 0.3) ** 0.5 * eps) / 0.3**0.5
-    expected = ddim_step(x0_hat, eps, 0.3, 0.6, eta, torch.Generator().manual_seed(2))
-    torch.testing.assert_close(ex.ddim_step(xt, eps, 0.3, 0.6, eta, noise(2, 5, 2)), expected)
+    xt, eps, t = noise(0, 5, 2), noise(1, 5, 2), torch.full((5,), 14)
+    model = DenoiseDiffusion(lambda x, times: eps, schedule=SCHEDULE)
+    bars = float(SCHEDULE.alpha_bar[14]), float(SCHEDULE.alpha_bar[9])
+    x0_hat = model.denoise(xt, t)
+    assert (x0_hat.abs() == 1).any()
+    expected = ddim_step(x0_hat, model.predict_eps(xt, t, x0_hat), *bars, eta, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(ex.ddim_step(xt, eps, *bars, eta, noise(2, 5, 2)), expected)
 
 
 @pytest.mark.parametrize("t", [0, 1, 20])
@@ -72,7 +75,8 @@ def betas_in_a_loop(alpha_bar, times):
 
 def ddim_by_euler(xt, eps, alpha_bar, alpha_bar_prev, eta, z):
     sigma = eta * np.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev))
-    x0 = (xt - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
+    x0 = np.clip((xt - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar), -1, 1)
+    eps = (xt - np.sqrt(alpha_bar) * x0) / np.sqrt(1 - alpha_bar)
     return np.sqrt(alpha_bar_prev) * x0 + np.sqrt(1 - alpha_bar_prev - sigma**2) * eps + sigma * z
 
 
