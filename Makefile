@@ -58,8 +58,8 @@ test-numerics: $(VENV)/test.done # instruction set x threads x failures: hours; 
 notebooks: $(VENV)/test.done # run every notebook from top to bottom and store one clean run
 	$(BIN)/python tools/run_notebooks.py
 
-book: $(VENV)/test.done # the notebooks as pages to read without a kernel, in book/
-	$(BIN)/python -m tools.book
+book: $(VENV)/test.done # the notebooks as pages with panels that move, in book/; minutes at first. REPO=owner/name TAG=v1.0: with links to Colab
+	$(BIN)/python -m tools.book $(if $(REPO),'--repo=$(REPO)' '--tag=$(TAG)')
 
 screenshots: $(VENV)/test.done # NOTEBOOKS=03_forward_noising: how they look in JupyterLab, light and dark
 	$(BIN)/python -m tools.screenshots $(NOTEBOOKS)

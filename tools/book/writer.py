@@ -204,7 +204,7 @@ class Writer:
         for heading in soup(HEADINGS[1:]):
             label = f"Address of this section: {heading.get_text()}"
             heading.append(self.anchor(soup, heading["id"], label, "#"))
-        for image in soup.select(".output img[id]"):
+        for image in soup.select(".output img[id^=figure-]"):
             number = image["id"].removeprefix("figure-")
             image.insert_after(self.anchor(soup, image["id"], f"Address of figure {number}", f"Figure {number}"))
 
