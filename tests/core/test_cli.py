@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -427,3 +428,23 @@ def test_exchange_without_diffusers_says_what_to_install(trained, tmp_path, monk
     result = invoke("export", trained, tmp_path)
     assert result.exit_code == 1
     assert 'pip install "ddpm-lesson[diffusers]"' in result.output
+
+
+IMPATIENT = """
+import sys
+
+class Impatient:
+    def find_spec(name, path, target=None):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Impatient)
+from ddpm_lesson.__main__ import main
+
+main()
+"""
+
+
+def test_an_interrupt_while_pytorch_is_loaded_is_answered_in_a_word():
+    done = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
