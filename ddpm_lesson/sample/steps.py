@@ -123,13 +123,14 @@ def ddim_steps(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1]; got {eta}")
     check_start(start, shape)
+    model = eval_mode(diffusion.trusting())
     alpha_bar = diffusion.schedule.to(torch.float64).alpha_bar.tolist()
 
     def step(xt: Tensor, x0_hat: Tensor, t: int, t_prev: int) -> Tensor:
-        eps = diffusion.predict_eps(xt, torch.full((len(xt),), t, device=xt.device), x0_hat)
+        eps = model.predict_eps(xt, torch.full((len(xt),), t, device=xt.device), x0_hat)
         return ddim_step(x0_hat, eps, alpha_bar[t], alpha_bar[t_prev], eta, generator)
 
-    return walk(eval_mode(diffusion.trusting()), times, shape, start, generator, step)
+    return walk(model, times, shape, start, generator, step)
 
 
 @torch.no_grad()
