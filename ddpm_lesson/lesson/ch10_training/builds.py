@@ -115,6 +115,12 @@ def draws_well(built) -> str:
     off = (eps.mean(), (eps * image).mean() / image.square().mean().sqrt(), (eps.square().mean() - 1) / 2**0.5)
     if any(abs(float(one)) > error for one in off):
         return "What the model is shown is not sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps with eps from N(0, 1)."
+    known = torch.full((len(t), 6), torch.nan, dtype=eps.dtype)
+    known[near] = eps.flatten(1)
+    known = known.view(400, 32, 6)
+    for what, pairs in (("image", known[:, 1:] * known[:, :-1]), ("update", known[1:] * known[:-1])):
+        if abs(float(pairs.nanmean())) > 5 / int(pairs.isfinite().sum()) ** 0.5:
+            return f"The noise of one {what} is that of the next: every value wants noise of its own."
     return ""
 
 
@@ -145,14 +151,14 @@ def averages(built) -> str:
 
 def goes_on(built) -> str:
     """30 updates in one go, and 20, 7 and 3 with another model each time, from the same random numbers; twice."""
-    random, whole = torch.random.get_rng_state(), Watched(0.3, 2.0)
+    random, whole, first = torch.random.get_rng_state(), Watched(0.3, 2.0), Watched(0.3, 2.0)
     right = built(whole, IMAGES, ALPHA_BAR, 30, None)["average"]
     torch.random.set_rng_state(random)
-    kept = built(Watched(0.3, 2.0), IMAGES, ALPHA_BAR, 20, None)
+    kept = built(first, IMAGES, ALPHA_BAR, 20, None)
     random = torch.random.get_rng_state()
-    for name in ("", " a second time"):
+    for name, second in (("", first), (" a second time", Watched(-1.0, 5.0))):
         torch.random.set_rng_state(random)
-        state, model = built(Watched(-1.0, 5.0), IMAGES, ALPHA_BAR, 7, kept), Watched(4.0, 2.0)
+        state, model = built(second, IMAGES, ALPHA_BAR, 7, kept), Watched(4.0, 2.0)
         average = built(model, IMAGES, ALPHA_BAR, 3, state)["average"]
         for what, got, wanted in (("model", model, whole), ("average", average, right)):
             wrong = unlike(got.now(), wanted.now(), 1e-9, f"After going on{name} from 20 updates, the {what}")
@@ -175,7 +181,12 @@ class Small(nn.Module):
 
 
 def learns(built) -> str:
-    """Numbers from a mixture, for which the best answer is known: how much of it the average has learned."""
+    """The slope of the loss at a bias of 100, and numbers from a mixture: how much of the best answer is learned."""
+    model, slopes = Watched(bias=100.0), []
+    model.bias.register_hook(lambda slope: slopes.append(float(slope)))
+    built(model, IMAGES, ALPHA_BAR, 1, None)
+    if abs(slopes[0] - 200) > 2:  # 2 (100 - eps), averaged over 192 values
+        return f"At a bias of 100 the loss has the slope {slopes[0]:.4g}; the mean squared error has 200."
     schedule = NoiseSchedule.linear(10, 0.02, 0.5)
     x0 = TWO_BUMPS.sample(2000, torch.Generator().manual_seed(1)).float().view(-1, 1, 1, 1)
     average = built(Small(), x0, schedule.alpha_bar, 700, None)["average"]

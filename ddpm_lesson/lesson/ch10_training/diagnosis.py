@@ -42,7 +42,15 @@ class Zeroes(ImageDataset):
 class SameTime(DenoiseDiffusion):
     """One t for the whole batch."""
 
-    def loss(self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        x0: Tensor,
+        noise: Tensor | None = None,
+        t: Tensor | None = None,
+        class_labels: Tensor | None = None,
+        *,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """L_simple with the first time for all images."""
         return super().loss(x0, noise, t[:1].expand(len(x0)))
 
@@ -50,7 +58,15 @@ class SameTime(DenoiseDiffusion):
 class GuessesImage(DenoiseDiffusion):
     """Trained to put out x0 and sampled as if that were eps."""
 
-    def loss(self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        x0: Tensor,
+        noise: Tensor | None = None,
+        t: Tensor | None = None,
+        class_labels: Tensor | None = None,
+        *,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """The squared error of the image."""
         return (self.eps_model(self.q_sample(x0, t, noise), t) - x0).square().mean()
 

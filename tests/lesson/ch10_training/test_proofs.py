@@ -9,7 +9,7 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch10_training import proofs as training
 from ddpm_lesson.lesson.ch10_training.measure import spread, straight_line_loss
 from ddpm_lesson.lesson.ch10_training.proofs import prove
-from ddpm_lesson.train.loop import learning_rate
+from ddpm_lesson.train.loop import learning_rate, part_of
 
 
 def no_memory_of_the_start(n, decay):
@@ -24,7 +24,7 @@ def gradient_with(change):
     def gradient(diffusion, batch, parts):
         total = torch.zeros(2, dtype=torch.float64)
         for part in parts:
-            loss = DenoiseDiffusion.loss(diffusion, *(x[part] for x in batch))
+            loss = DenoiseDiffusion.loss(diffusion, *part_of(batch, part))
             total += change(torch.autograd.grad(loss, diffusion.eps_model.parameters())[0], len(parts))
         return total
 
