@@ -92,6 +92,52 @@ def calm_features_add_little(seed: int) -> float:
     return whole / half - 1
 
 
+@cache
+def worsened(name: str, kind: str, amount: float, seed: int) -> float:
+    """Frechet distance of 1,000 digits made worse from 797 others, shuffled anew."""
+    images, labels = (torch.cat(pair) for pair in zip(*((d[:], d.labels) for d in digits()), strict=True))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1000 + seed))
+    pool, labels, real = images[order[797:]], labels[order[797:]], images[order[:797]]
+    worse = degraded(pool, labels, kind, amount, torch.Generator().manual_seed(seed))
+    seen = extractor(name, digits()[0].shape)
+    return distance_of_features(features_of(seen, real), features_of(seen, worse))
+
+
+def missing_over_noise(name: str, seed: int) -> float:
+    """Of amount 0.3."""
+    return worsened(name, "missing classes", 0.3, seed) / worsened(name, "noise", 0.3, seed)
+
+
+@claim("three to four times as bad as noise 0.3 for the classifier's features", low=2.6, high=4.4)
+def missing_classes_for_the_classifier(seed: int) -> float:
+    """In multiples of noise."""
+    return missing_over_noise("classifier", seed)
+
+
+@claim("and about equally bad for the pixels", low=0.75, high=1.2)
+def missing_classes_for_the_pixels(seed: int) -> float:
+    """In multiples of noise."""
+    return missing_over_noise("pixels", seed)
+
+
+@claim("Noise 0.2 is worse than blur 0.2 for the pixels", low=1.1)
+def noise_over_blur_for_the_pixels(seed: int) -> float:
+    """Their ratio."""
+    return worsened("pixels", "noise", 0.2, seed) / worsened("pixels", "blur", 0.2, seed)
+
+
+@claim("and better for the classifier's features", high=1)
+def noise_over_blur_for_the_classifier(seed: int) -> float:
+    """Their ratio."""
+    return worsened("classifier", "noise", 0.2, seed) / worsened("classifier", "blur", 0.2, seed)
+
+
+@claim("at 1000 it stands out", low=2)
+def noise_over_the_floor(seed: int) -> float:
+    """Noise 0.2 over none."""
+    return worsened("classifier", "noise", 0.2, seed) / worsened("classifier", "noise", 0.0, seed)
+
+
 @claim("splits differ by a factor of four", low=2.5, high=7, slow=True)
 def splits_differ(seed: int) -> float:
     """The largest distance of 20 random splits in multiples of the smallest."""
