@@ -9,9 +9,10 @@ import torch
 from ddpm_lesson import checkpoint, load_images
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.evaluate import load_classifier
 from ddpm_lesson.flow import FlowMatching, flow_steps
 from ddpm_lesson.run import run
-from ddpm_lesson.sample import guided, sample
+from ddpm_lesson.sample import dpm_steps, guided, sample
 from ddpm_lesson.sample.steps import final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, build_diffusion, train
 from ddpm_lesson.train.loop import draw_batch, part_of, seeded
@@ -182,3 +183,27 @@ def test_labels_that_do_not_fit_are_refused_before_the_first_step(dataset, messa
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=f"{field} must be .*got {value!r}"):
         TrainConfig(**{field: value})
+
+
+# Shipped weights
+
+
+def share_seen_as_asked(images, asked):
+    """How often the shipped classifier sees the digit that was asked for."""
+    with torch.no_grad():
+        return float((load_classifier("digits", "cpu")(images).argmax(-1) == asked).float().mean())
+
+
+@pytest.mark.parametrize(("scale", "low", "high"), [(0.0, 0.0, 0.25), (3.0, 0.9, 1.0)])
+def test_shipped_model_draws_the_digit_that_is_asked_for_if_guided(rng, scale, low, high):
+    labels = torch.arange(60) % 10
+    model = guided(checkpoint.load("digits_guided", "cpu"), labels, scale)
+    assert low <= share_seen_as_asked(final_samples(dpm_steps(model, (60, 1, 8, 8), 10, rng())), labels) <= high
+
+
+def test_shipped_flow_draws_digits(rng):
+    images = final_samples(flow_steps(checkpoint.load_flow("digits_flow", "cpu"), (60, 1, 8, 8), 10, rng()))
+    with torch.no_grad():
+        sure = load_classifier("digits", "cpu")(images).softmax(-1).amax(-1)
+        noise = load_classifier("digits", "cpu")(torch.randn(60, 1, 8, 8, generator=rng(1))).softmax(-1).amax(-1)
+    assert sure.mean() > 0.9 > noise.mean()
