@@ -163,7 +163,7 @@ PRESETS = {
 
 
 def get_preset(name: str, **overrides: Any) -> TrainConfig:
-    """The preset called ``name``, with any field replaced.
+    """The preset called ``name``, with any field replaced; its grids take no more steps than a shorter chain has.
 
     Raises:
         ValueError: if there is no such preset or field, or a value is out of range.
@@ -175,4 +175,7 @@ def get_preset(name: str, **overrides: Any) -> TrainConfig:
     for wanted in overrides:
         if wanted not in known:
             raise ValueError(f"a training run has no setting {wanted!r}{nearest(wanted, known)}")
-    return replace(PRESETS[name], **overrides)
+    preset, n_steps = PRESETS[name], overrides.get("n_steps")
+    if preset.sample_steps and isinstance(n_steps, int) and 0 < n_steps < preset.sample_steps:
+        preset = replace(preset, sample_steps=n_steps)
+    return replace(preset, **overrides)

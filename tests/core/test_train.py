@@ -77,6 +77,13 @@ def test_presets_draw_samples_in_steps_that_the_model_has(name):
     assert preset.sample_steps is None or 1 <= preset.sample_steps <= preset.n_steps
 
 
+@pytest.mark.parametrize(("n_steps", "sample_steps"), [(20, 20), (50, 50), (400, 50)])
+def test_grids_of_a_shorter_chain_take_its_steps(n_steps, sample_steps):
+    assert get_preset("digits", n_steps=n_steps).sample_steps == sample_steps
+    with pytest.raises(ValueError, match="sample_steps must be at most n_steps"):
+        get_preset("digits", n_steps=n_steps, sample_steps=n_steps + 1)
+
+
 def test_cifar10_preset_is_the_papers_setting():
     c = PRESETS["cifar10"]
     assert (c.n_channels, c.ch_mults, c.is_attn, c.n_blocks) == (128, (1, 2, 2, 2), (False, True, False, False), 2)
