@@ -159,8 +159,12 @@ def times(patient: Patient, t: int) -> Tensor:
 
 
 def ask(patient: Patient, xt: Tensor, t: int) -> Tensor:
-    """eps_theta(xt, t) without dropout."""
-    return eval_mode(patient.diffusion).eps_model(xt, times(patient, t))
+    """eps_theta(xt, t) without dropout, also of a network that predicts x0 or v."""
+    d, step = eval_mode(patient.diffusion), times(patient, t)
+    if d.prediction == "eps":
+        return d.eps_model(xt, step)
+    d.clip_x0 = False  # of a twin
+    return d.predict_eps(xt, step, d.denoise(xt, step))
 
 
 # Where patients come from

@@ -27,6 +27,7 @@ BASE = {
 LESSON = {"matplotlib", "torchmetrics", "ipywidgets", "jupyterlab", "sympy"}
 MISSING = (  # modules that a base installation lacks
     *("matplotlib", "ipywidgets", "torchmetrics", "jupyterlab", "IPython", "diffusers", "labml_nn", "torch_fidelity"),
+    *("onnx", "onnxscript", "onnxruntime"),
 )
 
 
@@ -185,6 +186,7 @@ def test_a_base_installation_trains_says_once_that_it_draws_no_curve_and_samples
     [
         (["-m", "ddpm_lesson", "evaluate", "digits"], "torchmetrics", "evaluate"),
         (["-m", "ddpm_lesson", "export", "digits", "pipeline"], "diffusers", "diffusers"),
+        (["-m", "ddpm_lesson", "export", "digits", "digits.onnx"], "onnxscript", "onnx"),
         (["-c", "import ddpm_lesson.lesson.ch07_attention_block.exercises"], "ipywidgets and .*torchmetrics", "lesson"),
     ],
 )

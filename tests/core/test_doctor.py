@@ -31,7 +31,7 @@ def patient(monkeypatch, tmp_path):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mnist", "cifar10_small")]
 
 
-@pytest.mark.parametrize("name", ["digits", *SLOW])
+@pytest.mark.parametrize("name", ["digits", "digits_guided", *SLOW])
 def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
     monkeypatch.setenv("DDPM_DATA", str(tmp_path))
     code, said = doctor(name)
@@ -84,6 +84,30 @@ def test_what_is_done_to_a_model_is_seen(patient, harm):
     with torch.enable_grad():
         seen = {name for name, finding in examine(patient) if not finding.ok}
     assert SICK[harm] <= seen
+
+
+class InOtherWords(torch.nn.Module):
+    """A network that predicts noise made to say v or x0 instead."""
+
+    def __init__(self, diffusion, prediction):
+        super().__init__()
+        self.eps_model, self.diffusion, self.prediction = diffusion.eps_model, [diffusion], prediction
+
+    def forward(self, xt, t):
+        d, eps = self.diffusion[0], self.eps_model(xt, t)
+        x0 = d.predict_x0(xt, t, eps)
+        signal, noise = (values[t].sqrt()[:, None, None, None] for values in (d.alpha_bar, d.one_minus_alpha_bar))
+        return signal * eps - noise * x0 if self.prediction == "v" else x0
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0"])
+def test_a_network_that_says_v_or_x0_is_understood(patient, prediction):
+    network = InOtherWords(patient.diffusion, prediction)
+    other = patient._replace(diffusion=DenoiseDiffusion(network, prediction=prediction).eval())
+    found, expected = dict(examine(other)), dict(examine(patient))
+    assert all(finding.ok for finding in found.values()), found
+    for probe in ("outputs", "t", "loss by t"):
+        assert found[probe].sentence == expected[probe].sentence
 
 
 def test_a_chain_that_ends_too_early_is_seen(patient):
