@@ -6,6 +6,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools.book import build
+from tools.book.extras import mistakes_of, proofs_of
+from tools.book.site import ROOT
 from tools.mathematics import typesetter
 
 FIRST = """# Start
@@ -130,3 +132,38 @@ def test_other_files_are_never_deleted(tmp_path):
     with pytest.raises(ValueError, match="out must be a new folder"):
         build(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_panel_that_was_not_run_is_an_error_that_says_what_to_do(book):
+    with pytest.raises(ValueError, match=r"00_start\.ipynb: cell \w+ must have been run.*run_notebooks\.py"):
+        book({"00_start.ipynb": [FIRST, new_code_cell("show_pixel()")]})
+
+
+def test_sections_have_addresses_and_can_be_found(book, tmp_path):
+    page = book({"00_start.ipynb": [FIRST, "## 1. Why so\n\nBecause of $x_t$ and entropy."]})
+    assert page.h2.select_one(".anchor")["href"] == "#1.-Why-so"
+    index = (tmp_path / "book" / "search_index.js").read_text()
+    assert '"1.-Why-so","Start","1. Why so","and because entropy"' in index
+
+
+def test_reasons_stand_under_their_lines_where_it_is_narrow(typeset):
+    html = typeset(r"$$\begin{aligned} a &= b && \text{why} \\ &= c && \text{so} \end{aligned} \tag{2.1}$$")
+    wide, narrow = (BeautifulSoup(html, "html.parser").select_one(f".equation .{kind}") for kind in ("wide", "narrow"))
+    rows = [len(one.select("math mtr")) for one in (wide, narrow)]
+    assert rows == [2, 4]
+
+
+def test_known_mistakes_are_folded_with_their_hints():
+    html = mistakes_of("07_attention_block", "check_split_heads(split_heads)")
+    boxes = BeautifulSoup(html, "html.parser").select("details.mistakes > details")
+    assert len(boxes) >= 2
+    assert all(not box.has_attr("open") and box.details.summary.text == "A hint" for box in boxes)
+    assert mistakes_of("07_attention_block", "x = 1") == ""
+
+
+def test_the_source_of_a_proof_is_that_of_its_function():
+    proof = next(proof for proof in proofs_of("07_attention_block") if proof["number"] == "7.3")
+    lines = (ROOT / proof["file"]).read_text().splitlines()
+    source = BeautifulSoup(proof["source"], "html.parser").get_text().strip().splitlines()
+    assert lines[proof["line"] - 1] == source[0]
+    assert '"7.3"' in source[0] + source[1]

@@ -110,7 +110,7 @@ def stops(control: Any) -> tuple[list[Any], int]:
     """All values that a control can take, and the place of the present one."""
     if hasattr(control, "options"):
         return [o[1] if isinstance(o, tuple) else o for o in control.options], control.index
-    n = round((control.max - control.min) / control.step) + 1
+    n = int((control.max - control.min) / control.step + 1e-6) + 1
     values = [control.min + i * control.step for i in range(n)]
     if hasattr(control, "base"):
         values = [control.base**exponent for exponent in values]

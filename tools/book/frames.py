@@ -18,7 +18,7 @@ import nbformat
 ROOT = Path(__file__).parents[2]
 STORE = ROOT / "build" / "book"
 PANEL = re.compile(r"^\s*(?:\w+ = )?(?:panels\.)?(?:show|choose)_\w+\(", re.MULTILINE)  # a cell that ends with one
-FRAMES, WEIGHT, SECONDS = 160, 1_300_000, 40.0  # the budget of a panel: pictures, bytes, time to draw
+FRAMES, WEIGHT, SECONDS = 160, 1_000_000, 40.0  # the budget of a panel: pictures, bytes, time to draw
 
 
 def grid(sizes: Sequence[int], start: Sequence[int], n: int) -> tuple[list[list[int]], set[tuple[int, ...]]]:

@@ -73,6 +73,10 @@
 
   // What scrolls sideways can be reached by keyboard.
   const scrolls = () => {
+    for (const box of document.querySelectorAll(".equation:has(.narrow) > .scroll")) { // reasons go under lines that are too long
+      box.parentElement.classList.remove("under");
+      if (box.scrollWidth > box.clientWidth + 1) box.parentElement.classList.add("under");
+    }
     for (const box of document.querySelectorAll(".scroll, .highlight, pre"))
       box.scrollWidth > box.clientWidth + 1 ? box.setAttribute("tabindex", 0) : box.removeAttribute("tabindex");
   };
