@@ -1,5 +1,7 @@
 """The build of notebook 09: a small U-Net from the blocks of 05 to 08."""
 
+from collections import Counter
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,6 +84,8 @@ def judges_each_image(built) -> str:
         later = (net(xt, t + 100) - net(xt, t)).detach()
         if not later.flatten(1).abs().amax(1).gt(1e-4 * size).all():
             return "Another t changes nothing: does `t_emb` reach the blocks?"
+        if unlike(net.train()(xt, t), net(xt, t), 1e-4 * size):
+            return "In training mode two passes give two answers: the residual blocks want `dropout=0.0` here."
     return ""
 
 
@@ -117,6 +121,18 @@ def has_its_levels(built) -> str:
     return ""
 
 
+def has_its_blocks(built) -> str:
+    """The blocks of the task, by the names of their classes, which may be the learner's own."""
+    for setting in SETTINGS:
+        halvings = len(setting[2]) - 1
+        wanted = {"ResidualBlock": 2 * halvings + 2, "AttentionBlock": 1, "Downsample": halvings, "Upsample": halvings}
+        found = Counter(type(module).__name__ for module in built(*setting).modules())
+        for name, count in wanted.items():
+            if found[name] != count:
+                return f"SmallUNet{setting} has {found[name]} of `{name}`; in this plan there are {count}."
+    return ""
+
+
 def keeps_its_maps(built) -> str:
     """Each level's last map on the way down is changed, all maps of lower levels are zeros: the answer must change."""
     setting = SETTINGS[2]
@@ -133,6 +149,9 @@ def keeps_its_maps(built) -> str:
 
         if torch.equal(maps_of(net, xt, t, cut)[-1], maps_of(net, xt, t, bent)[-1]):
             return f"What level {level} made on the way down reaches the way up by lower levels only: it is not kept."
+        xt = xt.detach().requires_grad_()
+        if not torch.autograd.grad(maps_of(net, xt, t, cut)[-1].sum(), xt)[0].any():
+            return f"The map that level {level} keeps arrives, but no gradient comes back from it."
     return ""
 
 
@@ -174,6 +193,11 @@ build_SmallUNet = Build(
             has_its_levels,
             "`ch_mults` has one entry a level; between two levels stands one halving, and none behind the last.",
             "The way down goes over `widths[:-1]`, block and `Downsample`; the middle works with `widths[-1]`.",
+        ),
+        Stage(
+            has_its_blocks,
+            "One residual block a level down and one up; on the last level two, with attention between them.",
+            "`self.leave(self.attend(self.enter(x, t_emb)), t_emb)`; `Downsample` and `Upsample` for each halving.",
         ),
         Stage(
             keeps_its_maps,
