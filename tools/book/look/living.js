@@ -36,6 +36,7 @@
     const about = await (await fetch("living/digits.json")).json();
     const session = await ort.InferenceSession.create("living/digits.onnx", { executionProviders: ["wasm"] });
     model = { alphaBar: about.alpha_bar, session };
+    one("go").textContent = "Draw again";
     return model;
   }
 
