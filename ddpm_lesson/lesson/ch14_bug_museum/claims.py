@@ -11,7 +11,7 @@ BOOK = ClaimBook(14)
 claim = BOOK.claim
 
 
-@claim("Sixteen of the forty draw, byte for byte, what healthy code draws", low=16, high=16, seeds=(0,), slow=True)
+@claim("Seventeen of the forty draw, byte for byte, what healthy code draws", low=17, high=17, seeds=(0,), slow=True)
 def exhibits_that_look_healthy(seed: int) -> float:
     """Of the exhibits, in DDPM and DDIM."""
     return sum(looks_healthy(exhibit) for exhibit in EXHIBITS)

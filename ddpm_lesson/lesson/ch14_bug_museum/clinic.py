@@ -95,6 +95,8 @@ def contradiction(exhibit: Exhibit | None, answer: str) -> str:
     seen = [name for name in PROBES if not found[name].ok]
     if answer == HEALTHY:
         return f"{len(seen)} probe(s) are alarmed; find them."
+    if answer in ROOMS and exhibit in HIDDEN:
+        return f"It has no name here, but that is not its room. Probe *{seen[0]}* says: {found[seen[0]].sentence}."
     if answer in ROOMS:
         return "A room is an answer only for a bug that this museum does not show."
     expected = named(answer).seen_by
@@ -108,9 +110,14 @@ def contradiction(exhibit: Exhibit | None, answer: str) -> str:
 
 
 @functools.cache
-def open_clinic(seed: int = WARD) -> Clinic:
-    """The clinic of a seed, the same whenever it is asked for."""
+def clinic_of(seed: int) -> Clinic:
+    """The clinic of a seed, made once."""
     return Clinic(seed)
+
+
+def open_clinic(seed: int = WARD) -> Clinic:
+    """The clinic of a seed, the same whenever it is asked for, with or without a word of the seed."""
+    return clinic_of(seed)
 
 
 def check_patient(patient: int, answer: Any, seed: int = WARD) -> CheckResult:

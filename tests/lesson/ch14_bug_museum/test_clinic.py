@@ -4,7 +4,7 @@ import pytest
 
 from ddpm_lesson.lesson.ch14_bug_museum import clinic
 from ddpm_lesson.lesson.ch14_bug_museum.clinic import HEALTHY, Clinic, check_patient, contradiction
-from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, HIDDEN
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, HIDDEN, ROOMS
 from ddpm_lesson.lesson.ch14_bug_museum.matrix import found_in, sick
 
 
@@ -47,6 +47,19 @@ def test_a_hidden_bug_is_named_by_its_room():
     assert ward.diagnose(patient, ward._ward[patient - 1].room).passed
     other = next(i for i, e in enumerate(ward._ward, 1) if e in EXHIBITS)
     assert not ward.diagnose(other, ward._ward[other - 1].room).passed
+
+
+def test_a_hidden_bug_in_the_wrong_room_is_not_said_to_be_on_show():
+    ward = Clinic(clinic.WARD)
+    patient = next(i for i, e in enumerate(ward._ward, 1) if e in HIDDEN)
+    wrong = next(room for room in ROOMS if room != ward._ward[patient - 1].room)
+    assert "It has no name here, but that is not its room." in ward.diagnose(patient, wrong).message
+
+
+def test_a_checked_diagnosis_counts_for_the_clinic_that_is_open():
+    check_patient(3, HEALTHY)
+    assert clinic.open_clinic() is clinic.open_clinic(clinic.WARD)
+    assert f"{HEALTHY}: 1 of 1 right" in clinic.open_clinic().score()
 
 
 @pytest.mark.slow
