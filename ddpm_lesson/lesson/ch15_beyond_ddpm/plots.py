@@ -1,0 +1,205 @@
+"""Scores, solvers, targets, guidance and straight paths."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from ddpm_lesson.lesson.ch15_beyond_ddpm import experiments as ex
+from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, LINES, ORANGE, SKY
+from ddpm_lesson.lesson.kit.figure import LiveFigure, Picture, headline, key, picture, subplots
+from ddpm_lesson.lesson.kit.images import contact_sheet, thumbnails
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
+from ddpm_lesson.sample import ReverseStep, spaced_times
+from ddpm_lesson.schedule import NoiseSchedule
+
+Points = Mapping[str, Sequence[tuple[int, float]]]  # name -> (evaluations, error)
+MARKERS = ("o", "s", "^", "D")
+
+
+def rows_picture(rows: Mapping[str, Tensor], alt: str, side: int = 64) -> Picture:
+    """Batches of images, each a named row."""
+    return picture(contact_sheet(thumbnails(rows, side), gap=6), alt)
+
+
+def score_picture(learned: Mapping[float, Tensor], x: Tensor) -> Picture:
+    """The exact score of the two bumps and a learned one, at three noise levels, over the density.
+
+    ``learned`` is alpha_bar -> the network's score at ``x``, (N,).
+    """
+    figure, panes = subplots(3.2, len(learned))
+    gaps = []
+    for axes, (a, found) in zip(panes, learned.items(), strict=True):
+        p, exact = TWO_BUMPS.noised(a).prob(x), ex.score(x, a)
+        axes.fill_between(x, p / p.max() * 4 - 9, -9, color=SKY, alpha=0.5, linewidth=0)
+        axes.plot(x, exact, color=BLACK, linewidth=3, alpha=0.45)
+        axes.plot(x, found, color=ORANGE, linestyle="--", linewidth=1.8)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set(title=f"alpha_bar = {a:.2f}", xlabel="x_t", xlim=(x[0], x[-1]), ylim=(-9, 9))
+        gaps.append(float((p * (exact - found) ** 2).sum().div(p.sum()).sqrt()))
+    panes[0].set_ylabel("score")
+    key(panes[0], {"line: exact": BLACK, "dashed: learned": ORANGE, "shape: density": BLUE}, "upper right")
+    said = ", ".join(f"{gap:.2f} at alpha_bar {a:.2f}" for gap, a in zip(gaps, learned, strict=True))
+    return picture(figure, f"Exact and learned score of two bumps; root mean square difference under the data: {said}")
+
+
+def errors_picture(panes: Mapping[str, Points], ylabel: str) -> Picture:
+    """Error against evaluations of the network, both logarithmic, a pane for each title."""
+    figure, columns = subplots(3.6, len(panes), which="both")
+    for axes, (title, curves) in zip(columns, panes.items(), strict=True):
+        error_curves(axes, curves)
+        axes.set_title(title, fontsize=11)
+        axes.set(xlabel="network evaluations")
+    columns[0].set_ylabel(ylabel)
+    figure.legend(*columns[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return picture(figure, " ".join(f"{title}: {in_words(curves)}." for title, curves in panes.items()))
+
+
+def error_curves(axes: Axes, curves: Points) -> None:
+    """A line for each name."""
+    ticks = sorted({n for points in curves.values() for n, _ in points})
+    for (name, points), (colour, line), marker in zip(curves.items(), LINES, MARKERS, strict=False):
+        axes.loglog(*zip(*points, strict=True), color=colour, linestyle=line, marker=marker, linewidth=2, label=name)
+    shown = [n for n in ticks if n in (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 64, 80, 128, 160)]
+    axes.set_xticks(shown, [str(n) for n in shown], fontsize=9)
+    axes.set_xticks([], minor=True)
+
+
+def in_words(curves: Points) -> str:
+    """Every number of the curves."""
+    return "; ".join(
+        f"{name} " + ", ".join(f"{error:.2g} with {n}" for n, error in points) for name, points in curves.items()
+    )
+
+
+class SolverPlot:
+    """Points on their way from noise to data, as a solver draws them, over the exact paths."""
+
+    def __init__(self, times: Sequence[int], exact: Tensor):
+        """``times`` falling, (n,), and the exact paths there, (n, points)."""
+        figure, (axes,) = subplots(3.7, room=0.5)
+        where = self.place(torch.tensor([*times, -1]))
+        axes.plot(where, exact.numpy(), color=GREY, linewidth=3, alpha=0.35)
+        axes.set(xlim=(float(where[0]), 0), ylim=(-2.6, 2.6), ylabel="x_t")
+        marks = [0, 10, 50, 100, 200, 400, 600, 800, 1000]
+        axes.set_xticks(self.place(torch.tensor(marks) - 1).tolist(), marks)
+        axes.set_xlabel("t + 1 (the small ones drawn wider)", labelpad=1)
+        self.curves = [
+            axes.plot([], [], color=colour, marker="o", markersize=4, linewidth=1.4)[0]
+            for colour in (BLUE, ORANGE, GREEN) * (exact.shape[1] // 3)
+        ]
+        self.title = headline(figure)
+        self.live = LiveFigure(figure, [*self.curves, self.title])
+
+    @staticmethod
+    def place(t: Tensor) -> Tensor:
+        """Where a time is drawn."""
+        return (t + 1).double().sqrt()
+
+    def draw(self, states: Sequence[ReverseStep], name: str, asked: int, error: float) -> Picture:
+        """The picture of one run, which ends with the sample."""
+        where = self.place(torch.tensor([*(s.t for s in states), -1]))
+        values = torch.stack([*(s.xt.flatten() for s in states), states[-1].x0_hat.flatten()])
+        for curve, path in zip(self.curves, values.T.numpy(), strict=True):
+            curve.set_data(where, path)
+        words = f"{name}, {len(states)} steps, {asked} evaluations: ends {error:.3f} from the exact ends"
+        self.title.set_text(words)
+        return self.live.picture(f"Paths from noise to data over the exact ones. {words}, root mean square")
+
+
+def weights_picture() -> Picture:
+    """What an error of the image counts in each loss, over the signal-to-noise ratio."""
+    decades = np.linspace(-3, 3, 241)
+    snr = 10**decades
+    lines = {
+        "x0: 1": np.ones_like(snr),
+        "eps: SNR": snr,
+        "v: SNR + 1": snr + 1,
+        "flow: (sqrt SNR + 1)²": (np.sqrt(snr) + 1) ** 2,
+        "min-SNR: at most 5": np.minimum(snr, 5),
+    }
+    figure, (axes,) = subplots(3.4)
+    for (name, values), (colour, dashes) in zip(lines.items(), LINES, strict=False):
+        axes.plot(decades, values, color=colour, linestyle=dashes, linewidth=2, label=name)
+    axes.set(yscale="log", xlim=(-3, 3), xlabel="log10 of SNR: noise on the left, data on the right", ylim=(1e-3, 2e3))
+    axes.set_ylabel("weight of an error of x0_hat")
+    axes.legend(fontsize=10)
+    alt = (
+        "Weights of an error of the image over SNR: of x0 always 1; of eps SNR, which vanishes in noise; of v SNR + 1 "
+        "and of a flow (sqrt SNR + 1) squared, 1 in noise and large near data; of min-SNR SNR up to 5"
+    )
+    return picture(figure, alt)
+
+
+class GuidancePlot:
+    """Samples of a guided class under its own density, and the tilted density that one might expect."""
+
+    def __init__(self):
+        figure, (axes,) = subplots(3.8, room=0.5, grid="x")
+        self.x = torch.linspace(-2.5, 3.5, 1201, dtype=torch.float64)
+        label = GaussianMixture([1.0], ex.CLASSES.means[1:], ex.CLASSES.stds[1:])
+        axes.plot(self.x, ex.CLASSES.prob(self.x), color=GREY, linewidth=1.5, linestyle=":")
+        axes.plot(self.x, label.prob(self.x), color=BLUE, linewidth=2)
+        (self.guided,) = axes.plot([], [], color=ORANGE, linewidth=3)
+        (self.tilted,) = axes.plot([], [], color=BLACK, linewidth=1.8, linestyle="--")
+        axes.set(xlim=(-2.5, 3.5), ylim=(0, 2.1), xlabel="x_0", ylabel="density")
+        lines = {
+            "dotted: all data": GREY,
+            "solid: the class": BLUE,
+            "dashed: class^s all^(1-s)": BLACK,
+            "thick: guided samples": ORANGE,
+        }
+        key(axes, lines)
+        self.title = headline(figure)
+        self.live = LiveFigure(figure, [self.guided, self.tilted, self.title])
+
+    def draw(self, scale: float, samples: Tensor) -> Picture:
+        """The picture for one scale; ``samples`` rise, with even ranks."""
+        density = 1 / len(samples) / samples.diff()  # the ranks of the starts are even, and the path keeps them
+        self.guided.set_data((samples[1:] + samples[:-1]) / 2, density)
+        p = ex.tilted(self.x, scale)
+        self.tilted.set_data(self.x, p)
+        mean = float(torch.trapezoid(p * self.x, self.x))
+        std = float(torch.trapezoid(p * (self.x - mean) ** 2, self.x).sqrt())
+        said = f"scale {scale:g} (the paper's w = {scale - 1:g})"
+        got = f"samples {samples.mean():.2f} ± {samples.std():.2f}, dashed {mean:.2f} ± {std:.2f}"
+        self.title.set_text(f"{said}: {got}")
+        return self.live.picture(f"Guided samples of one of two classes, {said}, mean and standard deviation: {got}")
+
+
+def paths_picture(runs: Mapping[str, tuple[Sequence[float], Tensor]]) -> Picture:
+    """Paths from noise (left) to data (right), one pane a run; times falling from 1, and values (times, points)."""
+    figure, panes = subplots(3.2, len(runs), sharey=True)
+    for axes, (name, (times, values)) in zip(panes, runs.items(), strict=True):
+        for i, path in enumerate(values.T.numpy()):
+            axes.plot(times, path, color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.2)
+        axes.set(xlabel="t", xlim=(1, 0), ylim=(-2.6, 2.6))
+        axes.set_title(name, fontsize=11)
+    panes[0].set_ylabel("x_t")
+    ends = "; ".join(f"{name} ends at {last_of(values)}" for name, (_, values) in runs.items())
+    return picture(figure, f"Paths from noise on the left to data on the right. {ends}")
+
+
+def last_of(values: Tensor) -> str:
+    """The ends of the paths, in words."""
+    return ", ".join(f"{x:.2f}" for x in values[-1].tolist())
+
+
+def levels_picture(n_steps: int = 18) -> Picture:
+    """Noise levels that samplers visit: even times of the linear schedule, EDM's, and the straight paths'."""
+    bar = NoiseSchedule.linear().to(torch.float64).alpha_bar
+    ddpm = (1 / bar[spaced_times(1000, n_steps)] - 1).sqrt()
+    ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
+    edm = (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7  # Karras et al. 2022, Eq. 5
+    t = 1 - torch.arange(1, n_steps + 1) / (n_steps + 1)
+    rows = {"DDPM's times": ddpm, "EDM, rho = 7": edm, "straight paths": t / (1 - t)}
+    figure, (axes,) = subplots(2.5, grid="x")
+    for i, (values, colour) in enumerate(zip(rows.values(), (BLUE, ORANGE, GREEN), strict=True)):
+        axes.plot(values, [-i] * n_steps, "|", color=colour, markersize=24, markeredgewidth=2)
+    axes.set_yticks([0, -1, -2], rows)
+    axes.set(xscale="log", xlabel="noise over image, r = sqrt((1 - alpha_bar) / alpha_bar)", ylim=(-2.6, 0.6))
+    axes.invert_xaxis()
+    ends = "; ".join(f"{name} from {float(v[0]):.3g} to {float(v[-1]):.2g}" for name, v in rows.items())
+    return picture(figure, f"The {n_steps} noise levels that samplers visit, from noise to data: {ends}")

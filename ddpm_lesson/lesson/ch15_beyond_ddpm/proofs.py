@@ -1,0 +1,332 @@
+"""Notebook 15: score and Tweedie, the probability flow, solvers, targets, guidance, straight paths."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.flow import FlowMatching, flow_steps
+from ddpm_lesson.lesson.ch15_beyond_ddpm import experiments as ex
+from ddpm_lesson.lesson.kit.chain import log_normal
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers, root, symbolic
+from ddpm_lesson.sample import final_samples
+from ddpm_lesson.schedule import NoiseSchedule
+
+BOOK = ProofBook(15)
+equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
+LINE = torch.linspace(-9, 9, 36_001, dtype=torch.float64)
+LEVELS = (0.9, 0.5, 0.05)  # alpha_bar
+X = torch.linspace(-1.5, 1.5, 13, dtype=torch.float64)
+
+
+def slope(log_p: Any, x: Tensor) -> Tensor:
+    """The derivative of a function of x, by automatic differentiation."""
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(log_p(x).sum(), x)[0]
+
+
+# Score
+
+
+def score_of_eps(eps: Any, alpha_bar: Any) -> Any:
+    """The score, by the noise."""
+    return -eps / root(1 - alpha_bar)
+
+
+@equation(
+    "15.1",
+    r"\nabla \log q(x_t) = -\frac{\mathbb{E}[\epsilon \mid x_t]}{\sqrt{1-\bar\alpha_t}}",
+    "automatic differentiation of log q, against Bayes",
+    1e-10,
+)
+def score_is_noise(formula: Formula = score_of_eps) -> float:
+    """E[eps | x_t] of the two bumps by Bayes, and the slope of their log-density, differentiated."""
+    errors = []
+    for a in LEVELS:
+        right = slope(TWO_BUMPS.noised(a).log_prob, X)
+        errors.append(formula(TWO_BUMPS.exact_eps(X, a), torch.tensor(a, dtype=torch.float64)) - right)
+    return largest(errors)
+
+
+def tweedie(xt: Any, score: Any, alpha_bar: Any) -> Any:
+    """The mean of x0 given x_t, by the score (Robbins 1956; Efron 2011)."""
+    return (xt + (1 - alpha_bar) * score) / root(alpha_bar)
+
+
+@equation(
+    "15.2",
+    r"\mathbb{E}[x_0 \mid x_t] = \frac{x_t + (1-\bar\alpha_t)\,\nabla \log q(x_t)}{\sqrt{\bar\alpha_t}}",
+    "Bayes on a grid of x_0",
+    1e-6,
+)
+def tweedies_formula(formula: Formula = tweedie) -> float:
+    """The posterior of x_0 on a grid, prior times likelihood, against the slope of log q."""
+    errors = []
+    for a in LEVELS:
+        log_p = TWO_BUMPS.log_prob(LINE) + log_normal(X[:, None], a**0.5 * LINE, 1 - a)
+        mean = (log_p.softmax(-1) * LINE).sum(-1)
+        errors.append(formula(X, slope(TWO_BUMPS.noised(a).log_prob, X), torch.tensor(a, dtype=torch.float64)) - mean)
+    return largest(errors)
+
+
+# The equation
+
+
+def probability_flow(x: Any, score: Any) -> Any:
+    """dx/ds with s = -log alpha_bar, where beta dt = ds (Song et al. 2021, SDE, Eq. 13)."""
+    return -(x + score) / 2
+
+
+@equation(
+    "15.3",
+    r"\frac{\mathrm{d}x}{\mathrm{d}t} = -\tfrac12\,\beta(t)\,\big(x + \nabla \log q_t(x)\big)",
+    "the exact path of every quantile, differentiated",
+    1e-6,
+)
+def flow_keeps_the_marginals(formula: Formula = probability_flow) -> float:
+    """Points that keep their rank have the marginals at every time; their speed by central differences."""
+    errors, h = [], 1e-4
+    for a in LEVELS:
+        before, here, after = (TWO_BUMPS.noised(a * math.exp(-d)).quantile(ex.RANKS) for d in (-h, 0, h))
+        errors.append(formula(here, ex.score(here, a)) - (after - before) / (2 * h))
+    return largest(errors)
+
+
+def along_r(x: Any, eps: Any, alpha_bar: Any) -> Any:
+    """dy/dr with y = x / sqrt(alpha_bar) and r = sqrt(1 / alpha_bar - 1)."""
+    return eps
+
+
+@equation(
+    "15.4",
+    r"\frac{\mathrm{d}y}{\mathrm{d}r} = \mathbb{E}[\epsilon \mid x_t]",
+    "change of variables in (15.3), sympy",
+    0.0,
+)
+def the_same_without_shrinking(formula: Formula = along_r) -> float:
+    """dy/ds over dr/ds, where alpha_bar falls as d alpha_bar = -alpha_bar ds."""
+    import sympy
+
+    x, eps, a = sympy.symbols("x eps a", positive=True)
+    s = sympy.Symbol("s")
+    bar = a * sympy.exp(-s)
+    dx = probability_flow(x, score_of_eps(eps, a))
+    dy = dx / sympy.sqrt(a) + x * sympy.diff(1 / sympy.sqrt(bar), s).subs(s, 0)
+    dr = sympy.diff(sympy.sqrt(1 / bar - 1), s).subs(s, 0)
+    return symbolic((dy / dr - formula(x, eps, a)).subs(a, 1 / (1 + sympy.Symbol("k", positive=True))))
+
+
+def growth(slope_of_score: Any) -> Any:
+    """d/ds of log q_s(x_s) along the path: minus the divergence of (15.3)."""
+    return (1 + slope_of_score) / 2
+
+
+@equation(
+    "15.5",
+    r"\log q_0(x_0) = \log q_T(x_T) - \int_0^T \tfrac12\,\beta(t)\,\big(1 + \nabla\!\cdot\nabla \log q_t(x_t)\big)\,"
+    r"\mathrm{d}t",
+    "rates of change along exact paths",
+    1e-5,
+)
+def likelihood_on_the_way(formula: Formula = growth) -> float:
+    """The density at points that keep their rank, by central differences in s."""
+    errors, h = [], 1e-4
+    for a in LEVELS:
+        levels = [a * math.exp(-d) for d in (-h, 0, h)]
+        before, _, after = (TWO_BUMPS.noised(b).log_prob(TWO_BUMPS.noised(b).quantile(ex.RANKS)) for b in levels)
+        here = TWO_BUMPS.noised(a).quantile(ex.RANKS)
+        errors.append(formula(ex.slope_of_score(here, a)) - (after - before) / (2 * h))
+    return largest(errors)
+
+
+# Solvers
+
+
+def heun(y: Tensor, r: float, r_prev: float, slopes: Any) -> Tensor:
+    """One step with the mean of the slopes at both ends (Karras et al. 2022, Algorithm 1)."""
+    first = slopes(y, r)
+    second = slopes(y + (r_prev - r) * first, r_prev)
+    return y + (r_prev - r) * (first + second) / 2
+
+
+@equation(
+    "15.6",
+    r"y_\mathrm{prev} = y + (r_\mathrm{prev} - r)\,\tfrac12(\epsilon + \epsilon'), "
+    r"\quad\text{error of a step} \sim (r - r_\mathrm{prev})^3",
+    "steps of half the length, against the exact path",
+    0.05,
+)
+def one_step_of_heun(formula: Formula = heun) -> float:
+    """log2 of how much smaller the error of a half step is, for steps from r = 1; 3 is right."""
+
+    def path(r: float) -> Tensor:
+        return TWO_BUMPS.noised(1 / (1 + r * r)).quantile(ex.RANKS) * math.sqrt(1 + r * r)
+
+    def slopes(y: Tensor, r: float) -> Tensor:
+        return TWO_BUMPS.exact_eps(y / math.sqrt(1 + r * r), 1 / (1 + r * r))
+
+    errors = [(formula(path(1.0), 1.0, 1 - h, slopes) - path(1 - h)).square().mean().sqrt() for h in (0.004, 0.002)]
+    return abs(math.log2(float(errors[0] / errors[1])) - 3)
+
+
+def dpm_step(xt: Any, ahead: Any, alpha_bar: Any, alpha_bar_prev: Any) -> Any:
+    """x_prev if the estimate is ``ahead`` all along the step (Lu et al. 2022, DPM-Solver++, Eq. 9)."""
+    return root((1 - alpha_bar_prev) / (1 - alpha_bar)) * xt + root(alpha_bar_prev) * ahead * (
+        1 - root(alpha_bar / (1 - alpha_bar)) / root(alpha_bar_prev / (1 - alpha_bar_prev))
+    )
+
+
+@equation(
+    "15.7",
+    r"x_\mathrm{prev} = \sqrt{\tfrac{1-\bar\alpha_\mathrm{prev}}{1-\bar\alpha_t}}\;x_t "
+    r"+ \sqrt{\bar\alpha_\mathrm{prev}}\,(1 - e^{-h})\,\hat x_0",
+    "the DDIM step of (11.6), sympy",
+    0.0,
+)
+def first_order_is_ddim(formula: Formula = dpm_step) -> float:
+    """With h the rise of lambda: DDIM is the same step, told with x_t and the guess."""
+    import sympy
+
+    xt, x0, u, v = sympy.symbols("xt x0 u v", positive=True)
+    prev = 1 / (1 + u)
+    a = prev / (1 + v)
+    eps = (xt - sympy.sqrt(a) * x0) / sympy.sqrt(1 - a)
+    return symbolic(formula(xt, x0, a, prev) - sympy.sqrt(prev) * x0 - sympy.sqrt(1 - prev) * eps)
+
+
+# Targets
+
+
+def weights(snr: Tensor) -> dict[str, Tensor]:
+    """What an error of the image counts in the loss of each target."""
+    return {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
+
+
+@equation(
+    "15.8",
+    r"\|\epsilon - \epsilon_\theta\|^2 = \mathrm{SNR}\,\|x_0 - \hat x_0\|^2, \quad "
+    r"\|v - v_\theta\|^2 = (\mathrm{SNR} + 1)\,\|x_0 - \hat x_0\|^2",
+    "the package's losses and estimates, in float64",
+    1e-10,
+)
+def one_regression(formula: Formula = weights) -> float:
+    """A network that answers nonsense: its loss at every time, and the error of the image that it leads to."""
+    schedule = NoiseSchedule.linear(50, 1e-3, 0.2).to(torch.float64)
+    (x0, eps), t = numbers(2, 50, 1, seed=3), torch.arange(50)
+    errors = []
+    for kind, weight in formula(schedule.snr).items():
+        model = DenoiseDiffusion(torch.nn.Identity(), schedule=schedule, clip_x0=False, prediction=kind)
+        model.eps_model.forward = lambda xt, t: (3 * xt).sin()
+        xt = model.q_sample(x0, t, eps)
+        missed = (model.eps_model(xt, t) - model.target(x0, eps, t)) ** 2
+        errors.append(missed / (model.denoise(xt, t) - x0) ** 2 / weight[:, None] - 1)
+    return largest(errors)
+
+
+# Guidance
+
+
+def guide(null: Tensor, label: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022, Eq. 6)."""
+    return null + scale * (label - null)
+
+
+@equation(
+    "15.9",
+    r"\epsilon_s = \epsilon_\varnothing + s\,(\epsilon_c - \epsilon_\varnothing) "
+    r"= -\sqrt{1-\bar\alpha_t}\;\nabla \log\big(q(x_t \mid c)^{s}\, q(x_t)^{1-s}\big)",
+    "automatic differentiation",
+    1e-10,
+)
+def guidance_is_a_slope(formula: Formula = guide) -> float:
+    """Of the densities of two classes at three noise levels, for four scales."""
+    label = GaussianMixture([1.0], ex.CLASSES.means[1:], ex.CLASSES.stds[1:])
+    errors = []
+    for a in LEVELS:
+        c, both = label.noised(a), ex.CLASSES.noised(a)
+        for s in (0.0, 1.0, 2.0, 5.0):
+            right = -math.sqrt(1 - a) * slope(lambda x, s=s: s * c.log_prob(x) + (1 - s) * both.log_prob(x), X)  # noqa: B023
+            errors.append(formula(ex.CLASSES.exact_eps(X, a), label.exact_eps(X, a), s) - right)
+    return largest(errors)
+
+
+def guided_std(a: float, b: float, s: float) -> float:
+    """Of the samples, if the class is N(m, a^2) and everything N(0, b^2)."""
+    return a**s * b ** (1 - s)
+
+
+@equation(
+    "15.10",
+    r"\mathrm{std}_\text{guided} = a^{s}\,b^{1-s} \;\neq\; \Big(\tfrac{s}{a^2} + \tfrac{1-s}{b^2}\Big)^{-1/2} "
+    r"= \mathrm{std}\big[p(x\mid c)^s\,p(x)^{1-s}\big]",
+    "the guided equation of two Gaussians, in many steps",
+    1e-4,
+)
+def not_the_tilted_density(formula: Formula = guided_std) -> float:
+    """The distance of two points, followed by the midpoint rule in log r from r = 1000 to r = 0.0001."""
+    errors = []
+    for a, b, s in ((0.5, 1.0, 1.0), (0.5, 1.0, 3.0), (0.7, 0.9, 2.0)):
+        gap, r = 1000.0, 1000.0
+        ratio = (1e-7) ** (1 / 20_000)
+        for _ in range(20_000):
+            middle = r * ratio**0.5
+            rate = s * middle**2 / (a**2 + middle**2) + (1 - s) * middle**2 / (b**2 + middle**2)
+            gap, r = gap * math.exp(rate * math.log(ratio)), r * ratio
+        errors.append(formula(a, b, s) / gap - 1)
+    return largest(errors)
+
+
+# Straight paths
+
+
+def velocity(xt: Tensor, x0: Tensor, t: float) -> Tensor:
+    """E[eps - x0 | x_t] on straight paths, by the mean of x0."""
+    return (xt - x0) / t
+
+
+@equation(
+    "15.11",
+    r"u(x_t, t) = \mathbb{E}[\epsilon - x_0 \mid x_t] = \frac{x_t - \mathbb{E}[x_0 \mid x_t]}{t}",
+    "the speed of every quantile of x_t",
+    1e-5,
+)
+def velocity_of_the_marginals(formula: Formula = velocity) -> float:
+    """Points that keep their rank among (1 - t) x0 + t eps, by central differences in t; E[x0 | x_t] by Bayes."""
+    errors, h = [], 1e-4
+    for t in (0.1, 0.5, 0.9):
+        before, here, after = (straight(t + d).quantile(ex.RANKS) for d in (-h, 0, h))
+        log_p = TWO_BUMPS.log_prob(LINE) + log_normal(here[:, None], (1 - t) * LINE, t * t)
+        x0 = (log_p.softmax(-1) * LINE).sum(-1)
+        errors.append(formula(here, x0, t) - (after - before) / (2 * h))
+    return largest(errors)
+
+
+def straight(t: float) -> GaussianMixture:
+    """The distribution of x_t = (1 - t) x0 + t eps for the two bumps."""
+    stds = ((1 - t) ** 2 * TWO_BUMPS.stds**2 + t * t).sqrt()
+    return GaussianMixture(TWO_BUMPS.weights, (1 - t) * TWO_BUMPS.means, stds)
+
+
+def same_rank(noise: Tensor) -> Tensor:
+    """The value of the data with the rank that ``noise`` has."""
+    return TWO_BUMPS.quantile(torch.special.ndtr(noise))
+
+
+@equation(
+    "15.12",
+    r"\text{on a line:}\quad x_0 = F^{-1}\big(\Phi(x_1)\big), \qquad x_t = (1-t)\,F^{-1}\big(\Phi(x_1)\big) + t\,x_1 "
+    r"\ \text{after rectifying}",
+    "the flow in 200 steps of Heun",
+    1e-3,
+)
+def flow_keeps_ranks(formula: Formula = same_rank) -> float:
+    """Where the exact velocity takes starts; pairs of equal rank never cross, so their straight lines are a flow."""
+    start = torch.special.ndtri(ex.RANKS)[:, None]
+    steps = flow_steps(FlowMatching(ex.ExactVelocity()), start.shape, 200, solver="heun", start=start)
+    ends = formula(start.flatten())
+    crossings = [((1 - t) * ends + t * start.flatten()).diff().clamp(max=0) for t in (0.0, 0.3, 0.7, 1.0)]
+    return largest([final_samples(steps).flatten() - ends, *crossings])

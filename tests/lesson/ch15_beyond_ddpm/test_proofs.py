@@ -1,0 +1,57 @@
+"""The equations of notebook 15: each holds, and wrong ones in their place are found out."""
+
+import pytest
+import torch
+
+from ddpm_lesson.lesson.ch15_beyond_ddpm import proofs
+from ddpm_lesson.lesson.ch15_beyond_ddpm.proofs import BOOK, prove
+from ddpm_lesson.lesson.kit.proof import root
+
+
+def euler(y, r, r_prev, slopes):
+    """One step of first order."""
+    return y + (r_prev - r) * slopes(y, r)
+
+
+PLANTED = [
+    ("15.1", lambda eps, a: eps / root(1 - a)),
+    ("15.1", lambda eps, a: -eps * root(1 - a)),
+    ("15.2", lambda xt, score, a: (xt - (1 - a) * score) / root(a)),
+    ("15.2", lambda xt, score, a: (xt + root(1 - a) * score) / root(a)),
+    ("15.3", lambda x, score: -(x / 2 + score)),  # the reverse SDE's drift
+    ("15.3", lambda x, score: -(x - score) / 2),
+    ("15.4", lambda x, eps, a: -eps),
+    ("15.4", lambda x, eps, a: eps / root(a)),
+    ("15.5", lambda slope: -(1 + slope) / 2),
+    ("15.5", lambda slope: (1 + 2 * slope) / 2),
+    ("15.6", euler),
+    ("15.7", lambda xt, x0, a, p: root((1 - p) / (1 - a)) * xt + root(p) * x0 * (1 - root((1 - p) / (1 - a)))),
+    ("15.8", lambda snr: {"eps": snr + 1}),
+    ("15.8", lambda snr: {"v": snr}),
+    ("15.8", lambda snr: {"x0": snr}),
+    ("15.9", lambda null, label, s: label + s * (label - null)),  # the paper's w in the place of the scale
+    ("15.9", lambda null, label, s: label + s * (null - label)),
+    ("15.10", lambda a, b, s: (s / a**2 + (1 - s) / b**2) ** -0.5),  # the tilted density
+    ("15.11", lambda xt, x0, t: (x0 - xt) / t),  # time the other way
+    ("15.11", lambda xt, x0, t: (xt - x0) / (1 - t)),
+    ("15.12", lambda noise: noise * proofs.TWO_BUMPS.var**0.5 + proofs.TWO_BUMPS.mean),
+    ("15.12", lambda noise: proofs.same_rank(-noise)),
+]
+
+
+@pytest.mark.parametrize(("number", "wrong"), PLANTED)
+def test_a_wrong_formula_is_found_out(number, wrong):
+    proof = prove(number, formula=wrong)
+    assert not proof.holds
+    assert not proof.error <= 5 * proof.tolerance
+
+
+@pytest.mark.parametrize("number", BOOK.equations)
+def test_every_equation_holds_and_has_a_planted_error(number):
+    assert prove(number).holds
+    assert number in {planted for planted, _ in PLANTED}
+
+
+@pytest.mark.parametrize("number", ["15.1", "15.2", "15.3", "15.5", "15.9", "15.11"])
+def test_a_formula_that_gives_nan_does_not_hold(number):
+    assert not prove(number, formula=lambda *_: torch.tensor(torch.nan)).holds
