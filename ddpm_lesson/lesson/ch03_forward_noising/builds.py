@@ -17,7 +17,8 @@ def schedule(n_steps, first, last):
     """beta (T,) of a schedule whose alpha_bar runs from first to last, with equal steps in decibels."""
     ends = torch.tensor([first, last], dtype=torch.float64)
     log_snr = torch.log(ends / (1 - ends))
-    alpha_bar = torch.sigmoid(log_snr[0] + torch.linspace(0, 1, n_steps) * (log_snr[1] - log_snr[0]))
+    way = torch.linspace(0, 1, n_steps, dtype=torch.float64)
+    alpha_bar = torch.sigmoid(log_snr[0] + way * (log_snr[1] - log_snr[0]))
     alpha_bar_prev = torch.cat((torch.ones(1), alpha_bar[:-1]))
     return 1 - alpha_bar / alpha_bar_prev
 

@@ -144,6 +144,6 @@ def is_unwritten(built: Any) -> bool:
     """
     if not isinstance(built, type):
         return built is ... or built is None or is_stub(built)
-    own = [base for base in built.__mro__ if base.__module__.split(".")[0] not in ("builtins", "torch")]
+    own = [base for base in built.__mro__ if base.__module__.split(".")[0] != "torch"]
     methods = [value for base in own for value in vars(base).values() if inspect.isfunction(value)]
     return all(map(is_stub, [method for method in methods if method.__name__ != "__init__"] or methods))
