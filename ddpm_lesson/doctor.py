@@ -78,6 +78,32 @@ def hears_t(patient: Patient) -> Finding:
 
 
 @torch.no_grad()
+def told_right(patient: Patient) -> Finding:
+    """Is the network best off with the t of x_t, and not with an earlier or a later one?"""
+    d, eps = patient.diffusion, noise(patient)
+    last, shift = d.n_steps - 1, max(1, round(0.06 * d.n_steps))
+    for t in (round(0.15 * last), round(0.4 * last)):
+        xt = d.q_sample(patient.x0, times(patient, t), eps)
+        losses = {told: float((ask(patient, xt, told) - eps).square().mean()) for told in (t, t - shift, t + shift)}
+        best = min(losses, key=losses.__getitem__)
+        if losses[best] < 0.95 * losses[t]:
+            less = f"told t = {best}, the network sees the noise of x_{t} better than told {t}"
+            return Finding(False, f"{less}: its times, or its schedule, are not those it was trained with")
+    return Finding(True, "told another t, the network sees no noise better")
+
+
+@torch.no_grad()
+def company(patient: Patient) -> Finding:
+    """Is what the network says of an image its own, whatever other images and times are in the batch?"""
+    d = patient.diffusion
+    t = torch.linspace(0, d.n_steps - 1, 4).long().to(patient.x0.device).repeat(len(patient.x0))[: len(patient.x0)]
+    xt = d.q_sample(patient.x0, t, noise(patient))
+    together, alone = ask(patient, xt, t)[:4], torch.cat([ask(patient, xt[i : i + 1], t[i : i + 1]) for i in range(4)])
+    apart = float((together - alone).std() / alone.std().clamp(min=1e-12))
+    return Finding(apart < 0.01, f"alone or among others, the answer for an image differs by {apart:.1%}")
+
+
+@torch.no_grad()
 def loss_by_t(patient: Patient) -> Finding:
     """Is the network better than the best guess that is a multiple of x_t, wherever there is something to learn?"""
     d, eps = patient.diffusion, noise(patient)
@@ -115,6 +141,8 @@ PROBES: dict[str, Callable[[Patient], Finding]] = {
     "outputs": outputs,
     "schedule": schedule,
     "t": hears_t,
+    "right t": told_right,
+    "company": company,
     "loss by t": loss_by_t,
     "gradients": gradients,
     "average": average,
@@ -158,9 +186,9 @@ def times(patient: Patient, t: int) -> Tensor:
     return torch.full((len(patient.x0),), t, device=patient.x0.device)
 
 
-def ask(patient: Patient, xt: Tensor, t: int) -> Tensor:
-    """eps_theta(xt, t) without dropout, also of a network that predicts x0 or v."""
-    d, step = eval_mode(patient.diffusion), times(patient, t)
+def ask(patient: Patient, xt: Tensor, t: int | Tensor) -> Tensor:
+    """eps_theta(xt, t) without dropout, also of a network that predicts x0 or v; one t for all, or (B,)."""
+    d, step = eval_mode(patient.diffusion), times(patient, t) if isinstance(t, int) else t
     if d.prediction == "eps":
         return d.eps_model(xt, step)
     d.clip_x0 = False  # of a twin
