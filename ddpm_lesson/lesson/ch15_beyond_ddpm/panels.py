@@ -41,5 +41,5 @@ def show_guidance(scales: tuple[float, ...] = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8)) -
     return Panel(
         "What does the scale do to the samples of a class, and is it what the formula seems to say?",
         lambda scale: plot.draw(scale, ends[scale]),
-        scale=stops("scale", scales, 1 if 1 in scales else scales[0]),
+        scale=stops("scale", scales, 3 if 3 in scales else scales[0]),
     )

@@ -208,8 +208,8 @@ def weights(snr: Tensor) -> dict[str, Tensor]:
 
 @equation(
     "15.8",
-    r"\|\epsilon - \epsilon_\theta\|^2 = \mathrm{SNR}\,\|x_0 - \hat x_0\|^2, \quad "
-    r"\|v - v_\theta\|^2 = (\mathrm{SNR} + 1)\,\|x_0 - \hat x_0\|^2",
+    r"\lVert\epsilon - \epsilon_\theta\rVert^2 = \mathrm{SNR}\,\lVert x_0 - \hat x_0\rVert^2, \quad "
+    r"\lVert v - v_\theta\rVert^2 = (\mathrm{SNR} + 1)\,\lVert x_0 - \hat x_0\rVert^2",
     "the package's losses and estimates, in float64",
     1e-10,
 )

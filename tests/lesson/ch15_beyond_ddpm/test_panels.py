@@ -33,6 +33,7 @@ def test_more_steps_end_nearer():
 
 def test_scale_one_is_the_class_and_both_conventions_are_said():
     panel = PANELS["show_guidance"]()
+    panel.controls["scale"].value = 1
     alt = shown(panel)[1]
     assert "scale 1 (the paper's w = 0)" in alt
     mean, std = map(float, re.search(r"samples ([\d.]+) ± ([\d.]+)", alt).groups())
