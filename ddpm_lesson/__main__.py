@@ -2,8 +2,6 @@
 
 import sys
 
-INTERRUPTED = 128 + 2  # what a shell makes of Ctrl-C
-
 
 def main() -> None:
     """The command line; Ctrl-C is answered in a word also while PyTorch is being loaded."""
@@ -11,7 +9,7 @@ def main() -> None:
         from ddpm_lesson.cli import main as commands
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + 2)  # what a shell makes of Ctrl-C
     commands()
 
 

@@ -18,7 +18,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ddpm_lesson import checkpoint, exchange
-from ddpm_lesson.__main__ import INTERRUPTED
 from ddpm_lesson.data import DATASETS, DataError, ImageDataset, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.doctor import DoctorError, examine, patient_of
@@ -54,6 +53,7 @@ STEPS = {"ddim": 50, "heun": 18, "dpm": 20, "euler": 50}  # unless given
 SCALE = 2.0  # of guidance, unless given
 COUNT, SEED = click.IntRange(1, 100_000), click.IntRange(0, 2**32 - 1)
 UNREADABLE = 2  # exit status of the doctor for what is no patient
+INTERRUPTED = 128 + 2  # what a shell makes of Ctrl-C
 EXPECTED = (
     *(ValueError, OSError, FloatingPointError, ImportError),
     *(DataError, EvaluationError, checkpoint.CheckpointError),
