@@ -35,7 +35,7 @@ def show_schedule(image: Tensor | None = None) -> Panel:
         schedule = NoiseSchedule.from_settings({"kind": kind, "n_steps": T, **ends})
         times = torch.linspace(0, T - 1, min(T, N_IMAGES)).round().long()
         shape = (len(times), *image.shape)
-        diffusion = DenoiseDiffusion(nn.Identity(), schedule=schedule, prediction="v")  # q_sample only: alpha_bar may be 0
+        diffusion = DenoiseDiffusion(nn.Identity(), schedule=schedule, prediction="v")  # alpha_bar may end at 0
         xt = diffusion.q_sample(image.expand(shape), times, eps.expand(shape))
         return noted(plot.draw(schedule, times.tolist(), xt, float(prior_bits(schedule, image[None]))), note)
 
