@@ -11,8 +11,9 @@ from ddpm_lesson import checkpoint
 from ddpm_lesson.cli import main
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.doctor import PROBES, examine, patient_of
+from ddpm_lesson.run import run
 from ddpm_lesson.schedule import NoiseSchedule
-from ddpm_lesson.train import TrainState
+from ddpm_lesson.train import TrainState, get_preset
 from tests.core.ailments import AILMENTS, QUICK
 from tests.tiny import TINY
 
@@ -38,6 +39,14 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SHIPPED - 
 def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
     monkeypatch.setenv("DDPM_DATA", str(tmp_path))
     code, said = doctor(name)
+    assert (code, said.count("ok  ")) == (0, len(PROBES)), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "prediction"), [(1, "eps"), (2, "v")])
+def test_models_trained_just_now_are_healthy(seed, prediction, tmp_path):
+    run(get_preset("digits", seed=seed, prediction=prediction), tmp_path / "run", "cpu")
+    code, said = doctor(str(tmp_path / "run"))
     assert (code, said.count("ok  ")) == (0, len(PROBES)), said
 
 

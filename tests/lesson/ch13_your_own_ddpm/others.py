@@ -9,7 +9,7 @@ def schedule(n_steps, first, last):
         a = 1 / (1 + math.exp(-(ends[0] + (ends[1] - ends[0]) * i / (n_steps - 1))))
         beta.append(1 - a / before)
         before = a
-    return torch.tensor(beta)
+    return torch.tensor(beta, dtype=torch.float64)
 """,
     "q_sample": """
 def q_sample(x0, t, eps, alpha_bar):
