@@ -1,5 +1,7 @@
 """A watch over noise: nothing is judged by the noise that it was drawn from, or that the network was trained on."""
 
+import functools
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpm_lesson import DenoiseDiffusion, diffusion
+from ddpm_lesson import DenoiseDiffusion, diffusion, flow
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.sample import inpaint, steps
 
@@ -36,7 +38,6 @@ class Watch:
         self.trained: set[Beginning] = set()  # on which
         self.judged: set[Beginning] = set()  # that q_sample was given elsewhere
         self.leaks: set[Beginning] = set()  # that was put on what had been made from it
-        self.training = False
 
     def draw(self, noise: Tensor) -> None:
         """A sampler draws."""
@@ -48,10 +49,10 @@ class Watch:
         for content in contents(images):
             self.made.setdefault(content, len(self.drawn))
 
-    def give(self, x0: Tensor, eps: Tensor) -> None:
+    def give(self, x0: Tensor, eps: Tensor, training: bool) -> None:
         """``q_sample`` puts noise on images."""
         noises = beginnings(eps)
-        (self.trained if self.training else self.judged).update(noises)
+        (self.trained if training else self.judged).update(noises)
         if len(noises) == len(x0):
             pairs = zip(noises, contents(x0), strict=True)
             self.leaks |= {eps for eps, x in pairs if self.drawn.get(eps, torch.inf) < self.made.get(x, 0)}
@@ -61,7 +62,7 @@ class Watch:
 def watched() -> Iterator[Watch]:
     """While this lasts, remember the noise of every sampler and of ``q_sample``, and what networks make."""
     watch, noise_like = Watch(), diffusion.noise_like
-    q_sample, denoise, loss = DenoiseDiffusion.q_sample, DenoiseDiffusion.denoise, DenoiseDiffusion.loss
+    q_sample, denoise = DenoiseDiffusion.q_sample, DenoiseDiffusion.denoise
 
     def draw(x, generator=None):
         noise = noise_like(x, generator)
@@ -70,7 +71,8 @@ def watched() -> Iterator[Watch]:
 
     def noised(self, x0, t, eps=None):
         if eps is not None:
-            watch.give(x0, eps)
+            asked_by = inspect.currentframe().f_back.f_code.co_name  # a loss may itself be a replaced one
+            watch.give(x0, eps, training=asked_by == "loss" and torch.is_grad_enabled())
         return q_sample(self, x0, t, eps)
 
     def denoised(self, xt, t):
@@ -78,15 +80,10 @@ def watched() -> Iterator[Watch]:
         watch.make(x0_hat)
         return x0_hat
 
-    def trained(self, *arguments):
-        watch.training = torch.is_grad_enabled()
-        result = loss(self, *arguments)
-        watch.training = False
-        return result
-
     with pytest.MonkeyPatch.context() as patch:
-        for module in (diffusion, steps, inpaint):
+        for module in (diffusion, steps, inpaint, flow):
             patch.setattr(module, "noise_like", draw)
-        for name, watching in (("q_sample", noised), ("denoise", denoised), ("loss", trained)):
-            patch.setattr(DenoiseDiffusion, name, watching)
+        for name, watching in (("q_sample", noised), ("denoise", denoised)):
+            original = getattr(DenoiseDiffusion, name)
+            patch.setattr(DenoiseDiffusion, name, functools.wraps(original)(watching))  # whose source is still found
         yield watch

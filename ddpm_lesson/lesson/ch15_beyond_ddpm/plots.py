@@ -37,7 +37,7 @@ def score_picture(learned: Mapping[float, Tensor], x: Tensor) -> Picture:
         axes.plot(x, exact, color=BLACK, linewidth=3, alpha=0.45)
         axes.plot(x, found, color=ORANGE, linestyle="--", linewidth=1.8)
         axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.set(title=f"alpha_bar = {a:.2f}", xlabel="x_t", xlim=(x[0], x[-1]), ylim=(-9, 9))
+        axes.set(title=f"alpha_bar = {a:.2f}", xlabel="x_t", xlim=(float(x[0]), float(x[-1])), ylim=(-9, 9))
         gaps.append(float((p * (exact - found) ** 2).sum().div(p.sum()).sqrt()))
     panes[0].set_ylabel("score")
     key(panes[0], {"line: exact": BLACK, "dashed: learned": ORANGE, "shape: density": BLUE}, "upper right")
