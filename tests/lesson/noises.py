@@ -72,7 +72,9 @@ def watched() -> Iterator[Watch]:
     def noised(self, x0, t, eps=None):
         if eps is not None:
             asked_by = inspect.currentframe().f_back.f_code.co_name  # a loss may itself be a replaced one
-            watch.give(x0, eps, training=asked_by == "loss" and torch.is_grad_enabled())
+            network = self.eps_model
+            learns = torch.is_grad_enabled() and network.training and any(p.requires_grad for p in network.parameters())
+            watch.give(x0, eps, training=asked_by == "loss" and learns)
         return q_sample(self, x0, t, eps)
 
     def denoised(self, xt, t):
