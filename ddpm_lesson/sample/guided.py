@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.sample.steps import with_network
 
 
 def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> DenoiseDiffusion:
@@ -31,14 +32,8 @@ def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> D
         raise ValueError(f"class_labels must be (B,) whole numbers in 0 .. {n_classes - 1}; got {labels.tolist()}")
     if not scale >= 0:
         raise ValueError(f"scale must be at least 0 (0 leaves the labels out, 1 follows them); got {scale}")
-    return DenoiseDiffusion(
-        Guided(diffusion.eps_model, labels.long(), n_classes, scale),
-        device=diffusion.device,
-        schedule=diffusion.schedule.to(diffusion.beta.dtype),
-        sigma=diffusion.sigma,
-        clip_x0=diffusion.clip_x0,
-        prediction=diffusion.prediction,
-    )
+    network = Guided(diffusion.eps_model, labels.long(), n_classes, scale)
+    return with_network(diffusion, network.to(diffusion.device))
 
 
 class Guided(nn.Module):

@@ -1,12 +1,13 @@
 """The chain forward and back, as generators, so that the caller plots, stops or records every step."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
 
@@ -246,4 +247,12 @@ def eval_mode(model: Module) -> Module:
     state["_modules"] = {name: part and eval_mode(part) for name, part in model._modules.items()}
     twin = object.__new__(type(model))
     twin.__setstate__(state)
+    return twin
+
+
+def with_network(process: Any, network: nn.Module) -> Any:
+    """The same process, a diffusion or a flow, with another network."""
+    twin = copy.copy(process)
+    twin._buffers = dict(process._buffers)
+    twin._modules = dict.fromkeys(process._modules, network)  # it has one
     return twin

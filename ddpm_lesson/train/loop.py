@@ -16,8 +16,9 @@ from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.flow import FlowMatching
 from ddpm_lesson.runtime import autocast, first_line, get_device, rank
+from ddpm_lesson.sample.steps import with_network
 from ddpm_lesson.train.presets import TrainConfig
-from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator, with_network
+from ddpm_lesson.train.processes import parts_of_batch, settled, share_gradients, start_accelerator
 from ddpm_lesson.unet import UNet
 
 if TYPE_CHECKING:

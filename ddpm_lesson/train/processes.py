@@ -5,15 +5,14 @@ accelerate and PyTorch's DistributedDataParallel connect them.
 """
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from ddpm_lesson.runtime import n_processes, rank, settle_precision
+from ddpm_lesson.sample.steps import with_network
 from ddpm_lesson.train.presets import TrainConfig
 
 if TYPE_CHECKING:
@@ -44,14 +43,6 @@ def share_gradients(diffusion: Any) -> Any:
     if n_processes() == 1:
         return diffusion.trusting()
     return with_network(diffusion, torch.nn.parallel.DistributedDataParallel(diffusion.eps_model)).trusting()
-
-
-def with_network(process: Any, network: nn.Module) -> Any:
-    """The same process, a diffusion or a flow, with another network."""
-    twin = copy.copy(process)
-    twin._buffers = dict(process._buffers)
-    twin._modules = dict.fromkeys(process._modules, network)  # it has one
-    return twin
 
 
 def settled(config: TrainConfig, device: torch.device) -> TrainConfig:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,29 +43,17 @@ class SameTime(DenoiseDiffusion):
     """One t for the whole batch."""
 
     def loss(
-        self,
-        x0: Tensor,
-        noise: Tensor | None = None,
-        t: Tensor | None = None,
-        class_labels: Tensor | None = None,
-        *,
-        weights: Tensor | None = None,
+        self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None, *others: Any, **options: Any
     ) -> Tensor:
         """L_simple with the first time for all images."""
-        return super().loss(x0, noise, t[:1].expand(len(x0)))
+        return super().loss(x0, noise, t[:1].expand(len(x0)), *others, **options)
 
 
 class GuessesImage(DenoiseDiffusion):
     """Trained to put out x0 and sampled as if that were eps."""
 
     def loss(
-        self,
-        x0: Tensor,
-        noise: Tensor | None = None,
-        t: Tensor | None = None,
-        class_labels: Tensor | None = None,
-        *,
-        weights: Tensor | None = None,
+        self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None, *others: Any, **options: Any
     ) -> Tensor:
         """The squared error of the image."""
         return (self.eps_model(self.q_sample(x0, t, noise), t) - x0).square().mean()
