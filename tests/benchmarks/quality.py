@@ -1,0 +1,451 @@
+"""Time to quality: which change of a preset makes good samples soonest? ``python -m tests.benchmarks.quality --help``.
+
+One factor at a time around the presets ``digits`` and ``mnist``, then the best together. Every variant has the same
+budget in processor seconds of one thread. How many steps these are is measured first, the variant's step in turns with
+the preset's, so that other work on the machine changes no result and a seed says everything: the same steps give the
+same weights. At a quarter, half and all of the budget the running average draws samples from noise that training never
+saw, and the Frechet distance of their features (those of the shipped classifier) from the training images' judges them.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.quality train digits --seeds 0,1,2
+    OMP_NUM_THREADS=1 DDPM_DATA=folder python -m tests.benchmarks.quality train mnist --seeds 0
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.quality samplers digits --seeds 0,1,2
+    python -m tests.benchmarks.quality report
+
+Every run is a line of ``runs/quality.jsonl`` and is not made again; ``report`` gathers them into ``quality.json`` and
+``quality.png`` in ``assets`` and prints the tables.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddpm_lesson import checkpoint, get_preset, load_images
+from ddpm_lesson.bound import min_snr_weights
+from ddpm_lesson.data import ImageDataset
+from ddpm_lesson.evaluate import expected_floor, extractor, features_of, gaussian_frechet, moments, random_subset
+from ddpm_lesson.evaluate.frechet import Extractor, Moments
+from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS
+from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, ORANGE, PINK
+from ddpm_lesson.lesson.kit.probe import fresh_generator
+from ddpm_lesson.pictures import markdown_table
+from ddpm_lesson.runtime import assets_folder, autocast
+from ddpm_lesson.sample import final_samples
+from ddpm_lesson.sample.solvers import dpm_steps, heun_steps
+from ddpm_lesson.train import TrainConfig, TrainState, train
+from tests.benchmarks.evaluation import floors_of, spread
+
+SHARES = (0.25, 0.5, 1.0)  # of the budget, at which a run is judged
+ROUNDS = 8  # steps in turns that say what one costs
+CPU = torch.device("cpu")
+RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/quality.jsonl"), show_default=True)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is not as in the preset."""
+
+    changes: dict[str, Any] = field(default_factory=dict)  # settings of ``TrainConfig``
+    min_snr: bool = False  # weigh the times by ``min_snr_weights``
+    patch: int = 1  # pixels a side of the squares that become channels
+
+
+def with_levels(*mults: int, attention: int = 1, **more: Any) -> Variant:
+    """Other widths of the levels, attention in the last of them only."""
+    is_attn = (False,) * (len(mults) - attention) + (True,) * attention
+    return Variant({"ch_mults": mults, "is_attn": is_attn, **more})
+
+
+COSINE_V = {"schedule": "cosine", "prediction": "v"}
+VARIANTS = {
+    "digits": {
+        "preset": Variant(),
+        "width 16": Variant({"n_channels": 16}),
+        "width 24": Variant({"n_channels": 24}),
+        "width 48": Variant({"n_channels": 48}),
+        "narrow top (16, 64)": with_levels(1, 4, n_channels=16),
+        "levels (1, 1)": with_levels(1, 1),
+        "levels (1, 2, 2)": with_levels(1, 2, 2),
+        "no attention": with_levels(1, 2, attention=0),
+        "attention everywhere": with_levels(1, 2, attention=2),
+        "two blocks a level": Variant({"n_blocks": 2}),
+        "patches of 2": replace(with_levels(2), patch=2),
+        "min-SNR": Variant(min_snr=True),
+        "x0": Variant({"prediction": "x0"}),
+        "v": Variant({"prediction": "v"}),
+        "v, min-SNR": Variant({"prediction": "v"}, min_snr=True),
+        "cosine": Variant({"schedule": "cosine"}),
+        "cosine, v": Variant(COSINE_V),
+        "cosine, v, T = 200": Variant({**COSINE_V, "n_steps": 200}),
+        "decay 0.95": Variant({"ema_decay": 0.95}),
+        "decay 0.999": Variant({"ema_decay": 0.999}),
+        "rate 0.001": Variant({"lr": 1e-3}),
+        "rate 0.004": Variant({"lr": 4e-3}),
+        "batch 32": Variant({"batch_size": 32}),
+        "batch 128": Variant({"batch_size": 128}),
+    },
+    "mnist": {
+        "preset": Variant(),
+        "cosine, v": Variant(COSINE_V),
+        "patches of 2": replace(with_levels(2, 4), patch=2),
+        "narrow top (12, 48, 96)": with_levels(1, 4, 8, n_channels=12, n_groups=4),
+        "rate 0.002": Variant({"lr": 2e-3}),
+        "batch 16": Variant({"batch_size": 16}),
+        "min-SNR": Variant(min_snr=True),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """How the variants of one data set are compared."""
+
+    seconds: float  # of a processor, for every run
+    n: int  # samples that judge a run
+    evaluations: int  # of the network, with DPM-Solver++
+    n_real: int  # training images to compare with
+    n_floor: int  # test images in the floor
+    settings: dict[str, Any]  # of every variant, because the run is short
+
+
+STUDIES = {
+    "digits": Study(31.0, 500, 12, 1500, 200, {"warmup_steps": 20, "mixed_precision": "no"}),
+    "mnist": Study(300.0, 500, 10, 10_000, 500, {"warmup_steps": 50, "mixed_precision": "bf16"}),
+}
+
+
+# A run
+
+
+def folded(dataset: ImageDataset, patch: int) -> ImageDataset:
+    """The same images with every square of ``patch`` x ``patch`` pixels as channels: (N, C p^2, H / p, W / p).
+
+    Noise stays independent noise, so nothing else changes; the first convolution of 3 x 3 sees 3 p x 3 p pixels.
+    """
+    return ImageDataset(F.pixel_unshuffle(dataset.images, patch), dataset.labels, dataset.classes)
+
+
+def config_of(data: str, variant: Variant, steps: int, seed: int) -> TrainConfig:
+    """The preset with the changes of a variant, its learning rate falling over the last third."""
+    settings = STUDIES[data].settings | variant.changes
+    return get_preset(data, train_steps=steps, cooldown_steps=max(1, steps // 3), seed=seed, **settings)
+
+
+def begin(config: TrainConfig, variant: Variant, shape: tuple[int, int, int]) -> TrainState:
+    """A run before its first step, for images of ``shape`` after folding."""
+    state = TrainState(config, shape, CPU)
+    if variant.min_snr:  # the loop asks for the loss, and knows nothing of weights
+        weights = min_snr_weights(state.diffusion.schedule, config.prediction)
+        state.diffusion.loss = functools.partial(state.diffusion.loss, weights=weights)
+    return state
+
+
+class Judge:
+    """Frechet distance of samples from training images, on the features of the shipped classifier."""
+
+    def __init__(self, data: str, images: ImageDataset):
+        self.study, self.shape = STUDIES[data], images.shape
+        self.features: Extractor = extractor("classifier", images.shape)
+        self.real: Moments = moments(features_of(self.features, random_subset(images[:], self.study.n_real)))
+
+    def distance(self, samples: Tensor) -> float:
+        """(N, C, H, W), rounded to bytes and clipped as in a file of images."""
+        return float(gaussian_frechet(*self.real, *moments(features_of(self.features, samples))))
+
+    def of_run(self, state: TrainState, patch: int, seed: int) -> float:
+        """That of samples of the running average."""
+        C, H, W = self.shape
+        diffusion, generator = state.averaged(), fresh_generator(seed)
+        with torch.no_grad(), autocast(state.config.mixed_precision, CPU):
+            shape = (self.study.n, C * patch**2, H // patch, W // patch)
+            samples = final_samples(dpm_steps(diffusion, shape, self.study.evaluations, generator))
+        return self.distance(F.pixel_shuffle(samples.float(), patch))
+
+
+def step_seconds(data: str, variant: Variant, images: ImageDataset) -> tuple[float, float]:
+    """Processor seconds of a step of the preset and of a variant, medians of steps taken in turns."""
+    runs: list[Iterator] = []
+    for one in (Variant(), variant):
+        dataset = folded(images, one.patch)
+        runs.append(train(begin(config_of(data, one, 10_000, 0), one, dataset.shape), dataset))
+    taken: list[list[float]] = [[], []]
+    for _ in range(ROUNDS + 1):
+        for run, found in zip(runs, taken, strict=True):
+            start = time.process_time()
+            next(run)
+            found.append(time.process_time() - start)
+    preset, changed = (median(found[1:]) for found in taken)  # the first step also prepares
+    return preset, changed
+
+
+def make_run(data: str, name: str, seed: int, steps: int, images: ImageDataset, judge: Judge) -> dict:
+    """Train a variant for so many steps; what it reached at every share of them, and the processor seconds it took."""
+    variant = VARIANTS[data][name]
+    dataset = folded(images, variant.patch)
+    state = begin(config_of(data, variant, steps, seed), variant, dataset.shape)
+    marks, found, used, start = [max(1, round(s * steps)) for s in SHARES], [], 0.0, time.process_time()
+    for step in train(state, dataset):
+        if step.step in marks:
+            used += time.process_time() - start
+            distance = judge.of_run(state, variant.patch, seed)
+            found.append({"step": step.step, "used": round(used, 2), "distance": round(distance, 3)})
+            start = time.process_time()
+    parameters = sum(p.numel() for p in state.diffusion.parameters())
+    return {"kind": "run", "data": data, "variant": name, "seed": seed, "parameters": parameters, "marks": found}
+
+
+# The file of runs
+
+
+def lines_of(runs: Path, kind: str, data: str) -> list[dict]:
+    """What the file holds of one kind and data set."""
+    lines = [json.loads(line) for line in runs.read_text().splitlines()] if runs.exists() else []
+    return [line for line in lines if (line["kind"], line["data"]) == (kind, data)]
+
+
+def add_line(runs: Path, line: dict) -> None:
+    """Write one more."""
+    runs.parent.mkdir(parents=True, exist_ok=True)
+    with runs.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def steps_of(data: str, name: str, runs: Path, images: ImageDataset) -> int:
+    """The steps that the budget pays; a step's cost is measured once, relative to the preset's, and kept."""
+    costs = {line["variant"]: line for line in lines_of(runs, "cost", data)}
+    if name not in costs:
+        preset, changed = step_seconds(data, VARIANTS[data][name], images)
+        ratio = 1.0 if name == "preset" else changed / preset
+        costs[name] = {"kind": "cost", "data": data, "variant": name, "preset": preset, "ratio": ratio}
+        add_line(runs, costs[name])
+    return round(STUDIES[data].seconds / (costs["preset"]["preset"] * costs[name]["ratio"]))
+
+
+# Samplers
+
+
+def drawn(diffusion: Any, sampler: str, shape: tuple[int, ...], evaluations: int, seed: int) -> Tensor:
+    """Samples with at most so many evaluations of the network; Heun's method takes two a step, and one in the last."""
+    generator = fresh_generator(seed)
+    if sampler == "heun":
+        return final_samples(heun_steps(diffusion, shape, (evaluations + 1) // 2, generator))
+    if sampler == "dpm":
+        return final_samples(dpm_steps(diffusion, shape, evaluations, generator))
+    return final_samples(SAMPLERS[sampler](diffusion, shape, evaluations, generator))
+
+
+SAMPLER_NAMES = {
+    "ddim": "DDIM",
+    "posterior": "DDPM, posterior variance",
+    "beta": "DDPM, beta",
+    "heun": "Heun",
+    "dpm": "DPM-Solver++(2M)",
+}
+EVALUATIONS = (10, 20, 50)
+
+
+# The report
+
+
+def summary(data: str, runs: Path) -> list[dict]:
+    """A row a variant: cost of a step relative to the preset, steps, and mean and spread at every mark, best first."""
+    costs = {line["variant"]: line["ratio"] for line in lines_of(runs, "cost", data)}
+    by_name: dict[str, dict[int, list[float]]] = {}
+    steps, parameters = {}, {}
+    for line in lines_of(runs, "run", data):
+        name = line["variant"]
+        by_name.setdefault(name, {})[line["seed"]] = [mark["distance"] for mark in line["marks"]]
+        steps[name], parameters[name] = line["marks"][-1]["step"], line["parameters"]
+    rows = []
+    for name, found in by_name.items():
+        at = list(zip(*found.values(), strict=True))
+        both = sorted(found.keys() & by_name["preset"].keys())
+        gains = [by_name["preset"][seed][-1] - found[seed][-1] for seed in both]
+        rows.append(
+            {
+                "variant": name,
+                "parameters": parameters[name],
+                "cost": round(costs[name], 3),
+                "steps": steps[name],
+                "seeds": sorted(found),
+                "mean": [round(mean(values), 2) for values in at],
+                "spread": [round(spread(list(values)), 2) for values in at],
+                "gain": round(mean(gains), 2) if gains else None,  # on the seeds that the preset has too
+                "gain_spread": round(spread(gains), 2),
+            }
+        )
+    return sorted(rows, key=lambda row: row["mean"][-1])
+
+
+def floor_of(data: str) -> dict:
+    """What real images would have: unseen ones instead of samples, and as many of the training images' Gaussian."""
+    study, (images, test) = STUDIES[data], (load_images(data, split) for split in ("train", "test"))
+    judge = Judge(data, images)
+    floors = floors_of(judge.real, features_of(judge.features, test[:]), study.n_floor)
+    same = float(expected_floor(judge.real.cov, min(study.n_real, len(images)), study.n))
+    values = {"mean": mean(floors), "spread": spread(floors), "draws": len(floors), "n": study.n_floor}
+    return {**values, "expected_at_n_samples": same}
+
+
+def sampler_rows(data: str, runs: Path) -> list[dict]:
+    """Mean and spread of the distance over seeds of the noise, for every sampler and number of evaluations."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for line in lines_of(runs, "sampler", data):
+        found.setdefault((line["sampler"], line["evaluations"]), []).append(line["distance"])
+    return [
+        {"sampler": s, "evaluations": e, "mean": round(mean(v), 2), "spread": round(spread(v), 2), "draws": len(v)}
+        for (s, e), v in found.items()
+    ]
+
+
+def print_tables(data: str, record: dict) -> None:
+    """The variants, best first, and the samplers."""
+    header = [
+        "variant",
+        "cost of a step",
+        "steps",
+        "seeds",
+        *(f"at {s:g}" for s in SHARES),
+        "better than the preset by",
+    ]
+    rows = [
+        [
+            row["variant"],
+            f"{row['cost']:.2f} x",
+            row["steps"],
+            len(row["seeds"]),
+            *(f"{m:.1f} ± {s:.1f}" for m, s in zip(row["mean"], row["spread"], strict=True)),
+            f"{row['gain']:.1f} ± {row['gain_spread']:.1f}",
+        ]
+        for row in record["variants"]
+    ]
+    click.echo(f"\n{data}: {record['floor']}\n\n{markdown_table(header, rows)}\n")
+    found = {(row["sampler"], row["evaluations"]): row for row in record["samplers"]}
+    cells = [
+        [name, *(f"{r['mean']:.1f} ± {r['spread']:.1f}" if (r := found.get((key, e))) else "" for e in EVALUATIONS)]
+        for key, name in SAMPLER_NAMES.items()
+    ]
+    click.echo(markdown_table(["sampler", *map(str, EVALUATIONS)], cells))
+
+
+def draw(records: dict[str, dict], out: Path) -> None:
+    """Distance against processor seconds, a line a variant: the preset and the best in colour, the others grey."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(records), 4.4), layout="constrained")
+    for axes, (data, record) in zip(figure.subplots(1, len(records), squeeze=False)[0], records.items(), strict=True):
+        seconds = [share * record["seconds"] for share in SHARES]
+        told = [row["variant"] for row in record["variants"] if row["variant"] != "preset"][:3]
+        colours = {"preset": ORANGE, **dict(zip(told, (BLUE, GREEN, PINK), strict=False))}
+        for row in sorted(record["variants"], key=lambda row: row["variant"] in colours):
+            name, among = row["variant"], row["variant"] in colours
+            style = {"color": colours[name], "zorder": 3, "label": name} if among else {"color": GREY, "alpha": 0.35}
+            axes.plot(seconds, row["mean"], marker="o" if among else None, linewidth=2 if among else 1, **style)
+            if among:
+                low, high = (
+                    [m + sign * s for m, s in zip(row["mean"], row["spread"], strict=True)] for sign in (-1, 1)
+                )
+                axes.fill_between(seconds, low, high, color=colours[name], alpha=0.15, linewidth=0)
+        floor = record["floor"]["mean"]
+        axes.axhline(floor, color="black", linestyle=":", linewidth=1)
+        axes.annotate("unseen images", (seconds[0], floor), (0, 3), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", yscale="log", title=data, xlabel="processor seconds of training, one thread")
+        axes.set_xticks(seconds, [f"{s:g}" for s in seconds], minor=False)
+        axes.minorticks_off()
+        axes.set_yticks(ticks := [t for t in (5, 10, 20, 50, 100, 200, 500) if axes.get_ylim()[0] < t], map(str, ticks))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.axes[0].set_ylabel("Frechet distance")
+    figure.savefig(out, dpi=130)
+
+
+# The command line
+
+
+def seeds_of(text: str) -> list[int]:
+    """``"0,1,2"`` as numbers."""
+    return [int(seed) for seed in text.split(",")]
+
+
+@click.group(help=__doc__.split("\n\n")[0])
+def main() -> None:
+    torch.set_num_threads(1)
+
+
+@main.command("train")
+@click.argument("data", type=click.Choice(list(STUDIES)))
+@click.option("--seeds", default="0,1,2", show_default=True)
+@click.option("--only", multiple=True, help="Variants.  [default: all]")
+@RUNS
+def train_variants(data: str, seeds: str, only: Iterable[str], runs: Path) -> None:
+    """Make the runs that the file does not hold yet, seed by seed."""
+    images = load_images(data)
+    judge = Judge(data, images)
+    for seed in seeds_of(seeds):
+        for name in only or VARIANTS[data]:
+            if any((line["variant"], line["seed"]) == (name, seed) for line in lines_of(runs, "run", data)):
+                continue
+            steps_of(data, "preset", runs, images)
+            line = make_run(data, name, seed, steps_of(data, name, runs, images), images, judge)
+            add_line(runs, line)
+            click.echo(f"{data}, {name}, seed {seed}: {[mark['distance'] for mark in line['marks']]}")
+
+
+@main.command("samplers")
+@click.argument("data", type=click.Choice(list(STUDIES)))
+@click.option("--seeds", default="0,1,2", show_default=True, help="Of the noise.")
+@RUNS
+def compare_samplers(data: str, seeds: str, runs: Path) -> None:
+    """Judge the samplers on the shipped weights."""
+    images = load_images(data)
+    judge, diffusion = Judge(data, images), checkpoint.load(data, CPU)
+    shape = (judge.study.n, *images.shape)
+    done = {(line["sampler"], line["evaluations"], line["seed"]) for line in lines_of(runs, "sampler", data)}
+    for seed in seeds_of(seeds):
+        for evaluations in EVALUATIONS:
+            for sampler in SAMPLER_NAMES:
+                if (sampler, evaluations, seed) in done:
+                    continue
+                with torch.no_grad(), autocast(judge.study.settings["mixed_precision"], CPU):
+                    samples = drawn(diffusion, sampler, shape, evaluations, seed)
+                distance = round(judge.distance(samples.float()), 3)
+                line = {
+                    "data": data,
+                    "sampler": sampler,
+                    "evaluations": evaluations,
+                    "seed": seed,
+                    "distance": distance,
+                }
+                add_line(runs, {"kind": "sampler", **line})
+                click.echo(str(line))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=assets_folder(), help="Folder to write.")
+@RUNS
+def report(out: Path, runs: Path) -> None:
+    """Gather the runs, write ``quality.json`` and ``quality.png``, print the tables."""
+    records = {}
+    for data, study in STUDIES.items():
+        if variants := summary(data, runs):
+            used = {name: getattr(study, name) for name in ("seconds", "n", "evaluations", "n_real")}
+            preset = next(line["preset"] for line in lines_of(runs, "cost", data) if line["variant"] == "preset")
+            settings = {**used, "seconds_of_a_step_of_the_preset": round(preset, 4), "floor": floor_of(data)}
+            records[data] = {**settings, "variants": variants, "samplers": sampler_rows(data, runs)}
+            print_tables(data, records[data])
+    (out / "quality.json").write_text(json.dumps(records, indent=1) + "\n")
+    draw(records, out / "quality.png")
+
+
+if __name__ == "__main__":
+    main()
