@@ -1,12 +1,14 @@
 """Every exhibit before every probe: who sees what, and who looks like whom."""
 
+import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from ddpm_lesson.doctor import Finding
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, Exhibit
 from ddpm_lesson.lesson.ch14_bug_museum.probes import PROBES, findings
+from ddpm_lesson.lesson.ch14_bug_museum.probes.guidance import agreement
 
 Findings = dict[str, Finding]
 
@@ -37,3 +39,9 @@ def pairs() -> Iterator[tuple[Exhibit, Exhibit, str]]:
     """All pairs of exhibits, and how they are told apart."""
     for one, other in combinations(EXHIBITS, 2):
         yield one, other, told_apart(one, other)
+
+
+def sweep(exhibit: Exhibit | None, scales: Sequence[float]) -> list[float]:
+    """How well guided samples agree with their label at each scale, with this bug or without any."""
+    with exhibit.infected() if exhibit else contextlib.nullcontext():
+        return [agreement(scale) for scale in scales]

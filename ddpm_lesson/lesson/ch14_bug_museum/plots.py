@@ -3,9 +3,13 @@
 from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, ROOMS, Exhibit
-from ddpm_lesson.lesson.ch14_bug_museum.matrix import found_in, sick
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits.exhibit import GUIDANCE
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits.guidance import GUIDED
+from ddpm_lesson.lesson.ch14_bug_museum.matrix import found_in, sick, sweep
 from ddpm_lesson.lesson.ch14_bug_museum.probes import PROBES
-from ddpm_lesson.lesson.ch14_bug_museum.symptoms import SIDE, looks_healthy, scene
+from ddpm_lesson.lesson.ch14_bug_museum.probes.guidance import exact_agreement
+from ddpm_lesson.lesson.ch14_bug_museum.symptoms import SIDE, looks_healthy, side_by_side
+from ddpm_lesson.lesson.kit.colours import BLACK, LINES
 from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots, wrapped
 
 CARD = (880, 370)  # pixels of a card
@@ -35,6 +39,20 @@ def draw_matrix() -> Picture:
     )
 
 
+def draw_sweep() -> Picture:
+    """Agreement with the label over the scale, healthy and in three exhibits; dots where it is known exactly."""
+    scales = [i / 2 for i in range(9)]  # 0 .. 4
+    lines = {"healthy": sweep(None, scales)} | {exhibit.name: sweep(exhibit, scales) for exhibit in GUIDED[:3]}
+    figure, (axes,) = subplots(3.6)
+    for (name, values), (colour, style) in zip(lines.items(), LINES, strict=False):
+        axes.plot(scales, values, color=colour, linestyle=style, linewidth=2, label=name)
+    axes.plot((0, 1), exact_agreement(), "o", color=BLACK, label="known exactly")
+    axes.set(xlabel="scale", ylabel="agreement with the label", ylim=(0, 1.02))
+    axes.legend(loc="lower right", fontsize=9)
+    said = "; ".join(f"{name} {values[0]:.0%}, {values[2]:.0%}, {values[6]:.0%}" for name, values in lines.items())
+    return picture(figure, f"Agreement with the label at scales 0, 1 and 3: {said}.")
+
+
 def draw_card(number: int, stage: str) -> Picture:
     """An exhibit, number 1 and up: its samples and its symptom first; then the probes; then cause and cure."""
     exhibit = EXHIBITS[number - 1]
@@ -55,8 +73,9 @@ def paste_rows(sheet: Image.Image, draw: ImageDraw.ImageDraw, exhibit: Exhibit) 
     font = ImageFont.load_default(size=14)
     for column, kind in enumerate(("ddpm", "ddim")):
         left = 14 + column * 434
-        draw.text((left, 4), f"{kind.upper()}, 10 steps: this code above, healthy code below", "black", font)
-        for row, shown in enumerate((scene(exhibit), scene(None))):
+        asked = ", asked for 0 to 6" if exhibit.room == GUIDANCE else ""
+        draw.text((left, 4), f"{kind.upper()}{asked}: this code above, healthy code below", "black", font)
+        for row, shown in enumerate(side_by_side(exhibit)):
             for i, image in enumerate(getattr(shown, kind)):
                 sheet.paste(image, (left + i * (SIDE + 3), 24 + row * (SIDE + 4)))
             if shown.error:

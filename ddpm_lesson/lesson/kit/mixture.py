@@ -162,4 +162,24 @@ class ExactNoise(nn.Module):
         return eps
 
 
+class ExactLabelled(nn.Module):
+    """The perfect noise predictor that takes labels: class k is the k-th component, the label after the last says none.
+
+    Args:
+        data: the mixture that every value of x0 comes from.
+        schedule: the noise of the forward steps.
+    """
+
+    def __init__(self, data: GaussianMixture, schedule: NoiseSchedule):
+        super().__init__()
+        self.n_classes = len(data.weights)
+        parts = [GaussianMixture([1.0], data.means[k : k + 1], data.stds[k : k + 1]) for k in range(self.n_classes)]
+        self.networks = nn.ModuleList(ExactNoise(law, schedule) for law in (*parts, data))
+
+    def forward(self, xt: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
+        """E[eps | x_t, class] for ``xt`` (B, ...) at ``t`` (B,) with ``class_labels`` (B,), the shape of ``xt``."""
+        answers = torch.stack([network(xt, t) for network in self.networks])
+        return answers[class_labels, torch.arange(len(xt))]
+
+
 TWO_BUMPS = GaussianMixture(weights=(0.4, 0.6), means=(-0.6, 0.5), stds=(0.15, 0.25))  # the data of notebook 04
