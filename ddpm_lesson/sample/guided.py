@@ -1,5 +1,7 @@
 """Classifier-free guidance: away from what the network says of no image in particular, towards one with the label."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -32,8 +34,9 @@ def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> D
         raise ValueError(f"class_labels must be (B,) whole numbers in 0 .. {n_classes - 1}; got {labels.tolist()}")
     if not scale >= 0:
         raise ValueError(f"scale must be at least 0 (0 leaves the labels out, 1 follows them); got {scale}")
-    network = Guided(diffusion.eps_model, labels.long(), n_classes, scale)
-    return with_network(diffusion, network.to(diffusion.device))
+    network = copy.copy(diffusion.eps_model)  # the same weights
+    network.trusts_labels = True
+    return with_network(diffusion, Guided(network, labels.long(), n_classes, scale).to(diffusion.device))
 
 
 class Guided(nn.Module):

@@ -100,6 +100,7 @@ class UNet(nn.Module):
         self.act = Swish()
         self.final = nn.Conv2d(channels, image_channels, kernel_size=3, padding=1)
         init_weights(self)
+        self.trusts_labels = False  # guided hands in labels that it has looked at, and a look would wait for the device
 
     @property
     def n_classes(self) -> int | None:
@@ -152,7 +153,8 @@ class UNet(nn.Module):
                 f"got {class_labels.dtype} of shape {tuple(class_labels.shape)}"
             )
         labels = class_labels.long()
-        trusted = torch.compiler.is_compiling() or (self.training and labels.device.type != "cpu")  # a look would wait
+        trained = self.training and labels.device.type != "cpu"  # training has looked at them
+        trusted = self.trusts_labels or trained or torch.compiler.is_compiling()
         if not trusted and ((labels < 0) | (labels > self.n_classes)).any():
             raise ValueError(
                 f"class_labels must lie in 0 .. {self.n_classes - 1}, or be {self.n_classes} for none given; "

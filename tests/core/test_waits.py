@@ -5,6 +5,7 @@ until the queue is empty. Tensors on PyTorch's device "meta" have shapes and no 
 and every copy between them and the CPU is seen by ``Crossings``.
 """
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -16,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.sample import ddim_steps, ddpm_steps
+from ddpm_lesson.flow import flow_steps
+from ddpm_lesson.sample import ddim_steps, ddpm_steps, dpm_steps, guided, heun_steps
 from ddpm_lesson.train import TrainState, loop, train
 from ddpm_lesson.train.loop import average_with_warmup, update_average
 from ddpm_lesson.unet import UNet
@@ -40,14 +42,30 @@ class Crossings(TorchDispatchMode):
         return out
 
 
+TARGETS = {  # that a run may have: settings beside TINY's
+    "eps": {},
+    "v": {"prediction": "v"},
+    "flow": {"prediction": "flow"},
+    "labels": {"n_classes": 10},
+}
+
+
 @pytest.fixture
-def state(monkeypatch) -> TrainState:
+def make_state(monkeypatch):
     monkeypatch.setattr(loop, "get_device", torch.device)
-    return TrainState(TINY, (1, 8, 8), "meta")
+    monkeypatch.setattr(loop, "check_labels", lambda config, dataset: None)  # once, before the first step
+    return lambda **settings: TrainState(replace(TINY, **settings), (1, 8, 8), "meta")
+
+
+@pytest.fixture
+def state(make_state) -> TrainState:
+    return make_state()
 
 
 def images(n: int = 64) -> ImageDataset:
-    return ImageDataset(torch.zeros(n, 1, 8, 8, dtype=torch.uint8, device=META))
+    return ImageDataset(
+        torch.zeros(n, 1, 8, 8, dtype=torch.uint8, device=META), torch.zeros(n, dtype=torch.long, device=META)
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,8 +82,9 @@ def test_copy_to_the_device_is_seen():
     assert len(crossings.seen) == 1
 
 
-def test_training_steps_do_not_wait(state):
-    steps = train(state, images())
+@pytest.mark.parametrize("settings", TARGETS.values(), ids=TARGETS)
+def test_training_steps_do_not_wait(make_state, settings):
+    steps = train(make_state(**settings), images())
     next(steps)  # copies the order of its epoch
     with Crossings() as crossings:
         assert [step.step for step in islice(steps, 3)] == [2, 3, 4]
@@ -79,10 +98,23 @@ def test_only_the_first_step_of_an_epoch_copies_its_order(state):
     assert copies == [1, 1, 1, 2, 2, 2, 3]
 
 
-@pytest.mark.parametrize("steps", [ddpm_steps, lambda *arguments: ddim_steps(*arguments, 5)], ids=["ddpm", "ddim"])
+@pytest.mark.parametrize("steps", [ddpm_steps, ddim_steps, heun_steps, dpm_steps])
 def test_sampling_steps_do_not_wait(state, steps):
-    times = [step.t for step in steps(state.diffusion, (2, 1, 8, 8))]
-    assert (times[0], times[-1]) == (TINY.n_steps - 1, 3 if len(times) == 5 else 0)
+    n_steps = () if steps is ddpm_steps else (5,)
+    times = [step.t for step in steps(state.diffusion, (2, 1, 8, 8), *n_steps)]
+    assert times[0] == TINY.n_steps - 1
+    assert len(times) == (5 if n_steps else TINY.n_steps)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_steps_of_a_flow_do_not_wait(make_state, solver):
+    flow = make_state(prediction="flow").diffusion
+    assert len(list(flow_steps(flow, (2, 1, 8, 8), 5, solver=solver))) == 5
+
+
+def test_guided_steps_do_not_wait_once_their_labels_are_known(make_state):
+    diffusion = guided(make_state(n_classes=10).diffusion, torch.tensor([3, 7]), 2.0)
+    assert len(list(ddim_steps(diffusion, (2, 1, 8, 8), 5))) == 5
 
 
 def test_times_are_looked_at_where_a_person_hands_them_in():
