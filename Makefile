@@ -42,9 +42,11 @@ unit: $(VENV)/test.done
 notebooks-test: $(VENV)/test.done
 	$(TEST) --nbval notebooks
 
-test-all: test slow-test browser-test # and Colab's versions, where there is a Python 3.12
-	@if [ -n '$(COLAB_PYTHON)' ]; then $(MAKE) colab-test; \
-	else echo "Skipped: Colab's versions need Python 3.12, and none was found. Name one: make test-all COLAB_PYTHON=path"; fi
+# Two lanes at a time, because browsers and kills wait a lot; where make can, each lane is shown when it has ended.
+test-all: test # and Colab's versions, where there is a Python 3.12
+	$(if $(COLAB_PYTHON),,@echo "Skipped: Colab's versions need Python 3.12, and none was found. Name one: make test-all COLAB_PYTHON=path")
+	$(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+	  slow-test browser-test $(if $(COLAB_PYTHON),colab-test)
 
 slow-test: $(VENV)/test.done # several processes, kills, installations
 	$(TEST) -m slow tests
