@@ -32,6 +32,7 @@ def patient(monkeypatch, tmp_path):
 
 
 SHIPPED = {f.parent.name for f in (Path(__file__).parents[2] / "assets").glob("*/model.safetensors")}
+TRAINED = [{"seed": 1}, {"seed": 2, "prediction": "v"}, {"seed": 3, "prediction": "x0", "schedule": "cosine"}]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SHIPPED - {"digits", "digits_flow"})]
 
 
@@ -43,9 +44,13 @@ def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "prediction"), [(1, "eps"), (2, "v")])
-def test_models_trained_just_now_are_healthy(seed, prediction, tmp_path):
-    run(get_preset("digits", seed=seed, prediction=prediction), tmp_path / "run", "cpu")
+@pytest.mark.parametrize(
+    "settings",
+    [{"seed": 1}, {"seed": 2, "prediction": "v"}, {"seed": 3, "prediction": "x0", "schedule": "cosine"}],
+    ids=str,
+)
+def test_models_trained_just_now_are_healthy(settings, tmp_path):
+    run(get_preset("digits", **settings), tmp_path / "run", "cpu")
     code, said = doctor(str(tmp_path / "run"))
     assert (code, said.count("ok  ")) == (0, len(PROBES)), said
 

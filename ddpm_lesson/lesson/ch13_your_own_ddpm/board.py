@@ -156,11 +156,16 @@ class Board:
         """How many lines of code, blank ones apart, the learner's pieces in use have."""
         return sum(n_lines(row.own) for row in self.rows.values() if row.in_use)
 
-    def pieces(self) -> SimpleNamespace:
-        """All pieces, made to work together: the network is built of the blocks that are on the board."""
+    def pieces(self, watch: Callable[[str, Any], Any] | None = None) -> SimpleNamespace:
+        """All pieces, made to work together: the network is built of the blocks that are on the board.
+
+        Args:
+            watch: from the name of a piece and the piece to what shall be asked in its place.
+        """
         names, made = dict(NAMES), {}
         for name, row in self.rows.items():
-            made[name] = run_source(name, row.source, names)
+            piece = run_source(name, row.source, names)
+            made[name] = watch(name, piece) if watch else piece
             names[name] = like_the_package(name, made[name])
         return SimpleNamespace(**made)
 

@@ -1,7 +1,7 @@
 """Eleven pieces at work: trained, sampled from and measured, and the package beside them at the same budget."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ class Plan(NamedTuple):
 
 
 STANDARD = Plan()
+SMALL = Plan(n_steps=20, n_channels=8, n_updates=2, chunk=1)  # all parts at work, and nothing learned
 
 
 class PieceError(RuntimeError):
@@ -58,13 +59,22 @@ class OwnDdpm:
         image_shape: (C, H, W).
         plan: what to build and how long to train.
         seed: of the first weights.
+        watch: see ``Board.pieces``.
 
     Raises:
         PieceError: here and in all that follows, if a piece fails.
     """
 
-    def __init__(self, board: Board, image_shape: tuple[int, int, int], plan: Plan = STANDARD, seed: int = 0):
-        self.pieces, self.plan, self.image_shape = board.pieces(), plan, image_shape
+    def __init__(
+        self,
+        board: Board,
+        image_shape: tuple[int, int, int],
+        plan: Plan = STANDARD,
+        seed: int = 0,
+        *,
+        watch: Callable[[str, Any], Any] | None = None,
+    ):
+        self.pieces, self.plan, self.image_shape = board.pieces(watch), plan, image_shape
         self.n_own, self.n_lines = board.n_own, board.n_lines
         with blaming(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -132,6 +142,38 @@ class OwnDdpm:
             seen = [features_of(extract, images) for images in (samples, real)]
             distance, floor = self.pieces.evaluate(*seen, floor_draws)
         return float(distance), floor
+
+
+def who_is_asked(watched: Callable[[str, Any, set[str]], Any], board: Board | None = None) -> set[str]:
+    """Which pieces are asked on the way from the first weights to drawings.
+
+    Args:
+        watched: from a name, a piece and a set to a spy that notes the name in the set, as notebook 13 builds it.
+        board: whose pieces; the lesson's unless given.
+    """
+    called: set[str] = set()
+    own = OwnDdpm(board or Board(), (1, 8, 8), SMALL, watch=lambda name, piece: watched(name, piece, called))
+    list(own.train(torch.zeros(40, *own.image_shape)))
+    own.draw(2, 5)
+    return called
+
+
+def readings(board: Board, digits: ImageDataset, test: Tensor, seeds: Iterable[int]) -> dict[str, Tensor]:
+    """What two measures say of runs that differ in their seed alone: ``"loss"`` and ``"distance"``, a number a run.
+
+    Args:
+        board: with the pieces of all runs.
+        digits: to train on, as planned in ``STANDARD``.
+        test: images to ask about the loss (N, C, H, W); with ``digits``, they are what drawings are held against.
+        seeds: of the runs.
+    """
+    found: dict[str, list[float]] = {"loss": [], "distance": []}
+    for seed in seeds:
+        own = OwnDdpm(board, digits.shape, STANDARD, seed)
+        list(own.train(digits[:], seed))
+        found["loss"].append(own.loss(test))
+        found["distance"].append(own.measure(own.draw(500, seed=seed), torch.cat([digits[:], test]))[0])
+    return {name: torch.tensor(values) for name, values in found.items()}
 
 
 def package_run(dataset: ImageDataset, plan: Plan = STANDARD, seed: int = 0) -> DenoiseDiffusion:
