@@ -44,11 +44,7 @@ def test_shipped_weights_are_healthy(name, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [{"seed": 1}, {"seed": 2, "prediction": "v"}, {"seed": 3, "prediction": "x0", "schedule": "cosine"}],
-    ids=str,
-)
+@pytest.mark.parametrize("settings", TRAINED, ids=str)
 def test_models_trained_just_now_are_healthy(settings, tmp_path):
     run(get_preset("digits", **settings), tmp_path / "run", "cpu")
     code, said = doctor(str(tmp_path / "run"))
