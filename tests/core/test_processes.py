@@ -95,7 +95,7 @@ def test_ctrl_c_stops_both_processes_at_the_same_step(tmp_path):
 
 def steps_in_float64(parts):
     """What every step of a run says whose batches are cut; Adam would make much of the rounding of float32."""
-    state = start_in_float64(replace(CONFIG, train_steps=10, accumulation_steps=parts))
+    state = start_in_float64(replace(CONFIG, train_steps=4, accumulation_steps=parts))
     return list(train(state, Float64Images(load_images("digits").images)))
 
 
@@ -104,7 +104,7 @@ def whole():
     return steps_in_float64(1)
 
 
-@pytest.mark.parametrize("parts", [2, 4, 16])
+@pytest.mark.parametrize("parts", [2, 16])
 def test_accumulated_gradients_equal_those_of_the_whole_batch(whole, parts):
     for expected, step in zip(whole, steps_in_float64(parts), strict=True):
         torch.testing.assert_close(step.loss, expected.loss, rtol=1e-5, atol=0)  # it is added up in float32

@@ -72,7 +72,7 @@ def background(images: Tensor) -> float:
     return float(images.flatten(1)[:, black].mean())
 
 
-@claim("samples of 20 steps of DDIM have the mean $-0.94$", low=-0.96, high=-0.92)
+@claim("samples of 20 steps of DDIM have the mean $-0.94$", low=-0.96, high=-0.92, slow=True)
 def background_clipped(seed: int) -> float:
     """Of 256 samples."""
     return background(drawn(seed, 20)[0])
@@ -98,7 +98,7 @@ def clipping_matters_little(seed: int) -> float:
     return rms(ends[0] - ends[1])
 
 
-@claim("of 256 samples about one in eight has values beyond 3", low=0.08, high=0.18)
+@claim("of 256 samples about one in eight has values beyond 3", low=0.08, high=0.18, slow=True)
 def far_beyond(seed: int) -> float:
     """Share of the samples of five free steps."""
     return float((drawn(seed, 5)[1].flatten(1).abs().amax(1) > 3).double().mean())
@@ -194,7 +194,7 @@ def beta_loses(seed: int) -> float:
     return min(ratios)
 
 
-@claim("The short starts lose a little contrast, no more", low=0.9, high=1.0)
+@claim("The short starts lose a little contrast, no more", low=0.9, high=1.0, slow=True)
 def line_over_arc(seed: int) -> float:
     """Contrast from starts on the line over that from starts on the arc, half-way between 96 pairs."""
     diffusion, _, _ = digits()
@@ -207,7 +207,7 @@ def line_over_arc(seed: int) -> float:
     return line / arc
 
 
-@claim("its completions spread less", high=0.97)
+@claim("its completions spread less", high=0.97, slow=True)
 def lower_half_says_more(seed: int) -> float:
     """Spread of 60 completions of the 6 from its lower half, over that from its upper half."""
     diffusion, image, spread = digits()[0], load_images("digits", "test")[:][3], []

@@ -212,7 +212,7 @@ def own(seed: int) -> Tensor:
     return features_of(extractor("classifier", (1, 8, 8)), drawn)
 
 
-@claim("a third of its samples lie among the real images", low=0.27, high=0.4)
+@claim("a third of its samples lie among the real images", low=0.27, high=0.4, slow=True)
 def precision_of_samples(seed: int) -> float:
     """Of 200 samples."""
     return coverage(features()[0], own(seed)).precision
