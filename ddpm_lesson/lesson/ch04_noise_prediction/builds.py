@@ -90,17 +90,13 @@ def comes_near_the_floor(train: Callable[..., Any]) -> str | None:
 build_train_noise = Build(
     train_noise,
     [
-        Stage(
-            mixes_noise,
-            "Algorithm 1: a time for each point, evenly from all; fresh noise; the two roots; the mean squared error.",
-            "`torch.randint(0, len(alpha_bar), (len(x0),))`, `torch.randn_like(x0)`, and both factors from "
-            "`alpha_bar[t]`.",
-        ),
-        Stage(
-            comes_near_the_floor,
-            "Three calls make a step: forget the old gradient, compute the new one, move. In each turn, in this order.",
-            "`optimizer.zero_grad()`, `loss.backward()`, `optimizer.step()`; and `loss.detach()` only for the list.",
-        ),
+        Stage(mixes_noise).says("""
+            Algorithm 1: a time for each point, evenly from all; fresh noise; the two roots; the mean squared error.
+            `torch.randint(0, len(alpha_bar), (len(x0),))`, `torch.randn_like(x0)`, and both factors from
+                `alpha_bar[t]`."""),
+        Stage(comes_near_the_floor).says("""
+            Three calls make a step: forget the old gradient, compute the new one, move. In each turn, in this order.
+            `optimizer.zero_grad()`, `loss.backward()`, `optimizer.step()`; and `loss.detach()` only for the list."""),
     ],
     r"The network came near $\mathbb{E}[\epsilon \mid x_t]$, which it was never shown, because the squared error "
     "leaves it nothing better. The same ten lines train on images.",
@@ -143,17 +139,13 @@ def spread_on_the_grid(best: Callable[..., Any]) -> str | None:
 build_best_variance = Build(
     best_variance,
     [
-        Stage(
-            two_extremes,
-            r"Put the derivative of (4.2) by $\sigma_t^2$ to 0. By (4.6), what is the squared distance, on average?",
-            r"$\tilde\beta_t$ and, on top of it, the mean squared distance of the means; "
-            r"$\bar\alpha_{t-1} = \bar\alpha_t / \alpha_t$ is 1 at the first step.",
-        ),
-        Stage(
-            spread_on_the_grid,
-            r"Right for the two extremes. Which power of $\beta_t$ does (4.6) have?",
-            r"(4.6) multiplies the squared error of the noise by $\beta_t^2 / (\alpha_t (1 - \bar\alpha_t))$.",
-        ),
+        Stage(two_extremes).says(r"""
+            Put the derivative of (4.2) by $\sigma_t^2$ to 0. By (4.6), what is the squared distance, on average?
+            $\tilde\beta_t$ and, on top of it, the mean squared distance of the means;
+                $\bar\alpha_{t-1} = \bar\alpha_t / \alpha_t$ is 1 at the first step."""),
+        Stage(spread_on_the_grid).says(r"""
+            Right for the two extremes. Which power of $\beta_t$ does (4.6) have?
+            (4.6) multiplies the squared error of the noise by $\beta_t^2 / (\alpha_t (1 - \bar\alpha_t))$."""),
     ],
     "It is the variance of $x_{t-1}$ given $x_t$, averaged over $x_t$: for two bumps, an integral that knows nothing "
     "of (4.2) says the same. Bao et al. (2022, *Analytic-DPM*) sample with this number and need far fewer steps.",

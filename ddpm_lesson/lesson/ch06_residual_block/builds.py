@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.adam import steps_of_adam
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
+from ddpm_lesson.lesson.kit.xray import hooked
 
 SIZES = ((6, 10, 7, 2), (8, 8, 5, 4), (12, 6, 3, 3))  # in_channels, out_channels, time_channels, n_groups
 
@@ -62,11 +64,9 @@ def parts_of(block: nn.Module, size: tuple[int, ...]) -> dict[str, list[Any]]:
         asked.setdefault(kind, []).append(part)
 
     kinds = (nn.GroupNorm, nn.Linear, nn.Conv2d)
-    hooks = [part.register_forward_hook(note) for part in block.modules() if isinstance(part, kinds)]
-    with torch.no_grad():
+    hooks = (part.register_forward_hook(note) for part in block.modules() if isinstance(part, kinds))
+    with hooked(hooks), torch.no_grad():
         block(*inputs(size))
-    for hook in hooks:
-        hook.remove()
     return asked
 
 
@@ -130,52 +130,40 @@ def normed(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 def learns(build: Callable[..., Any]) -> str | None:
     """Whether every weight moves: images are to be kept at one time, and their sign turned at the other."""
     block = build(8, 8, 2, 2)
-    optimizer = torch.optim.Adam(block.parameters(), 1e-2)
     before = [p.detach().clone() for p in block.parameters()]
-    for _ in range(150):
+
+    def loss() -> Tensor:
         x, sign = torch.randn(16, 8, 4, 5), torch.randint(2, (16,)) * 2.0 - 1
-        answer = block(x, torch.stack((3 * sign, -3 * sign), 1))
-        loss = F.mse_loss(answer, sign[:, None, None, None] * x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return F.mse_loss(block(x, torch.stack((3 * sign, -3 * sign), 1)), sign[:, None, None, None] * x)
+
+    last = steps_of_adam(block, loss, 150, lr=1e-2)[-1]
     stuck = [n for (n, p), old in zip(block.named_parameters(), before, strict=True) if torch.equal(p, old)]
     if stuck:
         return f"In 150 steps of training `{stuck[0]}` of BUILT did not move."
-    if not float(loss.detach()) < 0.8:
-        return f"Told when to turn a sign, BUILT got to a loss of {float(loss.detach()):.2f}; without the time it is 1."
+    if not last < 0.8:
+        return f"Told when to turn a sign, BUILT got to a loss of {last:.2f}; without the time it is 1."
     return None
 
 
 build_ResidualBlock = Build(
     ResidualBlock,
     [
-        Stage(
-            gives_maps,
-            "A class that inherits from `nn.Module`. Which part changes the number of channels on either way?",
-            "3x3 convolutions with `padding=1` keep height and width; a 1x1 convolution fits the shortcut.",
-        ),
-        Stage(
-            has_its_parts,
-            "Two norms, two 3x3 convolutions, a linear layer for the time; a 1x1 convolution if the channels change.",
-            "`nn.Identity()` if `in_channels == out_channels`, else `nn.Conv2d(in_channels, out_channels, 1)`.",
-        ),
-        Stage(
-            silent_start,
-            "Which of the two convolutions has to be at zero for the branch to be silent, and only silent?",
-            "`nn.init.zeros_` on the weight and the bias of the *second* convolution, at the end of `__init__`.",
-        ),
-        Stage(
-            whole_pass,
-            "Twice *normalise, bend, convolve*. Where does the time go, and what is done to it before its layer?",
-            "`F.silu` before the linear layer of the time, whose answer is added behind the first convolution; at the "
-            "end the shortcut of `x` itself.",
-        ),
-        Stage(
-            learns,
-            "The forward pass is right. Does every weight get a gradient?",
-            "No `detach`, no `no_grad`, no in-place change of `x`.",
-        ),
+        Stage(gives_maps).says("""
+            A class that inherits from `nn.Module`. Which part changes the number of channels on either way?
+            3x3 convolutions with `padding=1` keep height and width; a 1x1 convolution fits the shortcut."""),
+        Stage(has_its_parts).says("""
+            Two norms, two 3x3 convolutions, a linear layer for the time; a 1x1 convolution if the channels change.
+            `nn.Identity()` if `in_channels == out_channels`, else `nn.Conv2d(in_channels, out_channels, 1)`."""),
+        Stage(silent_start).says("""
+            Which of the two convolutions has to be at zero for the branch to be silent, and only silent?
+            `nn.init.zeros_` on the weight and the bias of the *second* convolution, at the end of `__init__`."""),
+        Stage(whole_pass).says("""
+            Twice *normalise, bend, convolve*. Where does the time go, and what is done to it before its layer?
+            `F.silu` before the linear layer of the time, whose answer is added behind the first convolution; at the end
+                the shortcut of `x` itself."""),
+        Stage(learns).says("""
+            The forward pass is right. Does every weight get a gradient?
+            No `detach`, no `no_grad`, no in-place change of `x`."""),
     ],
     "It starts as the identity and learns where to speak up. The last test could not be passed without the time: "
     "whether to keep an image or to turn its sign stood in `t_emb` alone.",

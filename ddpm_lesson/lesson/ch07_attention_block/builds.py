@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.ch07_attention_block.experiments import lively
+from ddpm_lesson.lesson.kit.adam import steps_of_adam
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
 
@@ -29,19 +31,10 @@ class AttentionBlock(nn.Module):
         return x + self.output(heads).transpose(1, 2).reshape(x.shape)
 
 
-def lively(built, n_channels: int, n_heads: int, n_groups: int) -> nn.Module:
-    """A block in double precision in which every weight matters."""
-    block = built(n_channels, n_heads, n_groups).double()
-    for seed, (name, weight) in enumerate(block.named_parameters()):
-        centre = float(name == "norm.weight")
-        weight.data = centre + numbers(*weight.shape, seed=seed, dtype=torch.float64) * 0.5
-    return block
-
-
 def has_its_layers(built) -> str:
     """The three layers that the task names, of the right sizes, and a map of the shape that came in."""
     for n_channels, n_heads, n_groups in SIZES:
-        block = lively(built, n_channels, n_heads, n_groups)
+        block = lively(built(n_channels, n_heads, n_groups))
         wanted = {"norm": (n_channels,), "projection": (3 * n_channels, n_channels), "output": (n_channels, n_channels)}
         for name, shape in wanted.items():
             layer = getattr(block, name, None)
@@ -62,7 +55,7 @@ def is_a_bag_of_pixels(built) -> str:
     """Shuffle pixels and apply the block, or apply it and shuffle: (7.6)."""
     order = torch.randperm(15, generator=torch.Generator().manual_seed(0))
     for size in SIZES:
-        block, x = lively(built, *size), numbers(2, size[0], 3, 5, seed=2).double()
+        block, x = lively(built(*size)), numbers(2, size[0], 3, 5, seed=2).double()
         shuffled, out = (y.flatten(2)[:, :, order].reshape(x.shape) for y in (x, block(x)))
         if unlike(block(shuffled), out, 1e-10):
             return f"Shuffling the pixels of a map changed more than their order, with {size[1]} head(s)."
@@ -74,7 +67,7 @@ def is_a_bag_of_pixels(built) -> str:
 def agrees_with_pytorch(built) -> str:
     """Against ``nn.MultiheadAttention`` with the same weights."""
     for n_channels, n_heads, n_groups in SIZES:
-        block, x = lively(built, n_channels, n_heads, n_groups), 1 + 2 * numbers(2, n_channels, 3, 5, seed=3).double()
+        block, x = lively(built(n_channels, n_heads, n_groups)), 1 + 2 * numbers(2, n_channels, 3, 5, seed=3).double()
         theirs = nn.MultiheadAttention(n_channels, n_heads, batch_first=True).double()
         theirs.in_proj_weight.data, theirs.in_proj_bias.data = block.projection.weight.data, block.projection.bias.data
         theirs.out_proj.load_state_dict(block.output.state_dict())
@@ -101,12 +94,8 @@ def two_ends(n: int) -> tuple[Tensor, Tensor]:
 def learns(built) -> str:
     """A task that needs far sight: say at one end of a row what stands at the other end."""
     net = nn.Sequential(nn.Conv2d(2, 8, 1), built(8, 2, 2), nn.Conv2d(8, 8, 1), nn.SiLU(), nn.Conv2d(8, 1, 1))
-    (x, wanted), optimizer = two_ends(64), torch.optim.Adam(net.parameters(), lr=0.02)
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss = (net(x) - wanted).square().mean()
-        loss.backward()
-        optimizer.step()
+    x, wanted = two_ends(64)
+    losses = steps_of_adam(net, lambda: (net(x) - wanted).square().mean(), 150, lr=0.02)
     parts = {name: weight.grad for name, weight in net[1].named_parameters()}
     if parts["projection.weight"] is not None:
         thirds = parts["projection.weight"].chunk(3)
@@ -114,37 +103,29 @@ def learns(built) -> str:
     idle = [name for name, grad in parts.items() if grad is None or not grad.any()]
     if idle:
         return f"After a backward pass `{idle[0]}` has no gradient: it would never learn."
-    share = float(loss.detach() / wanted.square().mean())
+    share = losses[-1] / float(wanted.square().mean())
     return "" if share < 0.1 else f"Trained to tell what stands at the other end of a row, it missed {share:.0%} of it."
 
 
 build_AttentionBlock = Build(
     AttentionBlock,
     (
-        Stage(
-            has_its_layers,
-            "The task names three layers and what each turns into what.",
-            "`nn.GroupNorm(n_groups, n_channels)`, `nn.Linear(n_channels, 3 * n_channels)` and "
-            "`nn.Linear(n_channels, n_channels)`; at the end back to the shape of `x`.",
-        ),
-        Stage(
-            is_a_bag_of_pixels,
-            "Somewhere numbers of different pixels, or images, fall into one row. Where do you change shapes?",
-            "`flatten(2).transpose(1, 2)` makes tokens; `unflatten(2, (n_heads, -1)).transpose(1, 2)` makes heads; the "
-            "way back is the same in reverse order. The softmax is over the last axis of (B, heads, N, N).",
-        ),
-        Stage(
-            agrees_with_pytorch,
-            "All shapes are right, so look at the steps between: the norm in front, queries before keys before "
-            "values, the scale of *one head*, the softmax over the keys, `output`, and the plain `x` that is added.",
-            "`q, k, v` are the three chunks of the projection, each split into heads; scores are "
-            "`q @ k.transpose(2, 3) / q.shape[3] ** 0.5`.",
-        ),
-        Stage(
-            learns,
-            "The numbers are right. Is the gradient cut on the way?",
-            "No `.detach()`, no `.data`, no `torch.no_grad()` in `forward`.",
-        ),
+        Stage(has_its_layers).says("""
+            The task names three layers and what each turns into what.
+            `nn.GroupNorm(n_groups, n_channels)`, `nn.Linear(n_channels, 3 * n_channels)` and
+                `nn.Linear(n_channels, n_channels)`; at the end back to the shape of `x`."""),
+        Stage(is_a_bag_of_pixels).says("""
+            Somewhere numbers of different pixels, or images, fall into one row. Where do you change shapes?
+            `flatten(2).transpose(1, 2)` makes tokens; `unflatten(2, (n_heads, -1)).transpose(1, 2)` makes heads; the
+                way back is the same in reverse order. The softmax is over the last axis of (B, heads, N, N)."""),
+        Stage(agrees_with_pytorch).says("""
+            All shapes are right, so look at the steps between: the norm in front, queries before keys before values,
+                the scale of *one head*, the softmax over the keys, `output`, and the plain `x` that is added.
+            `q, k, v` are the three chunks of the projection, each split into heads; scores are
+                `q @ k.transpose(2, 3) / q.shape[3] ** 0.5`."""),
+        Stage(learns).says("""
+            The numbers are right. Is the gradient cut on the way?
+            No `.detach()`, no `.data`, no `torch.no_grad()` in `forward`."""),
     ),
     "With the same weights it gives what `nn.MultiheadAttention` gives, and it has just learned what no convolution "
     "of its size could. It stands in the middle of the U-Net of notebook 13.",

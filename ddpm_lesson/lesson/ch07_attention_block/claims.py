@@ -6,12 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson import checkpoint
-from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch07_attention_block import experiments, eyes
 from ddpm_lesson.lesson.ch07_attention_block.cost import memory
 from ddpm_lesson.lesson.kit.claim import ClaimBook
-from ddpm_lesson.sample import ddim_steps
+from ddpm_lesson.lesson.kit.shipped import digits, network
 
 BOOK = ClaimBook(7)
 claim = BOOK.claim
@@ -43,24 +41,12 @@ def trained(seed: int, kind: str) -> eyes.EyeDenoiser:
     return model
 
 
-def matched(seed: int, kind: str) -> float:
+@claim("the eyes match about half of the time", low=0.4, high=0.6, seeds=range(4), slow=True, kind="convolutions")
+@claim("with attention they match in 99 pictures of 100 or more", low=0.99, seeds=range(4), slow=True, kind="attention")
+@claim("such a block let the eyes match in 99 pictures of 100 or more", low=0.99, slow=True, kind="scrambled")
+def matched(seed, kind):
     """The share of matching eyes among 200 drawn pictures."""
     return eyes.matching(eyes.draw_eyes(trained(seed, kind), seed=1000 + seed))
-
-
-@claim("the eyes match about half of the time", low=0.4, high=0.6, seeds=range(4), slow=True)
-def matching_by_convolutions(seed):
-    return matched(seed, "convolutions")
-
-
-@claim("with attention they match in 99 pictures of 100 or more", low=0.99, seeds=range(4), slow=True)
-def matching_by_attention(seed):
-    return matched(seed, "attention")
-
-
-@claim("such a block let the eyes match in 99 pictures of 100 or more", low=0.99, slow=True)
-def matching_by_scrambled_attention(seed):
-    return matched(seed, "scrambled")
 
 
 @claim("in three of the four that we tried", low=3, high=3, seeds=(0,), slow=True)
@@ -97,25 +83,10 @@ def keys_seen_at_1024_if_divided_by_the_width(seed):
 
 
 @lru_cache
-def network() -> DenoiseDiffusion:
-    """The network that comes with the lesson."""
-    diffusion = checkpoint.load("mnist", "cpu")
-    diffusion.eps_model.eval()
-    return diffusion
-
-
-@lru_cache
 def noised(seed: int, t: int) -> tuple[Tensor, Tensor, Tensor]:
     """Four digits drawn by the network, noised with other noise: x_t, the times and eps."""
     at, eps = torch.full((4,), t), torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(5000 + seed + t))
-    return network().q_sample(digits(seed), at, eps), at, eps
-
-
-@lru_cache
-def digits(seed: int) -> Tensor:
-    """Four digits, (4, 1, 28, 28)."""
-    *_, last = ddim_steps(network(), (4, 1, 28, 28), n_steps=30, generator=torch.Generator().manual_seed(seed))
-    return last.x0_hat.clamp(-1, 1)
+    return network().q_sample(digits(seed, 4, 30), at, eps), at, eps
 
 
 @claim("of twenty pixels or so three to six are left", low=2.5, high=6.5, slow=True)

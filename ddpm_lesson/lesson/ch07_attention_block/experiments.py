@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.exercise import numbers
 from ddpm_lesson.lesson.kit.influence import influence as influence_in
 from ddpm_lesson.lesson.kit.xray import watched_pass
 from ddpm_lesson.unet import AttentionBlock, Downsample, UNet
@@ -103,16 +104,9 @@ def attention_inputs(model: nn.Module, xt: Tensor, t: Tensor) -> dict[str, Tenso
     Returns:
         By the block's name, each (B, C', H', W').
     """
-    kept: dict[str, Tensor] = {}
-
-    def keep(name: str, _: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
-        kept[name] = inputs[0]
-
-    watched_pass(model, xt, t, attention_blocks(model), keep)
-    return kept
+    return watched_pass(model, xt, t, attention_blocks(model), lambda name, block, inputs, output: inputs[0])
 
 
-@torch.no_grad()
 def looks(model: nn.Module, xt: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """What a network answers and where its attention blocks look on the way, in one pass.
 
@@ -123,22 +117,28 @@ def looks(model: nn.Module, xt: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Te
         The answer, and by each block's name its map (B, heads, H', W', H', W'): of the query at [row, column] over
         every pixel.
     """
-    answers, maps = [], {}
 
-    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if name:
-            side = inputs[0].shape[2:]
-            maps[name] = module.attention_map(inputs[0]).unflatten(3, side).unflatten(2, side)
-        else:
-            answers.append(output)  # the network itself has no name
+    def look(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not name:
+            return output  # the network itself has no name
+        side = inputs[0].shape[2:]
+        return module.attention_map(inputs[0]).unflatten(3, side).unflatten(2, side)
 
-    watched_pass(model, xt, t, ["", *attention_blocks(model)], keep)
-    return answers[0], maps
+    seen = watched_pass(model, xt, t, ["", *attention_blocks(model)], look)
+    return seen.pop(""), seen
 
 
 def attention_maps(model: nn.Module, xt: Tensor, t: Tensor) -> dict[str, Tensor]:
     """The maps of ``looks``, without the answer."""
     return looks(model, xt, t)[1]
+
+
+def lively(block: nn.Module) -> nn.Module:
+    """The block itself in double precision, and every weight random, so that it matters; those of norms near 1."""
+    block.double()
+    for seed, (name, weight) in enumerate(block.named_parameters()):
+        weight.data = 0.5 * numbers(*weight.shape, seed=seed, dtype=torch.float64) + float(name == "norm.weight")
+    return block
 
 
 def without_norm(block: AttentionBlock) -> AttentionBlock:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
@@ -133,21 +132,15 @@ def matrices_picture(
 
 
 def matrix_cells(d: Diagram, matrix: Tensor, place: tuple[float, float, float], digits: int) -> None:
-    """The cells of one matrix; ``place`` is left and top of the first, and the width of each."""
-    left, y, width = place
-    top = float(matrix.abs().max().clamp_min(1e-9))
-    for i, numbers in enumerate(matrix.tolist()):
-        for j, number in enumerate(numbers):
-            number_cell(d, (left + j * width, y + 34 * i, width), number, number / top, digits)
-
-
-def number_cell(d: Diagram, place: tuple[float, float, float], number: float, share: float, digits: int) -> None:
-    """One number on a colour that tells its sign and size; ``place`` is left, top and width."""
-    x, y, width = place
-    full = np.array((86, 180, 233) if share > 0 else (240, 150, 90))
-    colour = tuple((255 + (full - 255) * min(abs(share), 1)).astype(int))
-    d.draw.rectangle([round(v * d.unit) for v in (x, y, x + width - 2, y + 32)], colour)
-    d.text(x + width / 2 - 1, y + 16, f"{number:.{digits}f}", 13 if width > 44 else 12)
+    """The cells of one matrix, each on a colour that tells sign and size; ``place``: left, top, width of a cell."""
+    left, top, width = place
+    shares = matrix / matrix.abs().max().clamp_min(1e-9)
+    for i, j in np.ndindex(*matrix.shape):
+        x, y, share = left + j * width, top + 34 * i, float(shares[i, j])
+        full = np.array((86, 180, 233) if share > 0 else (240, 150, 90))
+        colour = tuple((255 + (full - 255) * abs(share)).astype(int))
+        d.draw.rectangle([round(v * d.unit) for v in (x, y, x + width - 2, y + 32)], colour)
+        d.text(x + width / 2 - 1, y + 16, f"{float(matrix[i, j]):.{digits}f}", 13 if width > 44 else 12)
 
 
 class ScalePlot:
@@ -219,30 +212,24 @@ def cost_picture(
         sides: of the image, in pixels.
         seconds, peaks: for "by hand" and "PyTorch's own", one value a side, in seconds and bytes.
     """
-    figure, axes = subplots(3.6, 2)
+    figure, panes = subplots(3.6, 2)
     milliseconds = {name: [1e3 * s for s in values] for name, values in seconds.items()}
     mebibytes = {name: [b / 2**20 for b in values] for name, values in peaks.items()}
-    for pane, values, title in zip(axes, (milliseconds, mebibytes), ("milliseconds", "peak memory, MiB"), strict=True):
-        cost_axes(pane, sides, values, title)
+    for axes, title, rows in zip(panes, ("milliseconds", "peak memory, MiB"), (milliseconds, mebibytes), strict=True):
+        for name, colour, style in COST_STYLES:
+            axes.plot(sides, rows[name], style, color=colour, linewidth=2)
+        last = max(values[-1] for values in rows.values())
+        axes.plot(sides, [last * 3 * (side / sides[-1]) ** 4 for side in sides], color=GREY, linewidth=1)
+        words = {f"{'dashed' if '--' in style else 'solid'}: {name}": colour for name, colour, style in COST_STYLES}
+        key(axes, words | {"thin: side to the power of 4": GREY})
+        axes.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels")
+        axes.set_xticks(sides, [str(side) for side in sides])
+        axes.minorticks_off()
+        axes.set_ylim(top=last * 60)
     each = "; ".join(
         f"{name}: {milliseconds[name][-1]:.3g} ms and {mebibytes[name][-1]:.3g} MiB" for name, _, _ in COST_STYLES
     )
     return picture(figure, f"Time and peak memory of attention over sides {sides[0]} to {sides[-1]}. At the end {each}")
-
-
-def cost_axes(axes: Axes, sides: Sequence[int], values: Mapping[str, Sequence[float]], title: str) -> None:
-    """One quantity over the side, with a guide that grows with its fourth power."""
-    for name, colour, style in COST_STYLES:
-        axes.plot(sides, values[name], style, color=colour, linewidth=2)
-    last = max(values["by hand"][-1], values["PyTorch's own"][-1])
-    guide = [last * 3 * (side / sides[-1]) ** 4 for side in sides]
-    axes.plot(sides, guide, color=GREY, linewidth=1)
-    words = {f"{'dashed' if '--' in style else 'solid'}: {name}": colour for name, colour, style in COST_STYLES}
-    key(axes, words | {"thin: side to the power of 4": GREY})
-    axes.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels")
-    axes.set_xticks(sides, [str(side) for side in sides])
-    axes.minorticks_off()
-    axes.set_ylim(top=last * 60)
 
 
 class Query(NamedTuple):
@@ -291,13 +278,9 @@ def spread(weights: Tensor) -> float:
 
 def percent_cells(d: Diagram, weights: Tensor, corner: tuple[float, float], unit: float) -> None:
     """Write each weight as a percentage into its cell, where there is room for it."""
-    if unit < 24:
-        return
-    top = float(weights.max())
-    for i, row in enumerate(weights.tolist()):
-        for j, weight in enumerate(row):
-            colour = BLACK if weight > 0.6 * top else "white"
-            d.text(corner[0] + (j + 0.5) * unit, corner[1] + (i + 0.5) * unit, f"{100 * weight:.0f}", 12, colour)
+    for i, j in np.ndindex(*weights.shape) if unit >= 24 else ():
+        colour = BLACK if weights[i, j] > 0.6 * weights.max() else "white"
+        d.text(corner[0] + (j + 0.5) * unit, corner[1] + (i + 0.5) * unit, f"{100 * weights[i, j]:.0f}", 12, colour)
 
 
 def looks_picture(

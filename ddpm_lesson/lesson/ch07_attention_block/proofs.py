@@ -1,7 +1,6 @@
 """Notebook 07: attention, why its scores are scaled, what it does not know, and what it costs."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     attention_macs,
     attention_parameters,
     attention_weights,
+    lively,
     map_bytes,
     without_norm,
 )
@@ -24,11 +24,8 @@ equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 
 def lively_block(n_channels: int, n_heads: int = 1, d_k: int | None = None) -> AttentionBlock:
-    """An attention block in double precision in which every weight matters, the same every time."""
-    block = AttentionBlock(n_channels, n_heads, d_k, n_groups=4).double().requires_grad_(False)
-    for seed, weight in enumerate(block.parameters()):
-        weight.copy_(numbers(*weight.shape, seed=seed) * 0.4 + float(weight is block.norm.weight))
-    return block
+    """An attention block in which every weight matters, without gradients."""
+    return lively(AttentionBlock(n_channels, n_heads, d_k, n_groups=4)).requires_grad_(False)
 
 
 def by_loops(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -66,24 +63,42 @@ def variance_of_scores(d_k: int) -> float:
     return float(d_k)
 
 
+def scale_of_scores(d_k: int) -> float:
+    """What scores are divided by, so that their variance is 1."""
+    return math.sqrt(d_k)
+
+
 @equation(
     "7.2",
     r"\mathrm{Var}\big[q \cdot k\big] = d_k, \quad \mathrm{Var}\big[q \cdot k / \sqrt{d_k}\big] = 1",
-    "every outcome, of entries with two or three values",
+    "every outcome, of entries with two or three values; the scale by bisection",
     1e-12,
 )
-def scores_grow(formula: Formula = variance_of_scores) -> float:
+def scores_grow(formula: Formula = variance_of_scores, scale: Formula = scale_of_scores) -> float:
     """Relative: all vectors q and k of entries -1 or 1, or of -2, 0 and 1 with mean 0 and variance 1, by chance."""
     errors = []
-    for d_k, values, chances in ((1, (-1, 1), (1, 1)), (2, (-2, 0, 1), (1, 3, 2)), (3, (-2, 0, 1), (1, 3, 2))):
-        entry = torch.tensor(values, dtype=torch.float64)
-        chance = torch.tensor(chances, dtype=torch.float64) / sum(chances)
+    two, three = ((-1.0, 1.0), (0.5, 0.5)), ((-2.0, 0.0, 1.0), (1 / 6, 1 / 2, 1 / 3))  # values and their chances
+    for d_k, entries in ((1, two), (2, three), (3, three), (6, two)):
+        entry, chance = torch.tensor(entries, dtype=torch.float64)
         vectors = torch.cartesian_prod(*[entry] * d_k).view(-1, d_k)  # every q, and every k
         weight = torch.cartesian_prod(*[chance] * d_k).view(-1, d_k).prod(1)
         scores, weights = vectors @ vectors.T, weight[:, None] * weight
-        variance = (weights * (scores - (weights * scores).sum()).square()).sum()
-        errors += [variance / formula(d_k) - 1, variance / math.sqrt(d_k) ** 2 - 1]
+        errors += [variance(scores, weights) / formula(d_k) - 1, scale(d_k) / found_scale(scores, weights) - 1]
     return largest(errors)
+
+
+def variance(values: Tensor, weights: Tensor) -> float:
+    """Of values with chances that add up to 1."""
+    return float((weights * (values - (weights * values).sum()).square()).sum())
+
+
+def found_scale(scores: Tensor, weights: Tensor) -> float:
+    """The number that scores must be divided by to have the variance 1, halving the interval that holds it."""
+    low, high = 0.1, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if variance(scores / middle, weights) > 1 else (low, middle)
+    return (low + high) / 2
 
 
 def softmax_jacobian(a: Tensor) -> Tensor:
@@ -249,14 +264,8 @@ def map_memory(formula: Formula = map_bytes) -> float:
     return largest(errors)
 
 
-def live_parameters(widths: Iterable[int]) -> list[int]:
-    """The number of weights in blocks of these widths."""
-    blocks = [AttentionBlock(width, n_groups=4) for width in widths]
-    return [sum(p.numel() for p in block.parameters()) for block in blocks]
-
-
 @equation("7.9", r"\text{parameters} = 4\,C^2 + 6\,C", "the weights of live blocks", 0.0)
 def parameters(formula: Formula = attention_parameters) -> float:
     """Against blocks of several widths."""
-    widths = (4, 16, 96, 256)
-    return largest(seen - formula(width) for width, seen in zip(widths, live_parameters(widths), strict=True))
+    blocks = {width: AttentionBlock(width, n_groups=4) for width in (4, 16, 96, 256)}
+    return largest(sum(p.numel() for p in block.parameters()) - formula(width) for width, block in blocks.items())

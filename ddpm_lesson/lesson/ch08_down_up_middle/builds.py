@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.adam import steps_of_adam, without_gradient
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
 from ddpm_lesson.lesson.kit.influence import influence
@@ -107,56 +108,39 @@ def bends(built) -> str:
 def learns(built) -> str:
     """Noise on flat grey maps, all pixels -1 or all 1: to find it asks for far sight and for detail."""
     net = built(4)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    for _ in range(150):
+
+    def loss() -> Tensor:
         eps = torch.randn(32, 4, 8, 6)
-        x = eps + torch.randn(32, 1, 1, 1).sign()
-        optimizer.zero_grad()
-        loss = (net(x) - eps).square().mean()
-        loss.backward()
-        optimizer.step()
-    idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
-    if idle:
-        return f"`{idle[0]}` gets no gradient: what it belongs to has no part in the answer."
-    if float(loss.detach()) > 0.25:
-        return f"Trained to find the noise on flat grey maps, its error is {float(loss.detach()):.2f}; 0.25 is easy."
-    return ""
+        return (net(eps + torch.randn(32, 1, 1, 1).sign()) - eps).square().mean()
+
+    last = steps_of_adam(net, loss, 150, lr=0.02)[-1]
+    large = f"Trained to find the noise on flat grey maps, its error is {last:.2f}; 0.25 is easy." * (last > 0.25)
+    return without_gradient(net) or large
 
 
 build_TwoLevels = Build(
     TwoLevels,
     (
-        Stage(
-            keeps_the_shape,
-            "Halving an odd side must round one way, and doubling cannot know what it was. Who does know?",
-            "`Downsample(n_channels, 'symmetric')` rounds up; after `up`, cut the map to the sides of `x`: "
-            "`[:, :, : x.shape[2], : x.shape[3]]`.",
-        ),
-        Stage(
-            sees_far,
-            "Does what comes from below enter the answer at all? And does each 3x3 convolution pad by one?",
-            "`torch.cat((below, skip), dim=1)`, and a convolution over both; `padding=1` on every level.",
-        ),
-        Stage(
-            halves_and_doubles,
-            "Look at the sides of each map on the way: between the two ends one should be half as large.",
-            "`self.down(skip)` before the coarse convolution, `self.up` behind it, each once.",
-        ),
-        Stage(
-            goes_past_the_lower_level,
-            "Everything went down. What should cross at full resolution?",
-            "Keep the map from before `down`, and give it to the last convolution: `torch.cat((below, skip), dim=1)`.",
-        ),
-        Stage(
-            bends,
-            "Which map crosses: what came in, what the first convolution made of it, or that behind its bend?",
-            "`skip = F.silu(self.fine(x))` and `below = F.silu(self.coarse(self.down(skip)))`.",
-        ),
-        Stage(
-            learns,
-            "Is every layer used, and can the gradient pass? Has the answer an activation behind it?",
-            "Call each layer of `__init__` once in `forward`; end with the plain convolution: noise has both signs.",
-        ),
+        Stage(keeps_the_shape).says("""
+            Halving an odd side must round one way, and doubling cannot know what it was. Who does know?
+            `Downsample(n_channels, 'symmetric')` rounds up; after `up`, cut the map to the sides of `x`:
+                `[:, :, : x.shape[2], : x.shape[3]]`."""),
+        Stage(sees_far).says("""
+            Does what comes from below enter the answer at all? And does each 3x3 convolution pad by one?
+            `torch.cat((below, skip), dim=1)`, and a convolution over both; `padding=1` on every level."""),
+        Stage(halves_and_doubles).says("""
+            Look at the sides of each map on the way: between the two ends one should be half as large.
+            `self.down(skip)` before the coarse convolution, `self.up` behind it, each once."""),
+        Stage(goes_past_the_lower_level).says("""
+            Everything went down. What should cross at full resolution?
+            Keep the map from before `down`, and give it to the last convolution:
+                `torch.cat((below, skip), dim=1)`."""),
+        Stage(bends).says("""
+            Which map crosses: what came in, what the first convolution made of it, or that behind its bend?
+            `skip = F.silu(self.fine(x))` and `below = F.silu(self.coarse(self.down(skip)))`."""),
+        Stage(learns).says("""
+            Is every layer used, and can the gradient pass? Has the answer an activation behind it?
+            Call each layer of `__init__` once in `forward`; end with the plain convolution: noise has both signs."""),
     ),
     "Single pixels cross by the skip, and what many pixels say together comes from below. "
     "Put a second one in the place of `coarse`, and you have three levels: so notebooks 09 and 13 go on.",

@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
@@ -21,22 +20,14 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
 )
 from ddpm_lesson.lesson.kit.claim import ClaimBook
 from ddpm_lesson.lesson.kit.probe import fresh_noise
+from ddpm_lesson.lesson.kit.shipped import DIGITS, digits, network
 from ddpm_lesson.lesson.kit.xray import layers
-from ddpm_lesson.sample import eval_mode, sample
 from ddpm_lesson.unet import UNet, Upsample
 
 BOOK = ClaimBook(8)
 claim = BOOK.claim
-REAL = 3  # the seed that stands for test digits of MNIST
-DIGITS = (0, 1, 2, REAL)
 TIMES = (20, 100, 300, 600, 900)
 FULL_SIZE = ("up.6", "up.7")
-
-
-@lru_cache
-def network() -> DenoiseDiffusion:
-    """The network that comes with the lesson."""
-    return eval_mode(checkpoint.load("mnist", "cpu"))
 
 
 @lru_cache
@@ -96,14 +87,6 @@ def specks_without_signs(seed):
 
 
 @lru_cache
-def digits(seed: int) -> Tensor:
-    """24 digits that the network has drawn, or test digits of MNIST: (24, 1, 28, 28)."""
-    if seed == REAL:
-        return load_images("mnist", "test")[:24]
-    return sample(network(), (24, 1, 28, 28), 20, torch.Generator().manual_seed(seed)).clamp(-1, 1)
-
-
-@lru_cache
 def loss(seed: int, t: int, names: tuple[str, ...] = (), below: tuple[str, ...] = ()) -> float:
     """Of the network, without some inputs of its up blocks."""
     return guess_without(network(), digits(seed), t, names, below=below, seed=seed).loss
@@ -119,27 +102,15 @@ def loss_by_the_noise_of_the_picture(seed):
     return found[0] / found[1]
 
 
-def padded_otherwise(seed: int, t: int) -> float:
+@claim("about one and a half times as large at $t = 100$", low=1.3, high=1.8, seeds=DIGITS, slow=True, t=100)
+@claim("about twice as large at $t = 300$", low=1.7, high=2.7, seeds=DIGITS, slow=True, t=300)
+@claim("at $t = 600$ it rises by less than a quarter", low=1, high=1.25, seeds=DIGITS, slow=True, t=600)
+def other_padding(seed, t):
     """The loss with the other padding over that with the right one."""
     other = UNet(**network().eps_model.settings | {"downsample": "symmetric"})
     other.load_state_dict(network().eps_model.state_dict())
     moved = DenoiseDiffusion(other, schedule=network().schedule)
     return guess_without(moved, digits(seed), t, seed=seed).loss / loss(seed, t)
-
-
-@claim("about one and a half times as large at $t = 100$", low=1.3, high=1.8, seeds=DIGITS, slow=True)
-def other_padding_at_100(seed):
-    return padded_otherwise(seed, 100)
-
-
-@claim("about twice as large at $t = 300$", low=1.7, high=2.7, seeds=DIGITS, slow=True)
-def other_padding_at_300(seed):
-    return padded_otherwise(seed, 300)
-
-
-@claim("at $t = 600$ it rises by less than a quarter", low=1, high=1.25, seeds=DIGITS, slow=True)
-def other_padding_at_600(seed):
-    return padded_otherwise(seed, 600)
 
 
 @lru_cache
@@ -235,21 +206,9 @@ def loss_at_900(seed):
     return loss(seed, 900)
 
 
-def without_below(seed: int, t: int) -> float:
+@claim("at $t = 20$ the loss is 1.1 to 1.2 times as large", low=1.05, high=1.25, seeds=DIGITS, slow=True, t=20)
+@claim("at $t = 100$ 1.3 to 1.4 times", low=1.25, high=1.45, seeds=DIGITS, slow=True, t=100)
+@claim("at $t = 300$ 1.7 to 2.2 times", low=1.6, high=2.3, seeds=DIGITS, slow=True, t=300)
+def coarse_levels(seed, t):
     """The loss without what is coarser than 28 x 28, over that of the whole network."""
     return loss(seed, t, below=("up.6",)) / loss(seed, t)
-
-
-@claim("at $t = 20$ the loss is 1.1 to 1.2 times as large", low=1.05, high=1.25, seeds=DIGITS, slow=True)
-def coarse_levels_at_20(seed):
-    return without_below(seed, 20)
-
-
-@claim("at $t = 100$ 1.3 to 1.4 times", low=1.25, high=1.45, seeds=DIGITS, slow=True)
-def coarse_levels_at_100(seed):
-    return without_below(seed, 100)
-
-
-@claim("at $t = 300$ 1.7 to 2.2 times", low=1.6, high=2.3, seeds=DIGITS, slow=True)
-def coarse_levels_at_300(seed):
-    return without_below(seed, 300)

@@ -4,7 +4,7 @@ Sizes and positions are those of one axis; height and width are treated alike. P
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.kit.adam import steps_of_adam
 from ddpm_lesson.lesson.kit.influence import influence
 from ddpm_lesson.lesson.kit.probe import fresh_noise
-from ddpm_lesson.lesson.kit.xray import bridges, parts
+from ddpm_lesson.lesson.kit.xray import bridges, hooked, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.train import TrainConfig, TrainState, train
 from ddpm_lesson.unet import AttentionBlock, Swish, UNet
@@ -113,19 +114,15 @@ def stage_influences(model: UNet, xt: Tensor, t: int = 0, names: Sequence[str] |
         t: its time.
         names: of stages, see ``stages``; all unless given.
     """
-    kept, training = {}, model.training
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda _, __, answer: kept.update({name: answer})
+
     xt = xt.detach().to(next(model.parameters())).requires_grad_()
-    hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _, __, y, name=name: kept.update({name: y}))
-        for name in names or stages(model)
-    ]
-    try:
-        model.eval()(xt, torch.full((1,), t, device=xt.device))
-        return {name: influence(y, xt).cpu() for name, y in kept.items()}
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
+    with hooked(model.get_submodule(name).register_forward_hook(keep(name)) for name in names or stages(model)):
+        eval_mode(model)(xt, torch.full((1,), t, device=xt.device))
+    return {name: influence(y, xt).cpu() for name, y in kept.items()}
 
 
 def extent(seen: Tensor) -> tuple[int, int, int, int]:
@@ -144,42 +141,12 @@ def centre_of_mass(image: Tensor) -> tuple[float, float]:
 # Checkerboards
 
 
-def overlaps(n: int, kernel: int, stride: int) -> Tensor:
-    """How many taps of a transposed convolution's kernel reach each output pixel, counted one by one.
-
-    Odena et al. 2016, Deconvolution and Checkerboard Artifacts.
-
-    Args:
-        n: pixels of the input.
-
-    Returns:
-        whole numbers, (transposed_size(n, kernel, stride),); in two dimensions they multiply.
-    """
-    counts = torch.zeros(transposed_size(n, kernel, stride), dtype=torch.long)
-    for i in range(n):
-        counts[i * stride : i * stride + kernel] += 1
-    return counts
-
-
 def taps_at(phase: int, kernel: int, stride: int) -> int:
-    """How many taps reach an output pixel inside, at position ``phase`` modulo the stride."""
-    return -(-(kernel - phase) // stride)
+    """How many taps of a transposed convolution reach an output pixel inside, at position ``phase`` modulo the stride.
 
-
-def phase_gains(weight: Tensor, stride: int) -> Tensor:
-    """What a transposed convolution makes of a constant image of ones, for each place within a stride.
-
-    Args:
-        weight: (k, k), tap by tap.
-
-    Returns:
-        (stride, stride): entry (a, b) for rows = a and columns = b modulo the stride.
+    Odena et al. 2016, Deconvolution and Checkerboard Artifacts; in two dimensions they multiply.
     """
-    gains = torch.zeros(stride, stride, dtype=weight.dtype)
-    for a in range(stride):
-        for b in range(stride):
-            gains[a, b] = weight[a::stride, b::stride].sum()
-    return gains
+    return -(-(kernel - phase) // stride)
 
 
 def nyquist_gain(weight: Tensor) -> Tensor:
@@ -268,13 +235,12 @@ def learn_upsampling(layer: nn.Module, x0: Tensor, n_steps: int = 200, seed: int
         torch.manual_seed(seed)
         first, last = nn.Conv2d(1, C, 3, padding=1), nn.Conv2d(C, 1, 3, padding=1)
     network = nn.Sequential(first, Swish(), layer, Swish(), last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(n_steps):
+
+    def loss() -> Tensor:
         batch = x0[torch.randint(len(x0), (64,), generator=generator)]
-        loss = F.mse_loss(network(F.avg_pool2d(batch, 2)), batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return F.mse_loss(network(F.avg_pool2d(batch, 2)), batch)
+
+    steps_of_adam(network, loss, n_steps, lr=3e-3)
     return network
 
 
@@ -312,25 +278,13 @@ def without_skips(model: UNet, names: Sequence[str], below: Sequence[str] = ()) 
     known, taken = up_blocks(model), [*names, *below]
     if not set(taken) <= set(known):
         raise ValueError(f"names must be among {', '.join(known)}; got {', '.join(taken)}")
-    hooks = [model.get_submodule(name).register_forward_pre_hook(zero_skip) for name in names]
-    hooks += [model.get_submodule(name).register_forward_pre_hook(zero_below) for name in below]
-    try:
+
+    def zeroed(place: int) -> Callable[..., tuple[Tensor, ...]]:  # among x, skip and t_emb
+        return lambda _, args: tuple(torch.zeros_like(x) if i == place else x for i, x in enumerate(args))
+
+    those = [(1, name) for name in names] + [(0, name) for name in below]
+    with hooked(model.get_submodule(name).register_forward_pre_hook(zeroed(place)) for place, name in those):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def zero_skip(_: nn.Module, args: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The arguments of an up block with zeros in place of the skip."""
-    x, skip, t_emb = args
-    return x, torch.zeros_like(skip), t_emb
-
-
-def zero_below(_: nn.Module, args: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The arguments of an up block with zeros in place of what comes from below."""
-    x, skip, t_emb = args
-    return torch.zeros_like(x), skip, t_emb
 
 
 def up_blocks(model: UNet) -> list[str]:

@@ -13,11 +13,11 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     enlarge,
     guess_without,
     layers_down,
-    overlaps,
     receptive_fields,
     spectrum,
     stage_influences,
     stages,
+    taps_at,
     unevenness,
     up_blocks,
 )
@@ -97,7 +97,7 @@ def show_checkerboard() -> Panel:
 def taps(method: str, kernel: int, stride: int) -> Tensor:
     """How many taps reach each of 4 x 4 pixels away from the border; after repeating, always all of them."""
     if method == "transposed":
-        row = overlaps(2 * kernel, kernel, stride)[stride * kernel :][:4]
+        row = torch.tensor([taps_at(i % stride, kernel, stride) for i in range(4)])
         return row[:, None] * row
     return torch.full((4, 4), kernel**2)
 

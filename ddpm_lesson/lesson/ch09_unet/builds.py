@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.kit.adam import steps_of_adam, without_gradient
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
+from ddpm_lesson.lesson.kit.xray import hooked
 from ddpm_lesson.unet import AttentionBlock, Downsample, ResidualBlock, TimeEmbedding, Upsample
 
 SETTINGS = ((1, 8, (1, 2)), (3, 8, (1,)), (2, 12, (1, 2, 3)))  # image_channels, n_channels, ch_mults
@@ -100,10 +102,8 @@ def maps_of(net: nn.Module, xt: Tensor, t: Tensor, change=lambda level, place, o
         made.append((level, output.shape[1]))
         return change(level, len(made) - 1, output)
 
-    hooks = [module.register_forward_hook(note) for module in net.modules() if module is not net]
-    made.append(net(xt, t))
-    for hook in hooks:
-        hook.remove()
+    with hooked(module.register_forward_hook(note) for module in net.modules() if module is not net):
+        made.append(net(xt, t))
     return made
 
 
@@ -158,57 +158,40 @@ def keeps_its_maps(built) -> str:
 def learns(built) -> str:
     """Flat images, all pixels -1 or all 1: at t = 1 one pixel tells little of that, and all together everything."""
     net, alpha_bar = built(1, 8, (1, 2)), torch.tensor([0.9, 0.3])
-    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(80):
+
+    def loss() -> Tensor:
         eps, t = torch.randn(32, 1, 4, 8), torch.randint(2, (32,))
         a = alpha_bar[t].view(-1, 1, 1, 1)
-        optimizer.zero_grad()
-        loss = (net(a.sqrt() * torch.randn(32, 1, 1, 1).sign() + (1 - a).sqrt() * eps, t) - eps).square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
-    if idle:
-        return f"`{idle[0]}` gets no gradient: what it belongs to has no part in the answer."
-    mean = sum(losses[-10:]) / 10
-    return "" if mean < 0.2 else f"Trained for 80 steps on flat images its loss is {mean:.2f}; below 0.2 is easy."
+        return (net(a.sqrt() * torch.randn(32, 1, 1, 1).sign() + (1 - a).sqrt() * eps, t) - eps).square().mean()
+
+    mean = sum(steps_of_adam(net, loss, 80, lr=5e-3)[-10:]) / 10
+    large = f"Trained for 80 steps on flat images its loss is {mean:.2f}; below 0.2 is easy." * (not mean < 0.2)
+    return without_gradient(net) or large
 
 
 build_SmallUNet = Build(
     SmallUNet,
     (
-        Stage(
-            gives_noise,
-            "Write down the channels that each module gets and gives, level by level, on paper first.",
-            "An up block gets the channels from below plus those of the kept map: "
-            "`ResidualBlock(channels + width, width, ...)`. `n_groups=4` divides all widths here.",
-        ),
-        Stage(
-            judges_each_image,
-            "The time is embedded once and goes to every residual block.",
-            "`t_emb = self.time_emb(t)`, then `block(x, t_emb)` everywhere.",
-        ),
-        Stage(
-            has_its_levels,
-            "`ch_mults` has one entry a level; between two levels stands one halving, and none behind the last.",
-            "The way down goes over `widths[:-1]`, block and `Downsample`; the middle works with `widths[-1]`.",
-        ),
-        Stage(
-            has_its_blocks,
-            "One residual block a level down and one up; on the last level two, with attention between them.",
-            "`self.leave(self.attend(self.enter(x, t_emb)), t_emb)`; `Downsample` and `Upsample` for each halving.",
-        ),
-        Stage(
-            keeps_its_maps,
-            "Each map from before a halving goes on a pile, and the way up takes them back, the last one first.",
-            "`kept.append(x)` between block and `Downsample`; `torch.cat((grow(x), kept.pop()), dim=1)` on the way up.",
-        ),
-        Stage(
-            learns,
-            "The plan is right. Is each module called, and does the answer end in a plain convolution?",
-            "Norm, activation, convolution at the end: noise has both signs.",
-        ),
+        Stage(gives_noise).says("""
+            Write down the channels that each module gets and gives, level by level, on paper first.
+            An up block gets the channels from below plus those of the kept map:
+                `ResidualBlock(channels + width, width, ...)`. `n_groups=4` divides all widths here."""),
+        Stage(judges_each_image).says("""
+            The time is embedded once and goes to every residual block.
+            `t_emb = self.time_emb(t)`, then `block(x, t_emb)` everywhere."""),
+        Stage(has_its_levels).says("""
+            `ch_mults` has one entry a level; between two levels stands one halving, and none behind the last.
+            The way down goes over `widths[:-1]`, block and `Downsample`; the middle works with `widths[-1]`."""),
+        Stage(has_its_blocks).says("""
+            One residual block a level down and one up; on the last level two, with attention between them.
+            `self.leave(self.attend(self.enter(x, t_emb)), t_emb)`; `Downsample` and `Upsample` for each halving."""),
+        Stage(keeps_its_maps).says("""
+            Each map from before a halving goes on a pile, and the way up takes them back, the last one first.
+            `kept.append(x)` between block and `Downsample`; `torch.cat((grow(x), kept.pop()), dim=1)` on the way
+                up."""),
+        Stage(learns).says("""
+            The plan is right. Is each module called, and does the answer end in a plain convolution?
+            Norm, activation, convolution at the end: noise has both signs."""),
     ),
     "It is the network of notebook 13, and it is yours. The package's adds a second block a level, and attention where "
     "you ask for it.",

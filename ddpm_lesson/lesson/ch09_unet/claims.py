@@ -5,9 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
-from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch09_unet.experiments import (
     FirstStep,
     Route,
@@ -19,14 +17,13 @@ from ddpm_lesson.lesson.ch09_unet.experiments import (
 )
 from ddpm_lesson.lesson.ch09_unet.proofs import PAPER
 from ddpm_lesson.lesson.kit.claim import ClaimBook
+from ddpm_lesson.lesson.kit.shipped import DIGITS, REAL, digits, network
 from ddpm_lesson.lesson.kit.xray import blank_unet
-from ddpm_lesson.sample import eval_mode, sample
+from ddpm_lesson.sample import sample
 from ddpm_lesson.unet import UNet
 
 BOOK = ClaimBook(9)
 claim = BOOK.claim
-REAL = 3  # the seed that stands for test digits of MNIST
-DIGITS = (0, 1, 2, REAL)
 TIMES = (0, 50, 100, 200, 300, 400, 600, 900)
 
 
@@ -38,14 +35,12 @@ def run(seed: int, silent: bool) -> list[FirstStep]:
     return list(first_steps(unet if silent else loud(unet), load_images("digits")[:256], n_steps=40))
 
 
-@claim("In the first step only the last convolution learns, a tiny share of all parameters", high=0.001, slow=True)
-def reached_first(seed):
-    return run(seed, True)[0].reached
-
-
-@claim("In the third, everything learns", low=0.999, slow=True)
-def reached_third(seed):
-    return run(seed, True)[2].reached
+@claim(
+    "In the first step only the last convolution learns, a tiny share of all parameters", high=0.001, slow=True, step=0
+)
+@claim("In the third, everything learns", low=0.999, slow=True, step=2)
+def reached(seed, step):
+    return run(seed, True)[step].reached
 
 
 @claim("the other network starts\n*above* 1", low=1.1, slow=True)
@@ -80,23 +75,9 @@ def work_of_attention_everywhere(_):
 
 
 @lru_cache
-def network() -> DenoiseDiffusion:
-    """The network that comes with the lesson."""
-    return eval_mode(checkpoint.load("mnist", "cpu"))
-
-
-@lru_cache
-def digits(seed: int, n: int = 24) -> Tensor:
-    """Digits that the network has drawn, or test digits of MNIST: (n, 1, 28, 28)."""
-    if seed == REAL:
-        return load_images("mnist", "test")[:n]
-    return sample(network(), (n, 1, 28, 28), 25, torch.Generator().manual_seed(seed))
-
-
-@lru_cache
 def losses(seed: int, same_noise: bool) -> dict[Route, Tensor]:
     """With one route after the other swapped, at each of the times."""
-    return route_losses(network(), digits(seed), TIMES, same_noise=same_noise, seed=seed)
+    return route_losses(network(), digits(seed, n_steps=25), TIMES, same_noise=same_noise, seed=seed)
 
 
 def added(seed: int, same_noise: bool, route: Route) -> Tensor:
@@ -107,7 +88,7 @@ def added(seed: int, same_noise: bool, route: Route) -> Tensor:
 def baseline(seed: int, t: int) -> float:
     """The loss of answering with x_t, as in the notebook."""
     a = float(network().alpha_bar[t])
-    return a * float(digits(seed).square().mean()) + (1 - (1 - a) ** 0.5) ** 2
+    return a * float(digits(seed, n_steps=25).square().mean()) + (1 - (1 - a) ** 0.5) ** 2
 
 
 @claim("At $t = 900$ the network's loss is about 0.4 times the baseline's", low=0.3, high=0.5, seeds=DIGITS, slow=True)
@@ -187,7 +168,7 @@ def flipped(seed: int, route: Route) -> float:
     """The share of pixels that change between ink and paper if a route is swapped in every step of a sampling."""
     with neighbours(network().eps_model, route):
         swapped = sample(network(), (24, 1, 28, 28), 25, torch.Generator().manual_seed(seed))
-    return float(((swapped > 0) != (digits(seed) > 0)).float().mean())
+    return float(((swapped > 0) != (digits(seed, n_steps=25) > 0)).float().mean())
 
 
 @claim("14×14 changes the most pixels", low=1, slow=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.probe import fresh_noise
-from ddpm_lesson.lesson.kit.xray import Part, layers, parts
+from ddpm_lesson.lesson.kit.xray import Part, hooked, layers, parts
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import UNet, UpBlock
 
@@ -56,17 +56,14 @@ def neighbours(unet: UNet, route: Route) -> Iterator[None]:
         unet: the network.
         route: a level, for the maps kept there; ``"middle"``, for what the middle makes; None, for nothing.
     """
-    hooks = []
+    blocks = [part.module for part in parts(unet) if isinstance(part.module, UpBlock) and part.level == route]
+    hooks = [
+        block.register_forward_pre_hook(lambda _, given: (given[0], given[1].roll(1, 0), given[2])) for block in blocks
+    ]
     if route == "middle":
         hooks.append(unet.middle.register_forward_hook(lambda _, __, output: output.roll(1, 0)))
-    for part in parts(unet):
-        if isinstance(part.module, UpBlock) and part.level == route:
-            hooks.append(part.module.register_forward_pre_hook(lambda _, args: (args[0], args[1].roll(1, 0), args[2])))
-    try:
+    with hooked(hooks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
-from ddpm_lesson.lesson.kit.xray import blank_unet, layers
+from ddpm_lesson.lesson.kit.xray import blank_unet, hooked, layers
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet, UpBlock
 
 BOOK = ProofBook(9)
@@ -87,9 +87,8 @@ def maps_in_use(unet: UNet) -> tuple[set[int], set[int]]:
     hooks = [module.register_forward_hook(note) for module in (unet.image_proj, *unet.down)]
     blocks = [module for module in unet.up if isinstance(module, UpBlock)]
     hooks += [block.register_forward_pre_hook(lambda _, given: taken.add(id(given[1]))) for block in blocks]
-    unet(torch.zeros(1, 1, 16, 8), torch.tensor([0]))
-    for hook in hooks:
-        hook.remove()
+    with hooked(hooks):
+        unet(torch.zeros(1, 1, 16, 8), torch.tensor([0]))
     return made, taken
 
 

@@ -203,37 +203,26 @@ def learns(built) -> str:
 build_fit = Build(
     fit,
     (
-        Stage(
-            gives_a_state,
-            "The average begins as a copy of the model; the state is a dictionary that you return at the end.",
-            '`average = deepcopy(eps_model)` before the loop, `return {"average": average, ...}` behind it.',
-        ),
-        Stage(
-            draws_well,
-            "Look at what goes into the model: which images, which times, how much noise?",
-            "`torch.randint(len(images), (32,))`, `torch.randint(len(alpha_bar), (32,))`, `torch.randn_like(x0)`.",
-        ),
-        Stage(
-            warms_up,
-            "The rate is set before each update, and counts from the very first one: (10.5) without its cool-down.",
-            '`group["lr"] = 2e-3 * min(1, (k + 1) / 100)` for each group of `optimizer.param_groups`, before `step()`.',
-        ),
-        Stage(
-            averages,
-            "After each update the average moves towards the new weights. By what share?",
-            "`decay = min(0.99, (1 + k) / (10 + k))`, then `decay * mean + (1 - decay) * weight`, both as `.data`.",
-        ),
-        Stage(
-            goes_on,
-            "What does a run know that a new model and optimiser do not? And is the state that you get left as it was?",
-            "Model, optimiser, average and the number of updates belong into the state, copied (`deepcopy`) on the way "
-            "in and out.",
-        ),
-        Stage(
-            learns,
-            "All parts are there. Is the gradient set to zero, and the loss that of the noise?",
-            "`F.mse_loss(eps_model(xt, t), eps)`, `zero_grad()`, `backward()`, `step()`.",
-        ),
+        Stage(gives_a_state).says("""
+            The average begins as a copy of the model; the state is a dictionary that you return at the end.
+            `average = deepcopy(eps_model)` before the loop, `return {"average": average, ...}` behind it."""),
+        Stage(draws_well).says("""
+            Look at what goes into the model: which images, which times, how much noise?
+            `torch.randint(len(images), (32,))`, `torch.randint(len(alpha_bar), (32,))`, `torch.randn_like(x0)`."""),
+        Stage(warms_up).says("""
+            The rate is set before each update, and counts from the very first one: (10.5) without its cool-down.
+            `group["lr"] = 2e-3 * min(1, (k + 1) / 100)` for each group of `optimizer.param_groups`, before
+                `step()`."""),
+        Stage(averages).says("""
+            After each update the average moves towards the new weights. By what share?
+            `decay = min(0.99, (1 + k) / (10 + k))`, then `decay * mean + (1 - decay) * weight`, both as `.data`."""),
+        Stage(goes_on).says("""
+            What does a run know that a new model and optimiser do not? And is the state that you get left as it was?
+            Model, optimiser, average and the number of updates belong into the state, copied (`deepcopy`) on the way in
+                and out."""),
+        Stage(learns).says("""
+            All parts are there. Is the gradient set to zero, and the loss that of the noise?
+            `F.mse_loss(eps_model(xt, t), eps)`, `zero_grad()`, `backward()`, `step()`."""),
     ),
     "It trains, calms, and goes on as if nothing had happened: all that a run of weeks needs, in thirty lines. "
     "In notebook 13 it trains your network.",

@@ -137,29 +137,21 @@ def draws_the_data(built) -> str:
 build_sample = Build(
     sample,
     (
-        Stage(
-            visits_its_times,
-            "A loop over `times`, one question a time. Before the last one alpha_bar is 1, so that the noise is gone.",
-            "`prev = alpha_bar[times[i + 1]]`, and 1 behind the last; `torch.full((len(x),), t)`; the model under "
-            "`torch.no_grad()`; `x = ...`, never `x += ...`; and no clip: data may lie beyond 1.",
-        ),
-        Stage(
-            draws_from_its_generator,
-            "Fresh noise comes from the generator that is handed over, and eta is its factor.",
-            "`torch.randn(x.shape, generator=generator, dtype=x.dtype)`.",
-        ),
-        Stage(
-            has_the_right_noise,
-            "(11.6): what of the old noise stays, and what is fresh, must add up to 1 - alpha_bar of the next time. "
-            "The fresh part is eta squared times the posterior variance.",
-            "`sigma2 = eta**2 * (1 - prev) / (1 - a) * (1 - a / prev)`; the rest, `(1 - prev - sigma2).sqrt()`, stands "
-            "before `eps`.",
-        ),
-        Stage(
-            draws_the_data,
-            "For one point it is right. Does every step ask the model anew, about the present x?",
-            "`eps = eps_model(x, t)` inside the loop, and nothing clipped here.",
-        ),
+        Stage(visits_its_times).says("""
+            A loop over `times`, one question a time. Before the last one alpha_bar is 1, so that the noise is gone.
+            `prev = alpha_bar[times[i + 1]]`, and 1 behind the last; `torch.full((len(x),), t)`; the model under
+                `torch.no_grad()`; `x = ...`, never `x += ...`; and no clip: data may lie beyond 1."""),
+        Stage(draws_from_its_generator).says("""
+            Fresh noise comes from the generator that is handed over, and eta is its factor.
+            `torch.randn(x.shape, generator=generator, dtype=x.dtype)`."""),
+        Stage(has_the_right_noise).says("""
+            (11.6): what of the old noise stays, and what is fresh, must add up to 1 - alpha_bar of the next time. The
+                fresh part is eta squared times the posterior variance.
+            `sigma2 = eta**2 * (1 - prev) / (1 - a) * (1 - a / prev)`; the rest, `(1 - prev - sigma2).sqrt()`, stands
+                before `eps`."""),
+        Stage(draws_the_data).says("""
+            For one point it is right. Does every step ask the model anew, about the present x?
+            `eps = eps_model(x, t)` inside the loop, and nothing clipped here."""),
     ),
     "One function for Algorithm 2 (eta = 1, all times) and DDIM (eta = 0, as few as you like). In notebook 13 it draws "
     "from your network.",

@@ -3,14 +3,14 @@
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ddpm_lesson.lesson.kit.answer import FAILURES, SEED
-from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, place
+from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, place
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 from ddpm_lesson.runtime import first_line
 
@@ -49,8 +49,13 @@ class Stage:
     """
 
     judge: Callable[[Any], str | None]
-    hint: str
-    stronger: str
+    hint: str = ""
+    stronger: str = ""
+
+    def says(self, words: str) -> "Stage":
+        """The same stage with its hint and the stronger one: two lines, written like those of a ``Mistake``."""
+        hint, stronger = lines_of(words, 2, getattr(self.judge, "__name__", ""))
+        return replace(self, hint=hint, stronger=stronger)
 
 
 @dataclass(frozen=True)

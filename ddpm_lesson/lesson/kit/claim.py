@@ -17,18 +17,19 @@ class Claim(NamedTuple):
     words: str  # as they stand in the notebook
     low: float  # the least and the most that the words allow
     high: float
-    find: Callable[[int], float]  # from a seed to the number
+    find: Callable[..., float]  # from a seed, and what else is given, to the number
     seeds: tuple[int, ...]
     slow: bool  # takes more than a few seconds, so that it runs with ``make claims`` only
+    given: dict[str, Any]  # what the function gets besides the seed
 
     @property
     def name(self) -> str:
-        """Name of the function."""
-        return self.find.__name__
+        """Name of the function, and what it gets besides the seed."""
+        return self.find.__name__ + "".join(f", {name} = {value}" for name, value in self.given.items())
 
     def found(self) -> list[float]:
         """The number for every seed."""
-        return [float(self.find(seed)) for seed in self.seeds]
+        return [float(self.find(seed, **self.given)) for seed in self.seeds]
 
     def holds(self, values: Iterable[float]) -> bool:
         """Whether every value lies within the band."""
@@ -50,7 +51,7 @@ class ClaimBook:
 
     def __init__(self, part: int):
         self.part = part
-        self.claims: dict[str, Claim] = {}  # name of the function -> claim, in the order of the notebook
+        self.claims: dict[str, Claim] = {}  # name -> claim, in the order of the notebook
 
     def claim(
         self,
@@ -60,14 +61,16 @@ class ClaimBook:
         high: float = float("inf"),
         seeds: Iterable[int] = (0, 1, 2),
         slow: bool = False,
-    ) -> Callable[[Callable[[int], float]], Callable[[int], float]]:
-        """Register a function of a seed as the evidence for a sentence.
+        **given: Any,
+    ) -> Callable[[Callable[..., float]], Callable[..., float]]:
+        """Register a function of a seed as the evidence for a sentence, or for several: one above the other.
 
         Args:
             words: the sentence, or the part of it that claims, word for word as in the notebook.
             low, high: the band that the words allow, both included.
             seeds: it must hold for each of them; a number that no chance enters needs one.
             slow: leave it out of the quick tests.
+            given: what the function gets besides the seed, such as ``t=300``.
 
         Raises:
             ValueError: if the band is empty, open on both sides, or there are no seeds.
@@ -78,8 +81,11 @@ class ClaimBook:
         if not seeds:
             raise ValueError("seeds must hold at least one seed; got none")
 
-        def register(find: Callable[[int], float]) -> Callable[[int], float]:
-            self.claims[find.__name__] = Claim(words, low, high, find, seeds, slow)
+        def register(find: Callable[..., float]) -> Callable[..., float]:
+            new = Claim(words, low, high, find, seeds, slow, given)
+            below = [claim for claim in self.claims.values() if claim.find is find]  # the lowest is registered first
+            before = [claim for claim in self.claims.values() if claim.find is not find]
+            self.claims = {claim.name: claim for claim in (*before, new, *below)}
             return find
 
         return register
@@ -113,5 +119,5 @@ class ClaimLedger:
             if len(set(values)) > 1
             else "".join(f"{v:.3g}" for v in values[:1])
         )
-        place = place_of(claim.find).replace("`", "")
+        place = place_of(claim.find).replace("`", "").replace(claim.find.__name__, html.escape(claim.name), 1)
         return [html.escape(claim.words), claim.band(), found or "not measured yet", place]

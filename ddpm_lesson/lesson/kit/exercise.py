@@ -53,17 +53,21 @@ class Mistake:
     words: tuple[str, str, str] = ("", "", "")  # what the answer looks like, a hint, and a stronger one
 
     def says(self, words: str) -> "Mistake":
-        """The same mistake with its words: three lines, each of which goes on where the next one is indented more.
+        """The same mistake with its words, three lines as ``lines_of`` reads them."""
+        looks_like, hint, stronger = lines_of(words, 3, self.name)
+        return replace(self, words=(looks_like, hint, stronger))
 
-        Raises:
-            ValueError: if there are not three.
-        """
-        lines = textwrap.dedent(words.lstrip("\n").rstrip()).split("\n")
-        whole = [" ".join(part.split("\n")) for part in re.split(r"\n(?=\S)", "\n".join(lines))]
-        parts = tuple(re.sub(r" {2,}", " ", part) for part in whole)
-        if len(parts) != 3:
-            raise ValueError(f"words of {self.name!r} must be three lines; got {len(parts)}")
-        return replace(self, words=parts)
+
+def lines_of(text: str, count: int, whose: str) -> list[str]:
+    """The lines of a text, each of which goes on where the next one is indented more.
+
+    Raises:
+        ValueError: if there are more or fewer than ``count``; ``whose`` they are is said.
+    """
+    lines = re.split(r"\n(?=\S)", textwrap.dedent(text.lstrip("\n").rstrip()))
+    if len(lines) != count:
+        raise ValueError(f"words of {whose!r} must be {count} lines; got {len(lines)}")
+    return [" ".join(line.split()) for line in lines]
 
 
 @functools.cache

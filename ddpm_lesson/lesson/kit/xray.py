@@ -1,13 +1,15 @@
 """Look into a network: what every layer is, costs and answers."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import AttentionBlock, Downsample, MiddleBlock, UNet, UpBlock, Upsample
@@ -62,18 +64,16 @@ def layers(model: UNet, image_size: int) -> list[Layer]:
     Raises:
         ValueError: if the network cannot halve such images often enough.
     """
-    found: list[Layer] = []
 
-    def note(name: str, module: nn.Module, _: tuple, output: Tensor) -> None:
+    def layer(name: str, module: nn.Module, _: tuple, output: Tensor) -> Layer:
         own = 0 if isinstance(module, AttentionBlock) else sum(p.numel() for p in module.parameters())
         shape = tuple(output.shape[1:])
-        found.append(Layer(name, type(module).__name__, shape, own, macs(module, shape)))
+        return Layer(name, type(module).__name__, shape, own, macs(module, shape))
 
     device = next(model.parameters()).device
     xt = torch.empty(0, model.settings["image_channels"], image_size, image_size, device=device)
     looked_at = [name for name, module in model.named_modules() if isinstance(module, LEAVES)]
-    watched_pass(model, xt, torch.empty(0, device=device), looked_at, note)
-    return found
+    return list(watched_pass(model, xt, torch.empty(0, device=device), looked_at, layer).values())
 
 
 def macs(module: nn.Module, shape: tuple[int, ...]) -> int:
@@ -100,28 +100,40 @@ def activations(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str]) -
     Raises:
         ValueError: if the network has no module of that name.
     """
-    kept: dict[str, Tensor] = {}
-
-    def keep(name: str, _: nn.Module, __: tuple, output: Tensor) -> None:
-        kept[name] = output
-
-    watched_pass(model, xt, t, names, keep)
-    return kept
+    return watched_pass(model, xt, t, names, lambda name, module, inputs, output: output)
 
 
 @torch.no_grad()
-def watched_pass(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str], hook: Callable[..., None]) -> None:
-    """Run the model once and call ``hook(name, module, inputs, output)`` after each named module."""
+def watched_pass(
+    model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str], look: Callable[..., Any]
+) -> dict[str, Any]:
+    """Run the model once; by name, what ``look(name, module, inputs, output)`` says of each named module.
+
+    In the order in which they finish, in evaluation mode and without gradients.
+    """
+    seen: dict[str, Any] = {}
+
+    def note(name: str, *what: Any) -> None:
+        seen[name] = look(name, *what)
+
     modules, names = dict(model.named_modules()), list(names)
     for name in names:
         if name not in modules:
             raise ValueError(f"names must be of modules; the network has no {name!r}, it has {', '.join(modules)}")
-    hooks = [modules[name].register_forward_hook(partial(hook, name)) for name in names]
-    try:
+    with hooked(modules[name].register_forward_hook(partial(note, name)) for name in names):
         eval_mode(model)(xt, t)
+    return seen
+
+
+@contextmanager
+def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """While this lasts, the hooks are in place."""
+    placed = list(hooks)
+    try:
+        yield
     finally:
-        for placed in hooks:
-            placed.remove()
+        for hook in placed:
+            hook.remove()
 
 
 class Part(NamedTuple):

@@ -469,5 +469,5 @@ def test_words_are_three_lines_that_may_go_on_further_in():
         .words
     )
     assert words == ("It looks like this.", "Hint.", "Stronger.")
-    with pytest.raises(ValueError, match="words of 'a' must be three lines; got 2"):
+    with pytest.raises(ValueError, match="words of 'a' must be 3 lines; got 2"):
         Mistake("a", double).says("One.\nTwo.")
