@@ -146,34 +146,36 @@ check_upsample_nearest = Exercise(
 )
 
 
-def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """Side of the window that a pixel sees through layers of (kernel, stride)."""
+def receptive_field(layers: Sequence[tuple[int, int, int]]) -> int:
+    """Side of the window that a pixel sees through layers of (kernel, stride, dilation)."""
     size, jump = 1, 1
-    for kernel, stride in layers:
-        size, jump = size + (kernel - 1) * jump, jump * stride
+    for kernel, stride, dilation in layers:
+        size, jump = size + (kernel - 1) * dilation * jump, jump * stride
     return size
 
 
 check_receptive_field = Exercise(
     solution=receptive_field,
     cases=[
-        ([(3, 1)],),
-        ([(3, 1), (3, 1), (3, 1)],),
-        ([(3, 2), (3, 2), (3, 1), (5, 1)],),
-        ([(3, 1), (3, 2), (3, 1), (3, 2), (3, 1), (3, 1)],),
-        ([(7, 3), (2, 2), (4, 3), (3, 2)],),
-        ([(3, 3), (1, 1), (3, 2), (5, 3)],),
+        ([(3, 1, 1)],),
+        ([(3, 1, 1), (3, 1, 2), (3, 1, 4)],),
+        ([(3, 2, 1), (3, 2, 1), (3, 1, 1), (5, 1, 1)],),
+        ([(3, 1, 1), (3, 2, 1), (3, 1, 3), (3, 2, 1), (3, 1, 1), (3, 1, 2)],),
+        ([(7, 3, 1), (2, 2, 2), (4, 3, 1), (3, 2, 3)],),
+        ([(3, 3, 2), (1, 1, 1), (3, 2, 1), (5, 3, 1)],),
     ],
     mistakes=(
-        Mistake("kernels added", ("size, jump = 1", "size, jump = 0", "(kernel - 1) * jump", "kernel")).says("""
+        Mistake(
+            "kernels added", ("size, jump = 1", "size, jump = 0", "(kernel - 1) * dilation * jump", "kernel")
+        ).says("""
             This looks like the kernels added up.
             Two 3x3 convolutions see 5 pixels, not 6: neighbouring windows overlap.
-            Start at 1. Every layer adds `kernel - 1`, times the jump."""),
-        Mistake("jump forgotten", ("(kernel - 1) * jump", "kernel - 1")).says("""
+            Start at 1. Every layer adds `(kernel - 1) * dilation`, times the jump."""),
+        Mistake("jump forgotten", (" * dilation * jump", " * dilation")).says("""
             This looks like a stack without any stride.
             After a stride of 2, how many pixels of the *input* lie between two neighbours?
-            Every layer adds `(kernel - 1) * jump`, and the jump is the product of all strides before."""),
-        Mistake("own stride too early", ("- 1) * jump", "- 1) * jump * stride")).says("""
+            Every layer adds `(kernel - 1) * dilation * jump`, and the jump is the product of all strides before."""),
+        Mistake("own stride too early", ("dilation * jump", "dilation * jump * stride")).says("""
             This looks like a layer's own stride counted in its own window.
             The stride of a layer moves its window from one output to the next. Does it make one window larger?
             Update the size with the old jump, and only then multiply the jump by the stride."""),
@@ -190,22 +192,22 @@ check_receptive_field = Exercise(
             With no layers at all, how many pixels does a pixel see?
             Itself: start at 1."""),
         Mistake("whole kernel", ("(kernel - 1)", "kernel")).says("""
-            This looks like `kernel * jump` added in every layer.
+            This looks like `kernel`, not `kernel - 1`, steps added in every layer.
             A 1x1 convolution adds nothing to the window. What does your formula add?
-            `(kernel - 1) * jump`."""),
+            `(kernel - 1) * dilation * jump`."""),
         Mistake("half the kernel", ("(kernel - 1)", "(kernel // 2)")).says("""
             This looks like a window that grows on one side only.
             A kernel of 3 adds a neighbour on the left *and* on the right.
             Add `kernel - 1`, not `kernel // 2`."""),
-        Mistake("one more taken off", ("(kernel - 1) * jump", "kernel * jump - 1")).says("""
-            This looks like `kernel * jump - 1` added in every layer.
+        Mistake("one more taken off", ("(kernel - 1) * dilation * jump", "kernel * dilation * jump - 1")).says("""
+            This looks like `kernel * dilation * jump - 1` added in every layer.
             A 1x1 convolution adds nothing, whatever the jump is. What does your formula add at a jump of 4?
-            The kernel's last pixel lies `kernel - 1` places from its first, and each place is a jump: `(kernel - 1)
-                * jump`."""),
+            The kernel's last pixel lies `kernel - 1` taps from its first, and each tap is `dilation * jump` further:
+                `(kernel - 1) * dilation * jump`."""),
         Mistake("odd kernels only", ("(kernel - 1)", "2 * (kernel // 2)")).says("""
             This looks like half a kernel on the left and half a kernel on the right.
             That is right for odd kernels. How many neighbours does a kernel of 4 add in all?
-            `(kernel - 1) * jump`, for even kernels too."""),
+            `(kernel - 1) * dilation * jump`, for even kernels too."""),
         Mistake("stride added to the jump", ("jump * stride", "jump + stride")).says("""
             This looks like `jump + stride`.
             A layer of stride 1 leaves the distance of neighbours as it is. What does yours do?
@@ -216,6 +218,18 @@ check_receptive_field = Exercise(
             The strides that count for a layer are those *before* it, nearer to the input.
             Go through the list as it is: the first layer first. Or, with the backward recursion, run it from the
                 last layer."""),
+        Mistake("dilation forgotten", ("dilation * jump", "jump")).says("""
+            This looks like (8.1) as it stands, for taps that lie side by side.
+            With a dilation of 2 a kernel of 3 takes pixels 0, 2 and 4. How many pixels does it reach over?
+            From the first tap to the last it is `(kernel - 1) * dilation` places, each a jump."""),
+        Mistake("dilated kernel", ("(kernel - 1) * dilation", "(kernel * dilation - 1)")).says("""
+            This looks like a kernel that is `dilation` times as long.
+            There are gaps between taps, but is there one behind the last?
+            From the first tap to the last it is `(kernel - 1) * dilation` places, each a jump."""),
+        Mistake("dilation in the jump", ("jump * stride", "jump * stride * dilation")).says("""
+            This looks like a dilation that moves neighbours apart.
+            It spreads the taps of one window. What moves the window from one output to the next?
+            The stride alone: `jump = jump * stride`."""),
         Mistake("area", ("return size", "return size**2")).says("""
             This looks like the number of pixels in the whole window.
             Right, but asked for is the length of its side.

@@ -16,13 +16,22 @@ def pytorchs_size(n, kernel, stride, before, after):
 
 def field_by_going_back(layers):
     size = 1
-    for kernel, stride in reversed(layers):
-        size = (size - 1) * stride + kernel
+    for kernel, stride, dilation in reversed(layers):
+        size = (size - 1) * stride + (kernel - 1) * dilation + 1
     return size
 
 
 def packages_field(layers):
-    return experiments.receptive_fields([(kernel, stride, 0) for kernel, stride in layers])[-1].size
+    spread = [((kernel - 1) * dilation + 1, stride, 0) for kernel, stride, dilation in layers]
+    return experiments.receptive_fields(spread)[-1].size
+
+
+def field_by_autograd(layers):
+    y = x = torch.zeros(1, 1, 900, dtype=torch.float64, requires_grad=True)
+    for kernel, stride, dilation in layers:
+        y = F.conv1d(y, torch.ones(1, 1, kernel, dtype=torch.float64), stride=stride, dilation=dilation)
+    seen = torch.autograd.grad(y[0, 0, 0], x)[0].flatten().nonzero()
+    return int(seen.max() - seen.min()) + 1
 
 
 def channels_of_a_live_network(n_channels, ch_mults, n_blocks):
@@ -48,6 +57,7 @@ def packages_up_block(res, attn, x, skip, t_emb):
         (ex.check_conv_size, pytorchs_size),
         (ex.check_receptive_field, field_by_going_back),
         (ex.check_receptive_field, packages_field),
+        (ex.check_receptive_field, field_by_autograd),
         (ex.check_up_channels, channels_of_a_live_network),
         (ex.check_up_channels, experiments.up_channels),
         (ex.check_up_block, packages_up_block),
