@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: a clipped step back, the betas of fewer steps, a DDIM step, a step of inpainting."""
+"""Exercises of notebook 11: a clipped step back, the variances of fewer steps, a DDIM step, a step of inpainting."""
 
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
 doubles = partial(numbers, dtype=torch.float64)
 BETA = torch.linspace(0.02, 0.5, 8, dtype=torch.float64)
 ALPHA_BAR = (1 - BETA).cumprod(0)
+BETA_TILDE = BETA * (1 - ALPHA_BAR / (1 - BETA)) / (1 - ALPHA_BAR)
 
 
 def clipped_step(xt: Tensor, eps: Tensor, t: int, beta: Tensor, z: Tensor) -> Tensor:
@@ -135,11 +136,12 @@ check_clipped_step = Exercise(
 )
 
 
-def spaced_betas(alpha_bar: Tensor, times: list[int]) -> Tensor:
-    """The betas of the chain that visits only ``times``, rising."""
+def spaced_variances(alpha_bar: Tensor, times: list[int]) -> Tensor:
+    """The variances of the steps back, given the image, in the chain that visits only ``times``, rising."""
     visited = alpha_bar[times]
     before = torch.cat((torch.ones_like(visited[:1]), visited[:-1]))
-    return 1 - visited / before
+    beta = 1 - visited / before
+    return beta * (1 - before) / (1 - visited)
 
 
 def replaced_betas(times: list[int]) -> tuple[Tensor, ...]:
@@ -147,11 +149,11 @@ def replaced_betas(times: list[int]) -> tuple[Tensor, ...]:
     return BETA.tensor_split([t + 1 for t in times])[:-1]
 
 
-check_spaced_betas = Exercise(
-    solution=spaced_betas,
+check_spaced_variances = Exercise(
+    solution=spaced_variances,
     cases=[(ALPHA_BAR, [1, 3, 7]), (ALPHA_BAR, [0, 2, 3, 6]), (ALPHA_BAR, [2, 5])],
     mistakes=(
-        Mistake("a subset of beta", lambda _, times: BETA[times]).says(r"""
+        Mistake("a subset of beta", ("1 - visited / before", "BETA[times]")).says(r"""
             This looks like the old betas at the visited times.
             One step now does the work of several. Can it add as little noise as one of them did?
             Ask that $\bar\alpha$ be right at the visited times, and solve for $\beta'$."""),
@@ -167,7 +169,7 @@ check_spaced_betas = Exercise(
             This looks right but for the first step, which is divided by the *last* alpha_bar.
             `roll(1)` brings the last element to the front, and so does index -1. What should stand there?
             Put a 1 in front of the visited alpha_bars before you divide."""),
-        Mistake("alpha for beta", ("1 - visited", "visited")).says(r"""
+        Mistake("alpha for beta", ("1 - visited /", "visited /")).says(r"""
             This looks like $\alpha'$, the ratio itself.
             $\alpha' = 1 - \beta'$.
             Subtract the ratio from 1."""),
@@ -179,11 +181,15 @@ check_spaced_betas = Exercise(
             This looks like $1 - \bar\alpha_\mathrm{before} / \bar\alpha_\mathrm{after}$; it is negative.
             $\bar\alpha$ falls with t. Which of the two is smaller?
             Divide the later one by the earlier one."""),
-        Mistake("sum of beta", lambda _, times: torch.stack([b.sum() for b in replaced_betas(times)])).says(r"""
+        Mistake(
+            "sum of beta", ("1 - visited / before", "torch.stack([b.sum() for b in replaced_betas(times)])")
+        ).says(r"""
             This looks like the sum of the small betas that a large step replaces.
             Each small step also dims the noise of those before it. Is a plain sum too large or too small?
             Products, not sums: $1 - \prod (1-\beta)$, and the product is a ratio of two $\bar\alpha$."""),
-        Mistake("product of beta", lambda _, times: torch.stack([b.prod() for b in replaced_betas(times)])).says(r"""
+        Mistake(
+            "product of beta", ("1 - visited / before", "torch.stack([b.prod() for b in replaced_betas(times)])")
+        ).says(r"""
             This looks like the product of the small betas.
             What multiplies from step to step is what is *left*, $\alpha$.
             $1 - \prod (1-\beta)$."""),
@@ -191,7 +197,10 @@ check_spaced_betas = Exercise(
             This looks like $1 - \bar\alpha$: all the noise since the image.
             A step adds what has come since the *last visited time*.
             Divide $\bar\alpha$ by its value at the visited time before."""),
-        Mistake("the first step forgotten", ("1 - visited / before", "(1 - visited / before)[1:]")).says(r"""
+        Mistake(
+            "the first step forgotten",
+            ("return beta * (1 - before) / (1 - visited)", "return (beta * (1 - before) / (1 - visited))[1:]"),
+        ).says(r"""
             This looks right, but the first step is missing.
             Before the first visited time comes the image itself. What is $\bar\alpha$ there?
             Put a 1 in front of the visited alpha_bars before you divide."""),
@@ -203,10 +212,37 @@ check_spaced_betas = Exercise(
             This looks like $1 - \sqrt{\alpha'}$.
             $\sqrt{\alpha'}$ multiplies the image. $\beta'$ is a variance.
             Leave out the root."""),
-        Mistake("backwards", ("1 - visited / before", "(1 - visited / before).flip(0)")).says("""
+        Mistake(
+            "backwards",
+            ("return beta * (1 - before) / (1 - visited)", "return (beta * (1 - before) / (1 - visited)).flip(0)"),
+        ).says("""
             These look like the right numbers from the last to the first.
             Sampling goes from the last time to the first, but a schedule is written from the first on.
             Return them in the order of `times`."""),
+        Mistake("the betas themselves", (" * (1 - before) / (1 - visited)", "")).says(r"""
+            These are the betas of the shorter chain: variances of its steps *forward*.
+            Section 1: which variance has the step back of someone who knows the image?
+            $\tilde\beta'_i = \beta'_i\,(1 - \bar\alpha_{\tau_{i-1}}) / (1 - \bar\alpha_{\tau_i})$."""),
+        Mistake("variances of the long chain", lambda _, times: BETA_TILDE[times]).says(r"""
+            This looks like the variances of the *long* chain at the visited times.
+            A step over several times has a $\beta'$ of its own, and the time before it is the visited one.
+            First (11.3), then $\tilde\beta$ from $\beta'$ and the two visited $\bar\alpha$."""),
+        Mistake("bar of the neighbour", ("(1 - before)", "(1 - (ALPHA_BAR / (1 - BETA))[times])")).says(r"""
+            The betas are right. In the factor stands $\bar\alpha_{t-1}$ of the long chain.
+            The state before is that of the visited time before. How much noise does it hold?
+            $1 - \bar\alpha_{\tau_{i-1}}$, the same $\bar\alpha$ that you have divided by."""),
+        Mistake("factor turned round", ("(1 - before) / (1 - visited)", "(1 - visited) / (1 - before)")).says("""
+            The betas are right, but the factor is upside down: it divides by 0 in the first step.
+            Who knows the image is *surer* than the step forward. Should the factor be above 1 or below?
+            `(1 - before) / (1 - visited)`."""),
+        Mistake("bars without the 1", ("(1 - before) / (1 - visited)", "before / visited")).says(r"""
+            The betas are right. The factor looks like a ratio of two $\bar\alpha$.
+            What is left of the image, or what has come of noise: which of the two makes the step back unsure?
+            $(1 - \bar\alpha_{\tau_{i-1}}) / (1 - \bar\alpha_{\tau_i})$."""),
+        Mistake("square roots", ("return beta", "return beta.sqrt()")).says("""
+            This looks like a root of the betas.
+            A variance is asked for, not a standard deviation.
+            Leave out the root."""),
     ),
     consequence="So a network trained for 1000 steps can be used with any number of them, and nothing is trained anew. "
     "What it costs is the next question.",

@@ -23,9 +23,9 @@ def test_clipped_step_is_the_packages(t):
     torch.testing.assert_close(ex.clipped_step(xt, eps, t, SCHEDULE.beta, noise(2, 4, 1, 3, 3)), expected)
 
 
-def test_spaced_betas_are_the_packages():
+def test_spaced_variances_are_the_packages():
     times = spaced_times(50, 7)[::-1]
-    torch.testing.assert_close(ex.spaced_betas(SCHEDULE.alpha_bar, times), SCHEDULE.spaced(times).beta)
+    torch.testing.assert_close(ex.spaced_variances(SCHEDULE.alpha_bar, times), SCHEDULE.spaced(times).beta_tilde)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -65,12 +65,12 @@ def clipped_with_if(xt, eps, t, beta, z):
     return mean + beta[t] ** 0.5 * z
 
 
-def betas_in_a_loop(alpha_bar, times):
-    before, betas = 1.0, []
+def variances_in_a_loop(alpha_bar, times):
+    before, variances = 1.0, []
     for t in times:
-        betas.append(1 - float(alpha_bar[t]) / before)
+        variances.append((1 - float(alpha_bar[t]) / before) * (1 - before) / (1 - float(alpha_bar[t])))
         before = float(alpha_bar[t])
-    return betas
+    return variances
 
 
 def ddim_by_euler(xt, eps, alpha_bar, alpha_bar_prev, eta, z):
@@ -96,7 +96,7 @@ def paste_by_multiplying(known, mask, x_prev, t, alpha_bar, eps):
     ("exercise", "answer"),
     [
         (ex.check_clipped_step, clipped_with_if),
-        (ex.check_spaced_betas, betas_in_a_loop),
+        (ex.check_spaced_variances, variances_in_a_loop),
         (ex.check_ddim_step, ddim_by_euler),
         (ex.check_inpaint_step, paste_in_place),
         (ex.check_inpaint_step, paste_by_multiplying),
