@@ -48,7 +48,7 @@ def draw_sweep() -> Picture:
         axes.plot(scales, values, color=colour, linestyle=style, linewidth=2, label=name)
     axes.plot((0, 1), exact_agreement(), "o", color=BLACK, label="known exactly")
     axes.set(xlabel="scale", ylabel="agreement with the label", ylim=(0, 1.02))
-    axes.legend(loc="lower right", fontsize=9)
+    axes.legend(loc="center right", fontsize=9)
     said = "; ".join(f"{name} {values[0]:.0%}, {values[2]:.0%}, {values[6]:.0%}" for name, values in lines.items())
     return picture(figure, f"Agreement with the label at scales 0, 1 and 3: {said}.")
 
@@ -73,8 +73,8 @@ def paste_rows(sheet: Image.Image, draw: ImageDraw.ImageDraw, exhibit: Exhibit) 
     font = ImageFont.load_default(size=14)
     for column, kind in enumerate(("ddpm", "ddim")):
         left = 14 + column * 434
-        asked = ", asked for 0 to 6" if exhibit.room == GUIDANCE else ""
-        draw.text((left, 4), f"{kind.upper()}{asked}: this code above, healthy code below", "black", font)
+        asked = ", for 0 to 6" if exhibit.room == GUIDANCE else ""
+        draw.text((left, 4), f"{kind.upper()}, 10 steps{asked}: this code above, healthy code below", "black", font)
         for row, shown in enumerate(side_by_side(exhibit)):
             for i, image in enumerate(getattr(shown, kind)):
                 sheet.paste(image, (left + i * (SIDE + 3), 24 + row * (SIDE + 4)))

@@ -52,7 +52,7 @@ GUIDED = in_room(
     Exhibit(
         "labels that nobody leaves out",
         "lucidrains/DALLE2-pytorch#235",
-        "With the label all is well; guided, samples are torn and over-drawn, whatever the scale.",
+        "With the label alone all is well; guided, samples fall apart.",
         "It is drawn who shall go without a label, and then not used: the null label was never trained.",
         "Mask the labels with it, and count how many are left out.",
         "train.loop:draw_labels",
@@ -62,7 +62,7 @@ GUIDED = in_room(
     Exhibit(
         "keep for drop",
         "lucidrains/DALLE2-pytorch#35",
-        "Samples hardly care for the label, as if the network had barely seen any.",
+        "It takes very long until samples care for their label.",
         "The probability to drop a label is taken for the probability to keep it: nine in ten go without.",
         "Compare in the other direction.",
         "train.loop:draw_labels",

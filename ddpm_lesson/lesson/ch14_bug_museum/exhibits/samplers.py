@@ -40,7 +40,7 @@ SAMPLERS = in_room(
     Exhibit(
         "the loss compares with x_t",
         "EDAPINENUT/GNTPP#5",
-        "The loss falls nearly to nothing at large t, and samples are noise.",
+        "The loss falls to nothing, and samples are noise.",
         "The network's answer is compared with its own input: to copy x_t is all that there is to learn.",
         "Compare with eps.",
         "diffusion:DenoiseDiffusion.loss",

@@ -97,7 +97,7 @@ TIMES = in_room(
     Exhibit(
         "a network that never asks for t",
         "samb-t/unleashing-transformers#10",
-        "The loss stops too high, most of all at small t, and samples come out half done.",
+        "The loss stops too high, and samples come out half done.",
         "t is handed to the network, and no block uses it. There, where noise is masked tokens that one can count, "
         "that was meant; Gaussian noise has to be told.",
         "h + time_emb(...), in every residual block.",
