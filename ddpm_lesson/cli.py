@@ -1,7 +1,6 @@
 """The command line: ``ddpm-lesson train``, ``sample``, ``evaluate``, ``export``, ``import`` and the rest."""
 
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -176,7 +175,13 @@ def check_writable(folder: Path) -> None:
 @click.argument("model", metavar="FOLDER_OR_NAME")
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to write.")
 @click.option("--n", "n_samples", type=COUNT, default=64, show_default=True, help="How many images.")
-@click.option("--label", type=click.IntRange(0), help="Class to draw, for a model that takes labels.  [default: any]")
+@click.option(
+    "--label",
+    "labels",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Class to draw, for a model that takes labels; several are drawn in turn.  [default: any]",
+)
 @click.option("--scale", type=float, help=f"Guidance: 1 follows the label, more exaggerates it.  [default: {SCALE:g}]")
 @click.option(
     "--solver", type=click.Choice([*SOLVERS, "euler"]), help="How to go back.  [default: ddim with --steps, else ddpm]"
@@ -191,7 +196,7 @@ def sample_command(model: str, out: Path, n_samples: int, seed: int, device: str
     Writes grid.png and reverse.gif, the way from noise to images (of the first 100, if there are more). --steps 50 is
     twenty times faster than all 1000; --solver dpm needs ten or twenty.
 
-    mnist_guided and digits_guided draw what you ask for: --label 7 --scale 3.
+    mnist_guided and digits_guided draw what you ask for: --label 7 --scale 3, or two things: --label 7 --label 8.
     """
     draw, total = way_back(checkpoint.load_any(model, device), **choices)
     check_writable(out)
@@ -213,7 +218,7 @@ def sample_command(model: str, out: Path, n_samples: int, seed: int, device: str
 
 def way_back(
     model: DenoiseDiffusion | FlowMatching,
-    label: int | None,
+    labels: tuple[int, ...],
     scale: float | None,
     solver: str | None,
     steps: int | None,
@@ -227,18 +232,27 @@ def way_back(
         raise ValueError(f"solver must be one of {', '.join(known)} for {kind}; got {solver}")
     if eta is not None and (solver != "ddim" or steps is None):
         raise ValueError(f"eta belongs to the DDIM sampler: give --steps too; got {eta} without")
-    if scale is not None and label is None:
+    if scale is not None and not labels:
         raise ValueError(f"scale belongs to a label: give --label too; got {scale:g} without")
-    if label is not None and not (n_classes and label < n_classes):
-        right = f"must be one of 0 .. {n_classes - 1}" if n_classes else "must be left out: this model takes no labels"
-        raise ValueError(f"label {right}; got {label}")
+    for label in labels:
+        if not (n_classes and label < n_classes):
+            right = f"be one of 0 .. {n_classes - 1}" if n_classes else "be left out: this model takes no labels"
+            raise ValueError(f"label must {right}; got {label}")
     if isinstance(model, FlowMatching):
-        return flow_way_back(model, label, scale, solver, STEPS[solver] if steps is None else steps)
-    if label is not None:
-        model = guided(model, torch.tensor([label]), SCALE if scale is None else scale)
+        return flow_way_back(model, labels, scale, solver, STEPS[solver] if steps is None else steps)
     n_steps = min(STEPS.get(solver, model.n_steps), model.n_steps) if steps is None else steps
     options: dict[str, Any] = {"n_steps": n_steps} | ({"eta": eta or 0.0} if solver == "ddim" else {})
-    return functools.partial(SOLVERS[solver], model, **options), n_steps
+
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Iterator[Any]:
+        asked = guided(model, in_turn(labels, shape[0]), SCALE if scale is None else scale) if labels else model
+        return SOLVERS[solver](asked, shape, generator=generator, **options)
+
+    return draw, n_steps
+
+
+def in_turn(labels: tuple[int, ...], n: int) -> torch.Tensor:
+    """A label for each of ``n`` images, one after the other and again from the first."""
+    return torch.tensor([labels[i % len(labels)] for i in range(n)])
 
 
 def n_classes_of(model: DenoiseDiffusion | FlowMatching) -> int | None:
@@ -248,15 +262,15 @@ def n_classes_of(model: DenoiseDiffusion | FlowMatching) -> int | None:
 
 
 def flow_way_back(
-    model: FlowMatching, label: int | None, scale: float | None, solver: str, steps: int
+    model: FlowMatching, labels: tuple[int, ...], scale: float | None, solver: str, steps: int
 ) -> tuple[Callable[..., Iterator[Any]], int]:
     """``way_back`` of a flow."""
     if scale not in (None, 1):
         raise ValueError(f"scale must be left out for a flow, which follows its label as it is; got {scale:g}")
 
     def draw(shape: tuple[int, ...], generator: torch.Generator) -> Iterator[Any]:
-        labels = None if label is None else torch.full((shape[0],), label, device=model.device)
-        return flow_steps(model, shape, steps, generator, solver=solver, class_labels=labels)
+        class_labels = in_turn(labels, shape[0]).to(model.device) if labels else None
+        return flow_steps(model, shape, steps, generator, solver=solver, class_labels=class_labels)
 
     return draw, steps
 

@@ -1,6 +1,7 @@
 """Classifier-free guidance: away from what the network says of no image in particular, towards one with the label."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> D
         raise ValueError(f"class_labels must be (B,) whole numbers in 0 .. {n_classes - 1}; got {labels.tolist()}")
     if not scale >= 0:
         raise ValueError(f"scale must be at least 0 (0 leaves the labels out, 1 follows them); got {scale}")
-    network = copy.copy(diffusion.eps_model)  # the same weights
+    network: Any = copy.copy(diffusion.eps_model)  # the same weights
     network.trusts_labels = True
     return with_network(diffusion, Guided(network, labels.long(), n_classes, scale).to(diffusion.device))
 

@@ -230,7 +230,7 @@ def test_every_kind_of_model_is_sampled_in_every_way(kinds, tmp_path, model, opt
 
 
 @pytest.mark.parametrize("model", ["guided", "both"])
-def test_the_label_decides_what_is_drawn(kinds, tmp_path, model, monkeypatch):
+def test_the_labels_decide_in_turn_what_is_drawn(kinds, tmp_path, model, monkeypatch):
     asked = []
     forward = UNet.forward
 
@@ -239,16 +239,17 @@ def test_the_label_decides_what_is_drawn(kinds, tmp_path, model, monkeypatch):
         return forward(self, xt, t, class_labels)
 
     monkeypatch.setattr(UNet, "forward", listening)
-    result = invoke("sample", kinds[model], "--out", tmp_path, "--n=3", "--steps=2", "--label=7", "--device=cpu")
+    options = ("--n=3", "--steps=2", "--label=7", "--label=2", "--device=cpu")
+    result = invoke("sample", kinds[model], "--out", tmp_path, *options)
     assert result.exit_code == 0, result.output
-    expected = [10, 10, 10, 7, 7, 7] if model == "guided" else [7, 7, 7]
+    expected = [10, 10, 10, 7, 2, 7] if model == "guided" else [7, 2, 7]
     assert [labels.tolist() for labels in asked] == [expected] * 2
 
 
 @pytest.mark.parametrize(
     ("model", "options", "words"),
     [
-        ("guided", ["--label=10"], "label must be one of 0 .. 9; got 10"),
+        ("guided", ["--label=3", "--label=10"], "label must be one of 0 .. 9; got 10"),
         ("flow", ["--label=1"], "label must be left out: this model takes no labels; got 1"),
         ("guided", ["--scale=2"], "scale belongs to a label: give --label too; got 2 without"),
         ("guided", ["--label=1", "--scale=-1"], "scale must be at least 0"),
