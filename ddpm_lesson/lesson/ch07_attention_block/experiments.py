@@ -215,8 +215,3 @@ def attention_macs(side: int, n_channels: int, n_heads: int = 1, d_k: int | None
 def map_bytes(side: int, n_heads: int = 1, bytes_a_number: int = 4) -> int:
     """Memory of the attention map of one image, if it is written out."""
     return n_heads * side**4 * bytes_a_number
-
-
-def attention_parameters(n_channels: int) -> int:
-    """Weights of an attention block whose heads together are as wide as the feature map."""
-    return 4 * n_channels**2 + 6 * n_channels

@@ -10,13 +10,12 @@ from ddpm_lesson.lesson.ch07_attention_block.cost import memory
 from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     attention,
     attention_macs,
-    attention_parameters,
-    attention_weights,
     lively,
     map_bytes,
     without_norm,
 )
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
+from ddpm_lesson.lesson.kit.xray import attention_parameters, counted_macs
 from ddpm_lesson.unet import AttentionBlock
 
 BOOK = ProofBook(7)
@@ -222,16 +221,6 @@ def shuffled(x: Tensor, order: Tensor) -> Tensor:
 # The price
 
 SETTINGS = ((8, 16, 1, None), (4, 8, 2, None), (16, 8, 1, 4), (5, 12, 3, 8))  # side, channels, heads, d_k
-
-
-def counted_macs(block: AttentionBlock, x: Tensor) -> int:
-    """Multiply-adds of a block, counted by PyTorch while it runs with its map written out."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        q, k, v = block.qkv(x)
-        block.output((attention_weights(q, k) @ v).transpose(1, 2).flatten(2))
-    return counter.get_total_flops() // 2  # it counts a multiply-add as two
 
 
 @equation(

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddpm_lesson.lesson.ch09_unet.experiments import randomised
 from ddpm_lesson.lesson.kit.adam import steps_of_adam, without_gradient
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
@@ -53,14 +54,6 @@ class SmallUNet(nn.Module):
         return self.last(F.silu(self.norm(x)))
 
 
-def lively(built, *setting) -> nn.Module:
-    """A network in which no layer is silent, in evaluation mode."""
-    net = built(*setting).eval()
-    for seed, weight in enumerate(net.parameters()):
-        weight.data = weight.data + 0.1 * numbers(*weight.shape, seed=seed)
-    return net
-
-
 def case(image_channels: int, seed: int = 1) -> tuple[Tensor, Tensor]:
     """Three images of 8 x 12 pixels and their times, both ends among them."""
     return numbers(3, image_channels, 8, 12, seed=seed), torch.tensor([0, 999, 300])
@@ -70,7 +63,7 @@ def gives_noise(built) -> str:
     """The shape of xt, for one level to three."""
     for setting in SETTINGS:
         xt, t = case(setting[0])
-        wrong = unlike(lively(built, *setting)(xt, t), xt.shape, what=f"SmallUNet{setting}")
+        wrong = unlike(randomised(built(*setting).eval())(xt, t), xt.shape, what=f"SmallUNet{setting}")
         if wrong:
             return wrong
     return ""
@@ -79,7 +72,7 @@ def gives_noise(built) -> str:
 def judges_each_image(built) -> str:
     """An image alone gets the answer that it gets in a batch, and another t gets another answer, whatever the level."""
     for setting in SETTINGS:
-        net, (xt, t) = lively(built, *setting), case(setting[0])
+        net, (xt, t) = randomised(built(*setting).eval()), case(setting[0])
         size = float(net(xt, t).std().detach())
         if unlike(net(xt[1:2], t[1:2]), net(xt, t)[1:2], 1e-4 * size):
             return "The answer for an image depends on the others in the batch, or on their times."
@@ -110,7 +103,7 @@ def maps_of(net: nn.Module, xt: Tensor, t: Tensor, change=lambda level, place, o
 def has_its_levels(built) -> str:
     """As many levels as ``ch_mults`` has entries, each of its width, by the maps that the modules make."""
     for setting in SETTINGS:
-        *made, _ = maps_of(lively(built, *setting), *case(setting[0]))
+        *made, _ = maps_of(randomised(built(*setting).eval()), *case(setting[0]))
         found = sorted({level for level, _ in made})
         if found != list(range(len(setting[2]))):
             return f"SmallUNet{setting} makes maps on levels {found}; wanted are {list(range(len(setting[2])))}."
@@ -136,7 +129,7 @@ def has_its_blocks(built) -> str:
 def keeps_its_maps(built) -> str:
     """Each level's last map on the way down is changed, all maps of lower levels are zeros: the answer must change."""
     setting = SETTINGS[2]
-    net, (xt, t) = lively(built, *setting), case(setting[0])
+    net, (xt, t) = randomised(built(*setting).eval()), case(setting[0])
     *made, _ = maps_of(net, xt, t)
     for level in range(len(setting[2]) - 1):
         last = next(i for i, (at, _) in enumerate(made) if at > level) - 1

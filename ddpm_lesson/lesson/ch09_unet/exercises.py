@@ -4,16 +4,17 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from ddpm_lesson.lesson.kit.answer import FAILURES, call, read
-from ddpm_lesson.lesson.kit.exercise import CheckResult, Exercise, Later, Mistake, check, recognised, wrong
-from ddpm_lesson.unet import DownBlock, Downsample, MiddleBlock, UpBlock, Upsample
+from ddpm_lesson.lesson.ch09_unet.experiments import randomised
+from ddpm_lesson.lesson.kit.answer import FAILURES, Answer, attempt, call, read
+from ddpm_lesson.lesson.kit.exercise import CheckResult, Exercise, Later, Mistake, check, numbers, recognised, wrong
+from ddpm_lesson.unet import Downsample, UNet, Upsample
 
 
 def widths(n_channels: int, ch_mults: Sequence[int]) -> Tensor:
@@ -252,46 +253,32 @@ def calls_of(loop: Loop, case: tuple[Any, ...]) -> list[Call]:
     return calls
 
 
-class Watched:
-    """A loop that answers with its calls: a wrong one may fail on its way, but its calls tell which one it is."""
-
-    def __init__(self, loop: Loop):
-        self.loop = loop
-
-    @cached_property
-    def calls(self) -> list[list[Call]]:
-        """Its calls in every case of the exercise."""
-        return [calls_of(self.loop, case) for case in U_CASES]
-
-    def __call__(self, *case: Any) -> Tensor:
-        calls = calls_of(self.loop, case)
-        return torch.tensor([[*call, *[UNKNOWN] * (4 - len(call))] for call in calls])
-
-
 class LoopExercise(Exercise):
-    """An exercise in which a mistake is known by the calls that the learner's loop makes."""
+    """An exercise in which a mistake is known by the calls that the learner's loop makes: it may fail on its way."""
 
     @cached_property
-    def without_mistakes(self) -> Exercise:
-        """The same exercise, for which every wrong answer is an unknown one."""
-        return replace(self, mistakes=())
+    def wrong_calls(self) -> list[list[list[Call]]]:
+        """The calls of each known mistake in every case."""
+        return [[calls_of(mistake.function, case) for case in self.cases] for mistake in self.known]
 
     @cached_property
-    def known(self) -> list[Mistake]:
-        """The mistakes, each with its loop watched."""
-        return [replace(mistake, function=Watched(mistake.function)) for mistake in super().known]
+    def answers(self) -> list[list[Answer]]:
+        """The calls of each known mistake, in the place of its answers."""
+        return [
+            [read(pad_sequence(list(map(torch.tensor, calls)), True, UNKNOWN)) for calls in each]
+            for each in self.wrong_calls
+        ]
 
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's loop; if it is wrong, compare its calls with those of every known mistake."""
-        result = check(self.without_mistakes, function)
+        result = check(self, function)
         if result.passed or not callable(function):
             return result
-        loop = function.loop if isinstance(function, Watched) else function
-        calls = [calls_of(loop, case) for case in self.cases]
-        for mistake in self.known:
-            if calls == mistake.function.calls:
+        calls = [calls_of(function, case) for case in self.cases]
+        for mistake, theirs in zip(self.known, self.wrong_calls, strict=True):
+            if calls == theirs:
                 return recognised(mistake)
-        return self.astray(loop, calls, result)
+        return self.astray(function, calls, result)
 
     def astray(self, loop: Loop, calls: list[list[Call]], result: CheckResult) -> CheckResult:
         """The answer to an unknown mistake: the first call that is not the right one, or the first that is missing."""
@@ -304,21 +291,12 @@ class LoopExercise(Exercise):
                         f"`{self.function}` calls {told} where {wanted} comes next. "
                         "Map 0 is `x`, map 1 is what the first call made, and so on."
                     )
-            if 0 < len(own) < len(right) and not fails(loop, case):
+            if 0 < len(own) < len(right) and not attempt(loop, case).error:
                 last, wanted = (named(call, case) for call in (own[-1], right[len(own)]))
                 return wrong(
                     f"`{self.function}` stops after `{last}`; `{wanted}` comes next. Is `return` inside the loop?"
                 )
         return result
-
-
-def fails(loop: Loop, case: tuple[Any, ...]) -> bool:
-    """Whether a loop stops with an error."""
-    try:
-        call(loop, case)
-    except FAILURES:
-        return True
-    return False
 
 
 def spoken(call: Call, case: tuple[Any, ...]) -> str:
@@ -334,31 +312,12 @@ def named(call: Call, case: tuple[Any, ...]) -> str:
     return names[call[0]]
 
 
-def small_u(widths: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple[Any, ...]:
+def small_u(ch_mults: Sequence[int], n_blocks: int, side: int, seed: int) -> tuple[Any, ...]:
     """A map, a time embedding, and modules with random weights, to try a loop on; twice as wide as it is high."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        options = {"n_groups": 2, "dropout": 0.0}
-        down, up, kept = nn.ModuleList(), nn.ModuleList(), [widths[0]]
-        for i, width in enumerate(widths):
-            for _ in range(n_blocks):
-                down.append(DownBlock(kept[-1], width, 8, False, **options))
-                kept.append(width)
-            if i < len(widths) - 1:
-                down.append(Downsample(width))
-                kept.append(width)
-        channels = widths[-1]
-        middle = MiddleBlock(channels, 8, **options)
-        for i, width in reversed(list(enumerate(widths))):
-            for _ in range(n_blocks + 1):
-                up.append(UpBlock(channels, kept.pop(), width, 8, False, **options))
-                channels = width
-            if i > 0:
-                up.append(Upsample(width))
-        return torch.randn(2, widths[0], side, 2 * side), torch.randn(2, 8), down, middle, up
-
-
-U_CASES = Later(lambda: [small_u((4,), 2, 4, seed=0), small_u((4, 4), 1, 4, seed=1), small_u((4, 6, 8), 2, 4, seed=2)])
+    settings = {"n_channels": 4, "ch_mults": ch_mults, "is_attn": (False,) * len(ch_mults), "n_blocks": n_blocks}
+    unet = randomised(UNet(1, **settings, n_groups=2, dropout=0.0), seed)
+    x, t_emb = numbers(2, 4, side, 2 * side, seed=seed), numbers(2, 16, seed=seed + 1)
+    return x, t_emb, unet.down, unet.middle, unet.up
 
 
 def through_the_u(x: Tensor, t_emb: Tensor, down: nn.ModuleList, middle: nn.Module, up: nn.ModuleList) -> Tensor:
@@ -375,7 +334,7 @@ def through_the_u(x: Tensor, t_emb: Tensor, down: nn.ModuleList, middle: nn.Modu
 
 check_through_the_u = LoopExercise(
     solution=through_the_u,
-    cases=U_CASES,
+    cases=Later(lambda: [small_u((1,), 2, 4, seed=0), small_u((1, 1), 1, 4, seed=1), small_u((1, 2, 3), 2, 4, seed=2)]),
     mistakes=(
         Mistake("oldest first", ("pop()", "pop(0)")).says("""
             This looks like `pop(0)`: the map that was kept first is taken first.

@@ -103,7 +103,7 @@ def route_losses(
 
 
 @torch.no_grad()
-def randomised(unet: UNet, seed: int = 0) -> UNet:
+def randomised(unet: nn.Module, seed: int = 0) -> nn.Module:
     """The network itself with a random value in every parameter: an untrained one answers 0, whatever it is.
 
     Weights keep the size of what passes through them; gains stay near 1, and shifts and biases near 0.

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import gcd
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,20 +27,10 @@ ATTENTION = {"none": (), "8×8": (8,), "16×16": (16,), "32, 16, 8": (32, 16, 8)
 SIZES = (16, 28, 32, 64, 128, 256)
 
 
-class Setting(NamedTuple):
-    """What was asked for, made to work, and what had to be changed for that."""
-
-    n_channels: int
-    ch_mults: tuple[int, ...]
-    is_attn: tuple[bool, ...]
-    n_blocks: int
-    n_groups: int
-    image_size: int
-    note: str
-
-
-def workable(n_channels: int, ch_mults: tuple[int, ...], attention: str, n_blocks: int, image_size: int) -> Setting:
-    """The nearest setting that works: groups that divide the width, sides that can be halved often enough."""
+def workable(
+    n_channels: int, ch_mults: tuple[int, ...], attention: str, n_blocks: int, image_size: int
+) -> tuple[dict[str, Any], int, str]:
+    """The nearest settings that work, the nearest side that can be halved often enough, and what was changed."""
     notes, halvings = [], 2 ** (len(ch_mults) - 1)
     n_groups = gcd(32, n_channels)
     if n_groups < 32:
@@ -53,7 +43,8 @@ def workable(n_channels: int, ch_mults: tuple[int, ...], attention: str, n_block
     is_attn = tuple(wanted is None or side in wanted for side in sides)
     if wanted and not any(is_attn):
         notes.append(f"No level has maps of {attention}: only the middle has attention.")
-    return Setting(n_channels, ch_mults, is_attn, n_blocks, n_groups, image_size, " ".join(notes))
+    settings = {"n_channels": n_channels, "ch_mults": ch_mults, "is_attn": is_attn, "n_blocks": n_blocks}
+    return settings | {"n_groups": n_groups}, image_size, " ".join(notes)
 
 
 def show_xray() -> Panel:
@@ -61,15 +52,8 @@ def show_xray() -> Panel:
 
     @lru_cache(maxsize=512)
     def draw(n_channels: int, ch_mults: tuple[int, ...], attention: str, n_blocks: int, image_size: int) -> Picture:
-        setting = workable(n_channels, ch_mults, attention, n_blocks, image_size)
-        unet = blank_unet(
-            n_channels=n_channels,
-            ch_mults=ch_mults,
-            is_attn=setting.is_attn,
-            n_blocks=n_blocks,
-            n_groups=setting.n_groups,
-        )
-        return noted(unet_picture(unet, setting.image_size), setting.note)
+        settings, side, note = workable(n_channels, ch_mults, attention, n_blocks, image_size)
+        return noted(unet_picture(blank_unet(**settings), side), note)
 
     return Panel(
         "What makes a U-Net large, and what makes it slow?",

@@ -12,7 +12,7 @@ from ddpm_lesson.lesson.ch09_unet.experiments import Cost, Route, costs
 from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, LINES, ORANGE
 from ddpm_lesson.lesson.kit.diagram import COLOURS, Box, Diagram, font
 from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots
-from ddpm_lesson.lesson.kit.images import NOISE_RANGE
+from ddpm_lesson.lesson.kit.images import noise_image, thumbnail
 from ddpm_lesson.lesson.kit.xray import Part, bridges, parts
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.unet import Downsample, UNet, Upsample
@@ -131,13 +131,9 @@ def draw_ends(diagram: Diagram, unet: UNet, boxes: Mapping[str, Box]) -> None:
     xt = diagram.box("data", max(x - 24, 8), 10, 76, 34, "x_t", plural(settings["image_channels"], "channel"))
     diagram.arrow((x, xt.y + xt.h), (x, first.left[1]), first.left)
     diagram.box("time", (first.x + last.x + last.w) / 2 - 90, 10, 180, 34, "t → time embedding", "to every block")
-    out = diagram.box("conv", last.x + last.w - 102, 10, 118, 34, "norm, act, conv", "{}→{}".format(*final(unet)))
+    channels = f"{unet.final.in_channels}→{unet.final.out_channels}"
+    out = diagram.box("conv", last.x + last.w - 102, 10, 118, 34, "norm, act, conv", channels)
     diagram.arrow(last.right, (last.x + last.w + 12, last.right[1]), (last.x + last.w + 12, out.y + out.h))
-
-
-def final(unet: UNet) -> tuple[int, int]:
-    """Channels of the last convolution."""
-    return unet.final.in_channels, unet.final.out_channels
 
 
 def level_costs(spent: Sequence[Cost]) -> list[tuple[int, int]]:
@@ -252,12 +248,9 @@ def walk_table(unet: UNet, outputs: Mapping[str, Tensor]) -> str:
         unet: the network.
         outputs: what its parts answered, by name (see ``xray.activations``).
     """
-    stack, rows = [], []
-    takes = {taker.name: kept for kept, taker in bridges(unet)}
+    stack, rows, takers = [], [], [taker.name for _, taker in bridges(unet)]
     for part in parts(unet):
-        taken = ""
-        if part.name in takes:
-            taken = f"`{stack.pop()}`"
+        taken = f"`{stack.pop()}`" if part.name in takers else ""
         if part.way == "down":
             stack.append(part.name)
         shape = " × ".join(map(str, outputs[part.name].shape[1:]))
@@ -323,9 +316,10 @@ def levels_picture(places: Sequence[LevelMaps], ends: Mapping[str, Tensor], t: i
     diagram.text(504, 22, "way up", 13, anchor="lm", bold=True)
     diagram.text(20, 22, f"t = {t}", 15, anchor="lm", bold=True)
     images = [name for name in ends if "x" in name]
-    for x, names, shade in ((20, images, greyed), (802, [name for name in ends if name not in images], coloured)):
+    for x, names in ((20, images), (802, [name for name in ends if name not in images])):
         for i, name in enumerate(names):
-            diagram.image(x, rows[0] + 108 * i, 84, 84, shade(ends[name]))
+            shown = ends[name][None] if name in images else noise_image(ends[name][None, None])[0]
+            diagram.image(x, rows[0] + 108 * i, 84, 84, thumbnail(shown, shown.shape[-1]))
             diagram.text(x + 42, rows[0] + 108 * i + 94, name, 12)
     diagram.text(20, diagram.size[1] / diagram.unit - 22, what, 12, GREY, "lm")
     shown = "; ".join(f"{p.way} {p.maps.shape[-1]}×{p.maps.shape[-1]}: channels {list(p.channels)}" for p in places)
@@ -336,16 +330,6 @@ def shaded(values: Tensor) -> np.ndarray:
     """A feature map (H, W) in colours, from its mean minus to its mean plus two and a half standard deviations."""
     scaled = (values - values.mean()) / (5 * values.std() + 1e-6) + 0.5
     return colormaps["cividis"](scaled.numpy(), bytes=True)[..., :3]
-
-
-def coloured(values: Tensor) -> np.ndarray:
-    """Signed noise (H, W): orange below 0, white at 0, purple above."""
-    return colormaps["PuOr"]((values.numpy() / NOISE_RANGE + 1) / 2, bytes=True)[..., :3]
-
-
-def greyed(values: Tensor) -> np.ndarray:
-    """An image (H, W) in [-1, 1]; what lies outside is clipped."""
-    return ((values.clamp(-1, 1) + 1) * 127.5).byte().numpy()
 
 
 def routes_picture(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
-from ddpm_lesson.lesson.kit.xray import blank_unet, hooked, layers
+from ddpm_lesson.lesson.kit.xray import attention_parameters, blank_unet, counted_macs, hooked, layers
 from ddpm_lesson.unet import AttentionBlock, ResidualBlock, UNet, UpBlock
 
 BOOK = ProofBook(9)
@@ -38,11 +38,7 @@ SMALL = (
     {"image_channels": 1, "n_channels": 32, "ch_mults": (1,), "is_attn": (False,), "n_blocks": 2},
     {"image_channels": 2, "n_channels": 8, "ch_mults": (1, 3, 2), "is_attn": (False, True, False), "narrow": "before"},
 )
-
-
-def small_groups(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with 8 groups, for widths that 32 groups do not divide."""
-    return {**settings, "n_groups": 8}
+EIGHT = {"n_groups": 8}  # 32 groups do not divide the small widths
 
 
 def held(module: nn.Module) -> int:
@@ -125,11 +121,6 @@ def residual_parameters(c_in: int, c_out: int, d: int) -> int:
     return convs + norms + time + shortcut
 
 
-def attention_parameters(c: int) -> int:
-    """Attention over c channels: norm, queries, keys and values, output (``AttentionBlock``)."""
-    return 4 * c**2 + 6 * c
-
-
 WIDTHS = ((8, 8), (8, 24), (64, 32), (128, 256))
 
 
@@ -198,7 +189,7 @@ def unet_parameters(
 )
 def parameters_of_the_network(formula: Formula = unet_parameters) -> float:
     """Against the paper's networks, the source document's, and four small ones."""
-    networks = [*(PAPER, LSUN, COMPOUNDING), *map(small_groups, SMALL)]
+    networks = [PAPER, LSUN, COMPOUNDING, *(settings | EIGHT for settings in SMALL)]
     return largest(formula(**settings) - held(blank_unet(**settings)) for settings in networks)
 
 
@@ -236,16 +227,6 @@ def attention_macs(c: int, side: int) -> int:
     return 4 * c**2 * n + 2 * c * n**2
 
 
-def half_the_flops(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """Multiply-adds of a module as torch counts them: half its floating-point operations."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        module.eval()(*inputs)
-    return counter.get_total_flops() // 2
-
-
 @equation(
     "9.8",
     r"\text{conv: } k^2 c\,c'\,H W, \qquad \text{attention: } 4 c^2 H W + 2 c\,(H W)^2",
@@ -257,12 +238,12 @@ def multiply_adds(conv: Formula = conv_macs, attention: Formula = attention_macs
     errors = []
     for c_in, c_out, side, k in ((8, 16, 8, 3), (24, 8, 6, 1), (16, 16, 4, 3)):
         module = nn.Conv2d(c_in, c_out, k, padding=k // 2)
-        errors.append(conv(c_in, c_out, side, k) - half_the_flops(module, torch.zeros(1, c_in, side, side)))
+        errors.append(conv(c_in, c_out, side, k) - counted_macs(module, torch.zeros(1, c_in, side, side)))
     for c, side, heads in ((16, 8, 1), (32, 4, 4)):
         module = AttentionBlock(c, heads, n_groups=8)
-        errors.append(attention(c, side) - half_the_flops(module, torch.zeros(1, c, side, side)))
-    for settings in map(small_groups, SMALL):
-        unet = UNet(**settings)
-        counted = half_the_flops(unet, torch.zeros(1, settings["image_channels"], 16, 16), torch.zeros(1))
+        errors.append(attention(c, side) - counted_macs(module, torch.zeros(1, c, side, side)))
+    for settings in SMALL:
+        unet = UNet(**settings | EIGHT)
+        counted = counted_macs(unet, torch.zeros(1, settings["image_channels"], 16, 16), torch.zeros(1))
         errors.append(sum(layer.macs for layer in layers(unet, 16)) - counted)
     return largest(errors)

@@ -88,6 +88,21 @@ def macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     return 0
 
 
+def counted_macs(module: nn.Module, *inputs: Tensor) -> int:
+    """Multiply-adds of a module as torch counts them while it runs: half its floating-point operations."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        eval_mode(module)(*inputs)
+    return counter.get_total_flops() // 2
+
+
+def attention_parameters(n_channels: int) -> int:
+    """Weights of an attention block whose heads together are as wide as the feature map: norm, q, k and v, output."""
+    return 4 * n_channels**2 + 6 * n_channels
+
+
 def activations(model: nn.Module, xt: Tensor, t: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
     """What the named modules answer in one pass, in evaluation mode and without gradients.
 

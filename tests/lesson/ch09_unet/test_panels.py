@@ -56,11 +56,11 @@ def test_parameters_do_not_depend_on_the_size_of_the_image(xray):
 def test_whatever_is_asked_for_works(ch_mults, attention):
     for n_channels in (32, 48, 256):
         for image_size in SIZES:
-            setting = workable(n_channels, ch_mults, attention, 1, image_size)
-            assert n_channels % setting.n_groups == 0
-            assert setting.image_size % 2 ** (len(ch_mults) - 1) == 0
-            assert setting.image_size >= image_size
-            assert (setting.n_groups == 32 and setting.image_size == image_size) or "Shown instead" in setting.note
+            settings, side, note = workable(n_channels, ch_mults, attention, 1, image_size)
+            assert n_channels % settings["n_groups"] == 0
+            assert side % 2 ** (len(ch_mults) - 1) == 0
+            assert side >= image_size
+            assert (settings["n_groups"] == 32 and side == image_size) or "Shown instead" in note
 
 
 def test_settings_that_cannot_work_show_the_nearest_and_say_so(xray):
