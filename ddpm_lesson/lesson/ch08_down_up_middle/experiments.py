@@ -252,15 +252,9 @@ def up_channels(n_channels: int, ch_mults: Sequence[int], n_blocks: int) -> list
 
     Ho et al. 2020, Appendix B, and the authors' code.
     """
-    widths = [n_channels * m for m in ch_mults]
-    entering = []
-    for i in reversed(range(len(widths))):
-        outer = widths[i - 1] if i > 0 else n_channels
-        inner = widths[min(i + 1, len(widths) - 1)]
-        below = [inner] + [widths[i]] * n_blocks
-        across = [widths[i]] * n_blocks + [outer]
-        entering += [b + a for b, a in zip(below, across, strict=True)]
-    return entering
+    w, last = [n_channels, *(n_channels * m for m in ch_mults)], len(ch_mults)  # w[0] leaves the first convolution
+    blocks = [(i, j) for i in range(last, 0, -1) for j in range(n_blocks + 1)]
+    return [w[min(i + (j == 0), last)] + w[i - (j == n_blocks)] for i, j in blocks]
 
 
 @contextmanager

@@ -14,15 +14,12 @@ from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     guess_without,
     layers_down,
     receptive_fields,
-    spectrum,
     stage_influences,
     stages,
     taps_at,
-    unevenness,
     up_blocks,
 )
 from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
-    Checkerboard,
     CheckerboardPlot,
     FieldPlot,
     Seen,
@@ -78,9 +75,7 @@ def show_checkerboard() -> Panel:
         side = 2 * kernel + BOARD // stride
         output = enlarge(torch.ones(side, side), weight, stride, method)
         what = f"{method}, kernel {kernel}, stride {stride}, weights {weights}"
-        return plot.draw(
-            Checkerboard(what, stride, taps(method, kernel, stride), output, *spectrum(output), unevenness(output))
-        )
+        return plot.draw(what, stride, taps(method, kernel, stride), output)
 
     ones, random = (draw(METHODS[0], 4, 2, weights) for weights in WEIGHTS[:2])
     return Panel(

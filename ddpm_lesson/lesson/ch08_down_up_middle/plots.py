@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import ImageOps
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent, spectrum, unevenness
 from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram
 from ddpm_lesson.lesson.kit.figure import GRID, WIDTH, LiveFigure, Picture, headline, key, picture
@@ -34,19 +34,13 @@ def blocks_picture(unet: UNet) -> Picture:
     C, across, below = down.channels[0], source.channels[1], up.channels[0] - source.channels[1]
     middle = unet.middle
     d = Diagram(860, 3 * ROW + 12)
-    words = [
-        block_row(d, 0, f"DownBlock ({down.name})", (("x", C),), (down.module.res, down.module.attn)),
-        block_row(d, 1, "MiddleBlock", (("x", C_in(middle.res1)),), (middle.res1, middle.attn, middle.res2)),
-        block_row(
-            d, 2, f"UpBlock ({up.name})", (("x, from below", below), ("skip", across)), (up.module.res, up.module.attn)
-        ),
-    ]
+    rows = (
+        (f"DownBlock ({down.name})", [("x", C)], (down.module.res, down.module.attn)),
+        ("MiddleBlock", [("x", middle.res1.conv1.in_channels)], (middle.res1, middle.attn, middle.res2)),
+        (f"UpBlock ({up.name})", [("x, from below", below), ("skip", across)], (up.module.res, up.module.attn)),
+    )
+    words = [block_row(d, i, *row) for i, row in enumerate(rows)]
     return d.picture("Three blocks. " + ". ".join(words))
-
-
-def C_in(res: ResidualBlock) -> int:
-    """Channels that a residual block takes in."""
-    return res.conv1.in_channels
 
 
 def block_row(d: Diagram, row: int, title: str, maps: Sequence[tuple[str, int]], modules: Sequence[nn.Module]) -> str:
@@ -81,7 +75,7 @@ def block_row(d: Diagram, row: int, title: str, maps: Sequence[tuple[str, int]],
 def module_box(d: Diagram, x: float, middle: float, module: nn.Module) -> tuple[Box, str]:
     """A box for a residual block, attention or nothing, centred in height, and its name in words."""
     if isinstance(module, ResidualBlock):
-        channels = f"{C_in(module)} → {module.conv1.out_channels}"
+        channels = f"{module.conv1.in_channels} → {module.conv1.out_channels}"
         box = d.box("block", x, middle - 25, 136, 50, "ResidualBlock", channels)
         d.text(box.top[0] + 8, middle - 46, "t_emb", 12, ORANGE, "lm")
         d.arrow((box.top[0], middle - 54), box.top, kind="time")
@@ -111,20 +105,13 @@ def resampling_picture(modules: Mapping[str, Downsample | Upsample]) -> Picture:
     return d.picture(f"Connections between 8 fine and 4 coarse pixels. {'; '.join(words)}")
 
 
-@torch.no_grad()
-def all_ones(module: Downsample | Upsample) -> Downsample | Upsample:
-    """A copy in which every tap is 1 and every offset 0."""
-    module = copy.deepcopy(module).double()
-    nn.init.ones_(module.conv.weight)
-    nn.init.zeros_(module.conv.bias)
-    return module
-
-
 def tap_counts(module: Downsample | Upsample) -> Tensor:
     """How many taps of the kernel connect each of 8 fine pixels with each of 4 coarse ones, (8, 4), along a row."""
     n = 8 if isinstance(module, Downsample) else 4
+    module = copy.deepcopy(module).double()
+    nn.init.ones_(module.conv.weight)  # every tap counts 1
     x = torch.zeros(1, module.conv.in_channels, n, n, dtype=torch.float64, requires_grad=True)
-    y = all_ones(module)(x)
+    y = module(x)
     i = y.shape[2] // 2
     maps = [influence(y, x, (i, j)).sum(0) for j in range(y.shape[3])]
     counts = torch.stack(maps)  # (out, in), times the taps down a column and the channels
@@ -275,26 +262,12 @@ def fields_picture(found: Sequence[Seen], formula: Mapping[str, int]) -> Picture
 # Checkerboards
 
 
-class Checkerboard(NamedTuple):
-    """What an upsampling makes of a constant image."""
-
-    what: str  # method, kernel and stride in words
-    stride: int
-    taps: Tensor  # (4, 4): how many taps reach each pixel
-    output: Tensor  # (H, W), away from the border
-    frequency: Tensor  # of the spectrum along a row, in cycles per pixel
-    amplitude: Tensor
-    unevenness: float
-
-
 class CheckerboardPlot:
     """Taps that reach each pixel, what becomes of a constant image, and its spectrum along a row.
 
     Args:
         side: of the output, in pixels.
     """
-
-    TOP = 0.84
 
     def __init__(self, side: int = 24):
         figure = Figure(figsize=(WIDTH, 3.3))
@@ -312,33 +285,36 @@ class CheckerboardPlot:
         self.bars = right.vlines([0], [0], [0], color=BLUE, linewidth=5)
         for x, title in ((0.155, "taps that reach each pixel"), (0.465, "what a constant image becomes"),
                          (0.84, "amplitude by frequency")):  # fmt: skip
-            figure.text(x, self.TOP, title, ha="center", fontsize=10)
+            figure.text(x, 0.84, title, ha="center", fontsize=10)
         self.verdict = headline(figure, 0.012)
         moving = [self.taps, *self.numbers.values(), self.output, self.bars, self.verdict]
         self.live = LiveFigure(figure, moving)
 
-    def draw(self, board: Checkerboard) -> Picture:
-        """The picture for one upsampling."""
-        most = int(board.taps.max())
-        self.taps.set_data((board.taps / most).numpy())
+    def draw(self, what: str, stride: int, taps: Tensor, output: Tensor) -> Picture:
+        """The picture for one upsampling of a constant image.
+
+        Args:
+            what: method, kernel and stride in words.
+            stride: of the method.
+            taps: (4, 4), how many reach each pixel.
+            output: (H, W), away from the border.
+        """
+        most = int(taps.max())
+        self.taps.set_data((taps / most).numpy())
         for (i, j), text in self.numbers.items():
-            text.set_visible(max(i, j) < board.stride)
-            text.set(text=str(int(board.taps[i, j])), color="black" if board.taps[i, j] > 0.5 * most else "white")
-        size = float(board.output.square().mean().sqrt()) or 1.0
-        sign = 1 if board.output.mean() >= 0 else -1
-        self.output.set_data((sign * board.output / size).numpy())
-        heights = (board.amplitude / size).tolist()
-        self.bars.set_segments([[(f, 0), (f, h)] for f, h in zip(board.frequency.tolist(), heights, strict=True)])
-        self.verdict.set_text(f"{board.what}: unevenness {board.unevenness:.2f}")
-        counts = sorted(set(board.taps.flatten().tolist()))
-        loudest = max(range(1, len(heights)), key=heights.__getitem__)
-        peak = (
-            f"loudest at {float(board.frequency[loudest]):.2f} cycles per pixel"
-            if heights[loudest] > 1e-4
-            else "no frequency but 0"
-        )
-        reached = f"pixels are reached by {', '.join(map(str, counts))} taps"
-        return self.live.picture(f"{board.what}: {reached}; unevenness {board.unevenness:.2f}, {peak}")
+            text.set_visible(max(i, j) < stride)
+            text.set(text=str(int(taps[i, j])), color="black" if taps[i, j] > 0.5 * most else "white")
+        size = float(output.square().mean().sqrt()) or 1.0
+        self.output.set_data(((1 if output.mean() >= 0 else -1) * output / size).numpy())
+        frequency, amplitude = (x.tolist() for x in spectrum(output / size))
+        self.bars.set_segments([[(f, 0), (f, height)] for f, height in zip(frequency, amplitude, strict=True)])
+        uneven = f"unevenness {unevenness(output):.2f}"
+        self.verdict.set_text(f"{what}: {uneven}")
+        loudest = max(range(1, len(amplitude)), key=amplitude.__getitem__)
+        peak = f"loudest at {frequency[loudest]:.2f} cycles per pixel"
+        peak = peak if amplitude[loudest] > 1e-4 else "no frequency but 0"
+        reached = f"pixels are reached by {', '.join(map(str, taps.unique().tolist()))} taps"
+        return self.live.picture(f"{what}: {reached}; {uneven}, {peak}")
 
 
 # Guesses without skips

@@ -5,7 +5,7 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
     conv_size,
@@ -156,19 +156,6 @@ def concatenated(formula: Formula = conv_of_parts) -> float:
     return largest(errors)
 
 
-NETWORKS = (
-    (16, (1, 2, 4), 1),
-    (16, (1, 2, 2, 3), 2),
-    (16, (3, 1, 2), 3),
-    (32, (2,), 2),
-)
-
-
-def entering(model: nn.Module) -> list[int]:
-    """Channels that the first normalisation of each up block expects."""
-    return [module.res.norm1.num_channels for module in model.up if isinstance(module, UpBlock)]
-
-
 @equation(
     "8.8",
     r"c_{ij} = \underbrace{w_{i+[j=0]}}_{\text{below}} + \underbrace{w_{i-[j=n]}}_{\text{skip}}",
@@ -178,11 +165,13 @@ def entering(model: nn.Module) -> list[int]:
 def channels_entering(formula: Formula = up_channels) -> float:
     """Against the channels that the blocks of networks expect which run without an error on an image."""
     errors = []
-    for n_channels, ch_mults, n_blocks in NETWORKS:
+    networks = (16, (1, 2, 4), 1), (16, (1, 2, 2, 3), 2), (16, (3, 1, 2), 3), (32, (2,), 2)
+    for n_channels, ch_mults, n_blocks in networks:
         model = UNet(1, n_channels, ch_mults, (False,) * len(ch_mults), n_blocks, n_groups=8).eval()
         with torch.no_grad():
             model(torch.zeros(1, 1, 8, 8), torch.zeros(1))
-        found, wanted = formula(n_channels, ch_mults, n_blocks), entering(model)
+        found = formula(n_channels, ch_mults, n_blocks)
+        wanted = [module.res.norm1.num_channels for module in model.up if isinstance(module, UpBlock)]
         errors.append(len(found) - len(wanted))
         errors += [a - b for a, b in zip(found, wanted, strict=False)]
     return largest(errors)
