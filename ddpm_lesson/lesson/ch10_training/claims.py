@@ -92,16 +92,11 @@ def better_below_300(seed: int) -> float:
     return float(over_the_line(seed)[:5].max())
 
 
-@claim("nearly 3 times the error at 781", low=2.4, high=3.2)
-def worse_at_781(seed: int) -> float:
-    """In multiples of the line's."""
-    return float(over_the_line(seed)[12])
-
-
-@claim("about 50 times at 968", low=40, high=70)
-def worse_at_968(seed: int) -> float:
-    """In multiples of the line's."""
-    return float(over_the_line(seed)[15])
+@claim("nearly 3 times the error at 781", low=2.4, high=3.2, i=12)
+@claim("about 50 times at 968", low=40, high=70, i=15)
+def worse_than_the_line(seed: int, i: int) -> float:
+    """The error at the i-th time in multiples of the line's."""
+    return float(over_the_line(seed)[i])
 
 
 @claim("all $t$ above 650 together make about 1 % of the loss", low=0.007, high=0.012)
@@ -111,28 +106,12 @@ def share_of_large_t(seed: int) -> float:
     return float(means[middles() > 650].sum() / means.sum())
 
 
-def same_class(t: int, seed: int) -> float:
-    """Share of 160 pairs of runs that part at t and end in one class."""
-    diffusion, *_ = digits()
-    return agreement(diffusion, load_classifier("digits", "cpu"), DIGITS, t, seed)
-
-
-@claim("at 650 no oftener than chance, about once in ten", low=0.03, high=0.19, slow=True)
-def same_class_from_650(seed: int) -> float:
-    """Chance is 0.1, with a standard error of 0.024."""
-    return same_class(650, seed)
-
-
-@claim("at 300 in three to four cases of ten", low=0.25, high=0.5, slow=True)
-def same_class_from_300(seed: int) -> float:
-    """Share of pairs."""
-    return same_class(300, seed)
-
-
-@claim("at 150 about seven times", low=0.6, high=0.82, slow=True)
-def same_class_from_150(seed: int) -> float:
-    """Share of pairs."""
-    return same_class(150, seed)
+@claim("at 650 no oftener than chance, about once in ten", low=0.03, high=0.19, slow=True, t=650)
+@claim("at 300 in three to four cases of ten", low=0.25, high=0.5, slow=True, t=300)
+@claim("at 150 about seven times", low=0.6, high=0.82, slow=True, t=150)
+def same_class(seed: int, t: int) -> float:
+    """Share of 160 pairs of runs that part at t and end in one class; chance is 0.1, with a standard error of 0.024."""
+    return agreement(digits()[0], load_classifier("digits", "cpu"), DIGITS, t, seed)
 
 
 @cache

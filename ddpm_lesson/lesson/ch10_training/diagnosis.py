@@ -42,9 +42,7 @@ class Zeroes(ImageDataset):
 class SameTime(DenoiseDiffusion):
     """One t for the whole batch."""
 
-    def loss(
-        self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None, *others: Any, **options: Any
-    ) -> Tensor:
+    def loss(self, x0: Tensor, noise: Any = None, t: Any = None, *others: Any, **options: Any) -> Tensor:
         """L_simple with the first time for all images."""
         return super().loss(x0, noise, t[:1].expand(len(x0)), *others, **options)
 
@@ -52,9 +50,7 @@ class SameTime(DenoiseDiffusion):
 class GuessesImage(DenoiseDiffusion):
     """Trained to put out x0 and sampled as if that were eps."""
 
-    def loss(
-        self, x0: Tensor, noise: Tensor | None = None, t: Tensor | None = None, *others: Any, **options: Any
-    ) -> Tensor:
+    def loss(self, x0: Tensor, noise: Any = None, t: Any = None, *others: Any, **options: Any) -> Tensor:
         """The squared error of the image."""
         return (self.eps_model(self.q_sample(x0, t, noise), t) - x0).square().mean()
 
@@ -76,15 +72,11 @@ def without_warm_up(state: TrainState) -> None:
     state.ema = AveragedModel(state.diffusion.eps_model, multi_avg_fn=get_ema_multi_avg_fn(0.9999))
 
 
-def nothing(state: TrainState) -> None:
-    """Leave the run as it is."""
-
-
 class Illness(NamedTuple):
     """What is wrong with a run."""
 
     settings: Mapping[str, float] = MappingProxyType({})  # that differ from the healthy run's
-    infect: Infection = nothing
+    infect: Infection = lambda state: None
     data: type[ImageDataset] = ImageDataset
 
 

@@ -4,14 +4,14 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.kit.answer import EPS, Answer, call, read, settled, tensor_of
+from ddpm_lesson.lesson.kit.answer import EPS, Answer, answer_of, call, read, settled, tensor_of
 from ddpm_lesson.lesson.kit.exercise import (
     CheckResult,
     Exercise,
@@ -28,67 +28,65 @@ UNKNOWN = "it looks like no mistake we know"
 # draw_batch
 
 
-class Summaries(Exercise):
-    """An exercise about summaries of random answers, whose numbers may be off by what chance explains."""
-
-    slack: Sequence[float]
-
-    def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
-        """The same for all numbers of a part, and more for a part in half precision."""
-        return torch.full_like(wanted, self.slack[part] * eps / EPS)
-
-
 @dataclass(frozen=True)
 class RandomExercise(Exercise):
     """An exercise whose answers are random: what is compared is what ``summary`` says about them.
 
-    ``summary`` takes the function and a case; ``parts`` names the numbers of what it returns, tensor by tensor, each
-    with what chance may do to them; ``refused`` is said when PyTorch cannot do what it is asked for.
+    ``summary`` takes the function and a case, and gives by name numbers with what chance may do to them; ``refused``
+    is said when PyTorch cannot do what it is asked for.
     """
 
-    summary: Callable[..., tuple[Tensor, ...]] = field(kw_only=True)
-    parts: Sequence[tuple[Sequence[str], float]] = field(kw_only=True)
+    summary: Callable[..., dict[str, tuple[Any, float]]] = field(kw_only=True)
     refused: str = field(kw_only=True)
 
     def judge(self, function: Callable[..., Any]) -> CheckResult:
         """Try the learner's function and hold the summary of its answers against the right one."""
         if not callable(function) or isinstance(function, type):
-            return check(self.in_summary, function)
-        result = check(self.in_summary, self.summarised(function))
+            return check(self, function)
+        result = check(self, self.summarised(function))
         return result if result.passed or UNKNOWN not in result.message else wrong(self.difference(function))
 
-    @cached_property
-    def in_summary(self) -> Summaries:
-        """The same exercise about summaries: with the right one, and those of the known mistakes."""
-        mistakes = [replace(m, function=self.summarised(m.function)) for m in self.known]
-        right = self.summarised(self.solution)
-        summaries = Summaries(right, self.cases, mistakes, self.consequence, function=self.function)
-        object.__setattr__(summaries, "slack", [slack for _, slack in self.parts])
-        return summaries
-
     def summarised(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, answering with the summary; a stub stays one."""
+        """The same function, answering with the numbers of the summary; a stub stays one."""
 
         @functools.wraps(function)
         def summary_of(*case: Any) -> Any:
             try:
-                return self.summary(function, *case)
+                said = self.summary(function, *case)
             except NotImplementedError as error:
                 raise type(error)(f"{error}. {self.refused}") if error.args else error from None
+            return tuple(number for number, _ in said.values()) if isinstance(said, dict) else said
 
         return summary_of
 
+    @cached_property
+    def named(self) -> dict[str, tuple[Any, float]]:
+        """The summary of the right answer to the first case."""
+        return call(self.summary, (self.solution, *self.cases[0]))
+
+    @cached_property
+    def results(self) -> list[Any]:
+        """The right summaries."""
+        return [call(self.summarised(self.solution), case) for case in self.cases]
+
+    @cached_property
+    def answers(self) -> list[list[Answer]]:
+        """The summaries of what each known mistake answers."""
+        return [[answer_of(self.summarised(m.function), case) for case in self.cases] for m in self.known]
+
+    def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
+        """What chance may do, and more to numbers in half precision."""
+        return torch.full_like(wanted, [slack for _, slack in self.named.values()][part] * eps / EPS)
+
     def difference(self, function: Callable[..., Any]) -> str:
         """The first number of the summary that is wrong, by its name."""
-        for i, (case, right) in enumerate(zip(self.cases, self.in_summary.right, strict=True)):
-            answer: Answer = read(call(self.summarised(function), case))
-            fits = self.in_summary.fits(i, answer, right)
-            for (names, _), fit, x, y in zip(self.parts, fits, answer.parts, right.parts, strict=True):
+        for i, (case, right) in enumerate(zip(self.cases, self.right, strict=True)):
+            answer = read(call(self.summarised(function), case))
+            for name, fit, x, y in zip(self.named, self.fits(i, answer, right), answer.parts, right.parts, strict=True):
                 if not fit:
-                    k = int((x - y).abs().nan_to_num(torch.inf).argmax())
+                    k = int((x - y).abs().nan_to_num(torch.inf).argmax()) if x.shape == y.shape else 0
                     got, expected = (in_words(float(z.flatten()[k])) for z in (x, y))
-                    what = names[k] if len(names) > 1 else names[0]
-                    return f"`{self.function}`: {what} is {got} where {expected} is right, and {UNKNOWN}."
+                    return f"`{self.function}`: {name} is {got} where {expected} is right, and {UNKNOWN}."
         raise AssertionError("called for answers that are right")
 
 
@@ -108,7 +106,9 @@ def three_tensors(batch: Any, n_images: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def describe_batch(function: Callable[..., Any], images: Tensor, n_steps: int) -> Any:
-    """What can be said about x0, t and eps: a few numbers each, nearly the same for every draw; a stub's answer as is.
+    """What can be said about x0, t and eps, nearly the same for every draw; a stub's answer as is.
+
+    By name a number, and what chance may do to it.
 
     Raises:
         TypeError: if the batch is no such three tensors.
@@ -127,56 +127,36 @@ def describe_batch(function: Callable[..., Any], images: Tensor, n_steps: int) -
             "needs more axes, and that comes later"
         )
     pixels, several = eps.flatten(1), len(t.unique()) > 1  # a single time may be any
-    again = again[0] and several, again[1]
     repeated = [bool((eps == eps[:1]).all()), bool((pixels == pixels[:, :1]).all())]
+    drawn, most = not any(repeated), 2 * n_steps  # of a few numbers the rest would be left to chance
     tails = 10 * ((eps - eps.mean()).abs().mean() / eps.std() - (2 / torch.pi) ** 0.5)  # 0 if normal, 0.7 if uniform
-    counted = (t.diff() == 1).double().mean()
-    pairs = (pixels[1:], pixels[:-1]), (pixels[:, 1:], pixels[:, :-1]), (eps, x0 if x0.shape == eps.shape else eps * 0)
-    of_eps = torch.stack([eps.mean(), eps.std(), *(correlation(*pair) for pair in pairs), tails])
-    return (
-        x0,
-        torch.stack([t.min(), t.max(), torch.tensor(len(t.unique()))]).clamp(max=2 * n_steps) * several,
-        (t[:, None] == torch.arange(n_steps)).double().mean(0) * n_steps * several,
-        of_eps[:-1] * (not any(repeated)),  # of a few numbers they would be left to chance
-        of_eps[-1:] * (not any(repeated)),
-        torch.tensor([*repeated, eps.shape == x0.shape, counted, swapped, *again], dtype=torch.float64),
-    )
+    shares = (t[:, None] == torch.arange(n_steps)).double().mean(0) * n_steps
+    image, across = x0 if x0.shape == eps.shape else eps * 0, correlation(pixels[:, 1:], pixels[:, :-1])
+    return {  # about five standard deviations for thousands of images
+        "a value of x0": (x0, 4 * EPS),
+        "the smallest t": (several * t.min().clamp(max=most), 0.5),
+        "the largest t": (several * t.max().clamp(max=most), 0.5),
+        "the number of different times": (several * min(len(t.unique()), most), 0.5),
+        "how often a time is drawn, over how often it should be,": (several * shares, 0.3),
+        "the mean of eps": (drawn * eps.mean(), 0.03),
+        "the standard deviation of eps": (drawn * eps.std(), 0.03),
+        "the correlation of eps between neighbouring images": (drawn * correlation(pixels[1:], pixels[:-1]), 0.03),
+        "the correlation of eps between neighbouring pixels": (drawn * across, 0.03),
+        "the correlation of eps with x0": (drawn * correlation(eps, image), 0.03),
+        "how far eps is from normal": (drawn * tails, 0.3),
+        "whether all images get the same eps (1 for yes)": (repeated[0], 0.04),
+        "whether all pixels of an image get the same eps (1 for yes)": (repeated[1], 0.04),
+        "whether eps has the shape of x0 (1 for yes)": (eps.shape == x0.shape, 0.04),
+        "how often a t is the one before plus 1, as a share,": ((t.diff() == 1).double().mean(), 0.04),
+        "whether t and eps are swapped (1 for yes)": (swapped, 0.04),
+        "whether a second call draws the same t (1 for yes)": (again[0] and several, 0.04),
+        "whether a second call draws the same eps (1 for yes)": (again[1], 0.04),
+    }
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's correlation of two tensors of one shape; 0 if one is constant."""
     return torch.corrcoef(torch.stack((x.flatten().double(), y.flatten().double())))[0, 1].nan_to_num()
-
-
-# What is said about a batch, and how far chance may move it: about five standard deviations for thousands of images.
-SUMMARY = (
-    (("a value of x0",), 4 * EPS),
-    (("the smallest t", "the largest t", "the number of different times"), 0.5),
-    (("how often a time is drawn, over how often it should be,",), 0.3),
-    (
-        (
-            "the mean of eps",
-            "the standard deviation of eps",
-            "the correlation of eps between neighbouring images",
-            "the correlation of eps between neighbouring pixels",
-            "the correlation of eps with x0",
-        ),
-        0.03,
-    ),
-    (("how far eps is from normal",), 0.3),
-    (
-        (
-            "whether all images get the same eps (1 for yes)",
-            "whether all pixels of an image get the same eps (1 for yes)",
-            "whether eps has the shape of x0 (1 for yes)",
-            "how often a t is the one before plus 1, as a share,",
-            "whether t and eps are swapped (1 for yes)",
-            "whether a second call draws the same t (1 for yes)",
-            "whether a second call draws the same eps (1 for yes)",
-        ),
-        0.04,
-    ),
-)
 
 
 def draw_batch(images: Tensor, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -281,7 +261,6 @@ check_draw_batch = RandomExercise(
     consequence="Each image meets another time and other noise at every visit, so that no picture is ever seen twice "
     "in the same way.",
     summary=describe_batch,
-    parts=SUMMARY,
     refused="Bytes have no normal noise: draw it like `x0`, `torch.randn_like(x0)`",
 )
 

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.lesson.ch10_training.exercises import Toy
 from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
 from ddpm_lesson.schedule import NoiseSchedule
@@ -203,18 +204,6 @@ def where_the_wobble_comes_from(formula: Formula = variance_of_batch) -> float:
 # Parts of a batch
 
 
-class TwoWeights(nn.Module):
-    """A noise predictor with two weights, one of which works with t."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor([0.3, -0.01], dtype=torch.float64))
-
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """(B, D), (B,) -> (B, D)."""
-        return torch.tanh(self.w[0] * xt + self.w[1] * t[:, None])
-
-
 def gradient_in_parts(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice]) -> Tensor:
     """The gradient that the package adds up over the parts of a batch."""
     backward(diffusion, batch, parts, start_accelerator("no", torch.device("cpu")))
@@ -233,7 +222,7 @@ def parts_make_the_whole(formula: Formula = gradient_in_parts) -> float:
     x0, eps = torch.randn(2, 12, 3, generator=generator, dtype=torch.float64)
     batch = Batch(x0, eps, torch.arange(12) % 10)
     for m in (1, 2, 3, 4, 12):
-        diffusion = DenoiseDiffusion(TwoWeights(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
+        diffusion = DenoiseDiffusion(Toy(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
         parts = [slice(i * 12 // m, (i + 1) * 12 // m) for i in range(m)]
         got = formula(diffusion, batch, parts)
         alone = diffusion.loss(*batch)
