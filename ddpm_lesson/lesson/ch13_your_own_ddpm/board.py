@@ -49,6 +49,7 @@ CHECKS: dict[str, Build | Exercise] = {
 }
 NAMES = {"torch": torch, "nn": nn, "F": F, "Tensor": Tensor, "np": np, "math": math, "copy": copy}  # for every piece
 NAMES |= {name: vars(ddpm_lesson.unet)[name] for name in ddpm_lesson.unet.__all__} | {"deepcopy": copy.deepcopy}
+HEAD = ("| piece | gives | whose |", "| :-- | :-- | :-- |")
 PATIENCE = 20.0  # seconds that a check may take
 
 
@@ -69,6 +70,13 @@ class Row:
     def source(self) -> str:
         """The source of the piece that is in use."""
         return self.own if self.in_use else definition(CHECKS[self.name].solution)
+
+    def __repr__(self) -> str:
+        return f"Row({self.name}, {'the learner' if self.in_use else 'the lesson'}'s)"
+
+    def _repr_markdown_(self) -> str:
+        piece = PIECES[self.name]
+        return "\n".join([*HEAD, f"| `{piece.signature}` | {piece.gives} | {state(self)} |"])
 
 
 class Board:
@@ -173,9 +181,9 @@ class Board:
         return f"Board({self.n_own} of {len(PIECES)} pieces are the learner's)"
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| `{name}` | {PIECES[name].gives} | {state(row)} |" for name, row in self.rows.items()]
+        rows = [row._repr_markdown_().split("\n")[-1] for row in self.rows.values()]
         head = f"**{self.n_own} of {len(PIECES)} pieces are yours** ({self.n_lines} lines)"
-        return "\n".join([head, "", "| piece | gives | whose |", "| :-- | :-- | :-- |", *rows])
+        return "\n".join([head, "", *HEAD, *rows])
 
 
 def check_name(name: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from ddpm_lesson.lesson.kit.build import Build, Stage
 
 
@@ -14,9 +16,16 @@ def watched(name, piece, called):
     return ask
 
 
-def span(low: float, *, high: float = 1.0) -> tuple[float, float]:
-    """A piece to try it on; its arguments come by place and by name."""
-    return low, high
+class Counted:
+    """A piece that answers with the number of the question, and with what it was asked, by place and by name."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, low: float = 0.0, *, high: float = 1.0) -> tuple[int, float, float]:
+        """(1 for the first question and so on, low, high)."""
+        self.asked += 1
+        return self.asked, low, high
 
 
 class Pair:
@@ -26,27 +35,36 @@ class Pair:
         self.sum = one + other
 
 
+QUESTIONS: tuple[tuple[tuple[float, ...], dict[str, float]], ...] = (
+    *(((0.5,), {}), ((0.5,), {}), ((-1.0,), {"high": 3.0}), ((), {"low": 2.0}), ((), {})),
+)
+
+
 def does_the_same(built: Callable[..., Any]) -> str:
-    """Same answers as the piece, whatever it is given."""
-    spy = built("span", span, set())
+    """Same answers as the piece, whatever it is given; the piece is asked once each time, and no chance comes in."""
+    spy, piece, random = built("schedule", Counted(), set()), Counted(), torch.get_rng_state()
     if not callable(spy):
         return f"BUILT must return a function to ask in the place of the piece; got {type(spy).__name__}."
-    for arguments, named in (((0.5,), {}), ((-1.0,), {"high": 3.0}), ((), {"low": 2.0})):
-        got, right = spy(*arguments, **named), span(*arguments, **named)
+    for arguments, named in QUESTIONS:
+        got, right = spy(*arguments, **named), piece(*arguments, **named)
         if got != right:
-            return f"Asked with {arguments} and {named}, the watched piece gave {got!r} where {right!r} is right."
-    made = built("Pair", Pair, set())(1, other=5)
+            return (
+                f"A piece that counts its questions was asked with {arguments} and {named}: "
+                f"watched, it gave {got!r} where {right!r} is right."
+            )
+    if not torch.equal(random, torch.get_rng_state()):
+        return "BUILT draws random numbers: a training that is watched would go another way."
+    made = built("SmallUNet", Pair, set())(1, other=5)
     return "" if isinstance(made, Pair) and made.sum == 6 else f"A watched class must make what it makes; got {made!r}."
 
 
 def notes_who_is_asked(built: Callable[..., Any]) -> str:
     """The name stands in the caller's own set from the first question on, and not before."""
     called: set[str] = {"sample"}
-    spies = {name: built(name, span, called) for name in ("schedule", "posterior")}
+    spies = {name: built(name, Counted(), called) for name in ("schedule", "posterior")}
     if called != {"sample"}:
         return f"Nobody has been asked yet, and `called` holds {sorted(map(str, called))}."
-    spies["schedule"](0.1)
-    spies["schedule"](0.2)
+    spies["schedule"]()
     if called != {"sample", "schedule"}:
         return f"After `sample` and `schedule` were asked, `called` holds {sorted(map(str, called))}."
     return ""
@@ -84,5 +102,5 @@ check_watched = Build(
             "`called.add(name)` first, then `return piece(...)`, and no `try` around it.",
         ),
     ],
-    "Six lines, and you know of any program which parts were at work. What was never asked cannot be what you see.",
+    "Five lines, and you know of any program which parts were at work. What was never asked cannot be what you see.",
 )

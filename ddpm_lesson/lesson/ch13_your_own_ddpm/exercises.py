@@ -20,7 +20,7 @@ check_turned_ends = Exercise(
     ],
     mistakes=(
         Mistake("not turned round", ("1 - beta[-1]", "1 - beta[0]")).says("""
-            This looks like the right schedule: its first step is the smallest.
+            This looks like the right schedule: its own first step comes first.
             Which beta comes first when the order is reversed?
             `beta[-1]`, so the first alpha_bar is `1 - beta[-1]`."""),
         Mistake(
@@ -37,6 +37,24 @@ check_turned_ends = Exercise(
             This looks like what the last step alone leaves.
             alpha_bar at the last step is what *all* steps together leave.
             The product of all `1 - beta`."""),
+        Mistake("the product of beta", ("(1 - beta).prod()", "beta.prod()")).says("""
+            This looks like the product of all beta: next to nothing, whatever the chain.
+            beta is what a step takes. What does it leave?
+            The product of all `1 - beta`."""),
+        Mistake("a factor short", ("(1 - beta).prod()", "(1 - beta)[1:].prod()")).says("""
+            This looks like the product without one of its factors.
+            At the last step, how many steps has the image gone through?
+            All of them: the product of every `1 - beta`."""),
+        Mistake("the whole row", ("1 - beta[-1], (1 - beta).prod()", "(1 - beta.flip(0)).cumprod(0)")).says("""
+            This looks like alpha_bar at every step.
+            Asked for are two numbers: the first of these, and the last.
+            Return two values, with a comma between them."""),
+        Mistake(
+            "roots", ("1 - beta[-1], (1 - beta).prod()", "(1 - beta[-1]) ** 0.5, (1 - beta).prod() ** 0.5")
+        ).says("""
+            This looks like what multiplies the image: the roots of both.
+            Asked for is alpha_bar itself.
+            Leave the roots out."""),
         Mistake("the ends exchanged", ("1 - beta[-1], (1 - beta).prod()", "(1 - beta).prod(), 1 - beta[-1]")).says("""
             This looks like both numbers in each other's place.
             alpha_bar falls from step to step: which of the two is larger?
@@ -75,11 +93,34 @@ check_deviations = Exercise(
             This looks like the number itself, in units of the spread.
             How far from what?
             From the mean of healthy runs."""),
+        Mistake("without a sign", ("(sick - healthy.mean())", "abs(sick - healthy.mean())")).says("""
+            This looks like a distance without a sign: a run that is better than all would count as sick.
+            What should come out for a loss that is lower than that of every healthy run?
+            A number below zero: leave `abs` out."""),
+        Mistake("the mean alone divided", ("(sick - healthy.mean())", "sick - healthy.mean()")).says("""
+            This looks like the mean divided by the spread, and then taken off: division comes before subtraction.
+            What is to be divided, the mean or the difference?
+            Put the difference in parentheses."""),
+        Mistake(
+            "the sick one among the healthy",
+            (
+                "return (sick - healthy.mean()) / healthy.std()",
+                "healthy = healthy.new_tensor([*healthy.tolist(), sick])\n"
+                "    return (sick - healthy.mean()) / healthy.std()",
+            ),
+        ).says("""
+            This looks like a sick run that was counted among the healthy ones: it moves the mean and widens the spread.
+            Who says what is ordinary?
+            Healthy runs alone."""),
+        Mistake("each healthy run", ("healthy.mean()", "healthy")).says("""
+            This looks like one number for each healthy run.
+            Asked for is one: how far is the sick run from where healthy runs lie on average?
+            `healthy.mean()`."""),
         Mistake("the sign", ("sick - healthy.mean()", "healthy.mean() - sick")).says("""
             This looks like the other way round: a worse run would come out below zero.
             Which of the two is the newcomer?
             `sick - healthy.mean()`."""),
     ),
     consequence="In units of what healthy runs do among themselves, any two measures can be compared: the one with the "
-    "larger number tells first. Two or three healthy runs are enough to know that unit roughly.",
+    "larger number tells first. Three healthy runs tell that unit to a factor of four or so, five to a factor of two.",
 )

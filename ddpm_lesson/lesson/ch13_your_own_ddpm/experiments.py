@@ -1,6 +1,7 @@
 """Eleven pieces at work: trained, sampled from and measured, and the package beside them at the same budget."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -47,8 +48,9 @@ def blaming() -> Iterator[None]:
         name = piece_at_fault(error)
         if name is None:
             raise
+        said = str(error).rstrip(".") or "no reason given"
         place = PIECES[name].notebook
-        raise PieceError(f"{name} stopped with {type(error).__name__}: {error}. It was written in {place}") from error
+        raise PieceError(f"{name} stopped with {type(error).__name__}: {said}. It was written in {place}") from error
 
 
 class OwnDdpm:
@@ -62,6 +64,7 @@ class OwnDdpm:
         watch: see ``Board.pieces``.
 
     Raises:
+        ValueError: if the sides of the images cannot be halved as often as the plan wants.
         PieceError: here and in all that follows, if a piece fails.
     """
 
@@ -74,6 +77,8 @@ class OwnDdpm:
         *,
         watch: Callable[[str, Any], Any] | None = None,
     ):
+        if any(side % (factor := 2 ** (len(plan.ch_mults) - 1)) for side in image_shape[1:]):
+            raise ValueError(f"image sides must be divisible by {factor} for {plan.ch_mults}; got {image_shape}")
         self.pieces, self.plan, self.image_shape = board.pieces(watch), plan, image_shape
         self.n_own, self.n_lines = board.n_own, board.n_lines
         with blaming(), torch.random.fork_rng(devices=[]):
@@ -81,6 +86,7 @@ class OwnDdpm:
             self.beta = self.pieces.schedule(plan.n_steps, plan.first, plan.last).float()
             self.alpha_bar = (1 - self.beta).cumprod(0)
             self.net: nn.Module = self.pieces.SmallUNet(image_shape[0], plan.n_channels, plan.ch_mults)
+        self.first = copy.deepcopy(self.net.state_dict())  # for a first chunk that was stopped and begins again
         self.state: dict[str, Any] | None = None
         self.updates = 0
 
@@ -95,6 +101,8 @@ class OwnDdpm:
             n = min(self.plan.chunk, self.plan.n_updates - self.updates)
             with blaming(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed * 1_000_003 + self.updates)
+                if self.state is None:
+                    self.net.load_state_dict(self.first)
                 self.state = self.pieces.fit(self.net, images, self.alpha_bar, n, self.state)
             self.updates += n
             yield self.updates
@@ -135,7 +143,14 @@ class OwnDdpm:
     def measure(
         self, samples: Tensor, real: Tensor, floor_draws: int = 10, features: str = "classifier"
     ) -> tuple[float, Tensor]:
-        """``evaluate`` on features of images, see ``extractor``: the distance, and its floor (floor_draws,)."""
+        """``evaluate`` on features of images, see ``extractor``: the distance, and its floor (floor_draws,).
+
+        Raises:
+            ValueError: if too few real images are left beside as many as there are samples.
+        """
+        if len(real) < len(samples) + 2:
+            wanted = f"real must hold at least 2 images more than samples, for the floor, so {len(samples) + 2}"
+            raise ValueError(f"{wanted}; got {len(real)}")
         extract = extractor(features, self.image_shape)
         with blaming(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -30,9 +30,10 @@ def certificate(own: OwnDdpm, samples: Tensor, distance: float, floor: Tensor) -
     drawings = grid_image(samples[:32], n_columns=8, min_side=560)
     mean, std = float(floor.mean()), float(floor.std())
     lines = (
-        f"{own.n_own} of {len(PIECES)} pieces are mine: {own.n_lines} lines of code",
-        f"trained for {own.updates:,} updates; Frechet distance {distance:.1f}",
-        f"real digits among themselves: {mean:.1f} ± {std:.1f}",
+        f"{own.n_own} of {len(PIECES)} pieces are mine: "
+        + (f"{own.n_lines} lines of code" if own.n_own else "all are still the lesson's"),
+        f"T = {own.plan.n_steps}, trained for {own.updates:,} updates; Frechet distance {distance:.1f}",
+        f"real images among themselves: {mean:.1f} ± {std:.1f}",
     )
     large, small = ImageFont.load_default(size=30), ImageFont.load_default(size=19)
     sheet = Image.new("RGB", (drawings.width + 80, drawings.height + 240), "white")
@@ -43,4 +44,4 @@ def certificate(own: OwnDdpm, samples: Tensor, distance: float, floor: Tensor) -
     sheet.paste(drawings, (40, 92))
     for i, line in enumerate(lines):
         pen.text((middle, drawings.height + 126 + 32 * i), line, "black", small, anchor="mm")
-    return picture(sheet, f"Certificate: 32 digits drawn by the model. {'. '.join(lines)}.")
+    return picture(sheet, f"Certificate: 32 drawings by the model. {'. '.join(lines)}.")

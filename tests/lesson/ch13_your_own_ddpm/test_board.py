@@ -97,7 +97,7 @@ def test_wrong_piece_is_named_with_what_was_seen_and_where_to_go(name):
     for source in wrong_ones(name):
         board = Board({name: source})
         assert board.n_own == 0
-        row = next(line for line in board._repr_markdown_().splitlines() if line.startswith(f"| `{name}`"))
+        row = next(line for line in board._repr_markdown_().splitlines() if line.startswith(f"| `{name}("))
         assert re.search(r"yours does not pass: \*\*(Not yet|It does not run)\.\*\* .{15,}", row), row
         assert f"Back to [{PIECES[name].notebook[:2]}]" in row
         assert len(re.findall(r"(?<!\\)\|", row)) == 4
@@ -136,8 +136,46 @@ def test_piece_that_fails_only_in_the_whole_is_named():
     board.problem = lambda name: ""
     board.put("fit", "def fit(eps_model, images, alpha_bar, n_updates, state):\n    return images[10_000]\n")
     ddpm = OwnDdpm(board, (1, 8, 8), TINY)
-    with pytest.raises(PieceError, match=r"fit stopped with IndexError: .*It was written in 10_training"):
+    with pytest.raises(PieceError, match=r"fit stopped with IndexError: .*[^.]\. It was written in 10_training"):
         list(ddpm.train(torch.zeros(4, 1, 8, 8)))
+    board.put("fit", "def fit(*_):\n    raise ZeroDivisionError\n")
+    with pytest.raises(PieceError, match=r"fit stopped with ZeroDivisionError: no reason given\. It was written"):
+        list(OwnDdpm(board, (1, 8, 8), TINY).train(torch.zeros(4, 1, 8, 8)))
+
+
+def test_a_first_chunk_that_was_stopped_begins_again_from_the_first_weights():
+    images, plan = torch.rand(40, 1, 8, 8) * 2 - 1, TINY._replace(n_updates=3, chunk=3)
+    whole, stopped = (OwnDdpm(Board(), (1, 8, 8), plan) for _ in range(2))
+    list(whole.train(images))
+    fit = stopped.pieces.fit
+
+    def interrupted(eps_model, images, alpha_bar, n_updates, state):
+        fit(eps_model, images, alpha_bar, 2, state)
+        raise KeyboardInterrupt
+
+    stopped.pieces.fit = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        list(stopped.train(images))
+    stopped.pieces.fit = fit
+    list(stopped.train(images))
+    for one, other in zip(whole.net.parameters(), stopped.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_the_plan_and_the_measure_need_is_said():
+    with pytest.raises(ValueError, match=r"image sides must be divisible by 2 for \(1, 2\); got \(1, 7, 7\)"):
+        OwnDdpm(Board(), (1, 7, 7), TINY)
+    own = OwnDdpm(Board(), (1, 8, 8), TINY)
+    with pytest.raises(ValueError, match=r"real must hold at least 2 images more than samples, .* so 42; got 41"):
+        own.measure(torch.zeros(40, 1, 8, 8), torch.zeros(41, 1, 8, 8))
+
+
+def test_a_row_shows_itself_as_the_board_shows_it():
+    board = Board()
+    row = board.put("q_sample", OTHERS["q_sample"])
+    assert row._repr_markdown_().splitlines()[-1] in board._repr_markdown_().splitlines()
+    assert PIECES["q_sample"].signature in row._repr_markdown_()
+    assert (repr(row), repr(board.rows["fit"])) == ("Row(q_sample, the learner's)", "Row(fit, the lesson's)")
 
 
 def test_file_is_read_as_it_was_kept(tmp_path):

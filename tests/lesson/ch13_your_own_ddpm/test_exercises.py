@@ -127,14 +127,58 @@ def swallows(name, piece, called):
     return ask
 
 
+def asks_twice(name, piece, called):
+    def ask(*arguments, **named):
+        called.add(name)
+        piece(*arguments, **named)
+        return piece(*arguments, **named)
+
+    return ask
+
+
+def remembers(name, piece, called):
+    answers = {}
+
+    def ask(*arguments, **named):
+        called.add(name)
+        question = (arguments, tuple(named.items()))
+        if question not in answers:
+            answers[question] = piece(*arguments, **named)
+        return answers[question]
+
+    return ask
+
+
+def draws(name, piece, called):
+    def ask(*arguments, **named):
+        called.add(name)
+        torch.rand(1)
+        return piece(*arguments, **named)
+
+    return ask
+
+
+def notes_only_with_arguments(name, piece, called):
+    def ask(*arguments, **named):
+        if arguments or named:
+            called.add(name)
+        return piece(*arguments, **named)
+
+    return ask
+
+
 WRONG = {
     made_early: "Nobody has been asked yet, and `called` holds",
-    without_an_answer: "gave None where (0.5, 1.0) is right",
+    without_an_answer: "gave None where (1, 0.5, 1.0) is right",
+    asks_twice: "gave (2, 0.5, 1.0) where (1, 0.5, 1.0) is right",
+    remembers: "gave (1, 0.5, 1.0) where (2, 0.5, 1.0) is right",
+    draws: "draws random numbers",
+    notes_only_with_arguments: "After `sample` and `schedule` were asked, `called` holds ['sample']",
     by_place_only: "stopped with TypeError",
     notes_the_piece: "After `sample` and `schedule` were asked, `called` holds",
     notes_elsewhere: "After `sample` and `schedule` were asked, `called` holds ['sample']",
     forgets_the_others: "After `sample` and `schedule` were asked, `called` holds ['schedule']",
-    asks_at_once: "stopped with TypeError",
+    asks_at_once: "must return a function to ask in the place of the piece; got tuple",
     notes_too_late: "was asked as well: note it before you ask",
     swallows: "kept it to itself",
 }
