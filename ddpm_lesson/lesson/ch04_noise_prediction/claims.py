@@ -34,19 +34,6 @@ def won(schedule: NoiseSchedule) -> float:
     return perfect_bound(schedule, "beta") - perfect_bound(schedule, "best")
 
 
-def share_between(sigma: str) -> float:
-    """Percent of p_theta between the bumps with the perfect network and 200 steps."""
-    grid = torch.linspace(-6, 6, 1101, dtype=torch.float64)
-    chain = GridChain(line_schedule(), exact_reverse(TWO_BUMPS, line_schedule(), sigma), grid)
-    return 100 * float(torch.trapezoid((-chain.nll(BETWEEN)).exp(), BETWEEN))
-
-
-def early_share(n: int) -> float:
-    """Percent of the floor that the first ``n`` of the 200 steps hold."""
-    floor = floors(line_schedule())
-    return 100 * float(floor[:n].sum() / floor.sum())
-
-
 def astray(seed: int, t: int, x: tuple[float, ...]) -> list[float]:
     """How far the network trained with ``seed`` is from the exact noise at ``t`` and each of ``x``."""
     xt = torch.tensor(x)
@@ -122,16 +109,12 @@ def floor_of_the_loss(seed: int) -> float:
     return float(floors(line_schedule()).mean())
 
 
-@claim("the first 20 of the 200 hold 43 % of the floor", low=42.5, high=43.5, seeds=[0])
-def first_twenty(seed: int) -> float:
-    """Percent of the floor."""
-    return early_share(20)
-
-
-@claim("the first 60 hold 89 %", low=88.5, high=89.5, seeds=[0])
-def first_sixty(seed: int) -> float:
-    """Percent of the floor."""
-    return early_share(60)
+@claim("the first 20 of the 200 hold 43 % of the floor", low=42.5, high=43.5, seeds=[0], n=20)
+@claim("the first 60 hold 89 %", low=88.5, high=89.5, seeds=[0], n=60)
+def early_share(seed: int, n: int) -> float:
+    """Percent of the floor that the first ``n`` of the 200 steps hold."""
+    floor = floors(line_schedule())
+    return 100 * float(floor[:n].sum() / floor.sum())
 
 
 @claim("It is 0.99 at $t = 0$ and 0.85 at $t = 4$, but 0.008 at $t = 120$", high=0.005, seeds=[0])
@@ -167,16 +150,13 @@ def samples_between(seed: int) -> float:
     return 100 * float(((x > -0.3) & (x < 0)).double().mean())
 
 
-@claim("The perfect network would put 2.8 % there", low=2.75, high=2.85, seeds=[0], slow=True)
-def perfect_between(seed: int) -> float:
-    """Percent, with sigma^2 = beta."""
-    return share_between("beta")
-
-
-@claim("it would put 2.1 %, a little too few", low=2.05, high=2.15, seeds=[0], slow=True)
-def perfect_between_narrow(seed: int) -> float:
-    """Percent, with sigma^2 = beta_tilde."""
-    return share_between("posterior")
+@claim("The perfect network would put 2.8 % there", low=2.75, high=2.85, seeds=[0], slow=True, sigma="beta")
+@claim("it would put 2.1 %, a little too few", low=2.05, high=2.15, seeds=[0], slow=True, sigma="posterior")
+def perfect_between(seed: int, sigma: str) -> float:
+    """Percent of p_theta between the bumps with the perfect network and 200 steps."""
+    grid = torch.linspace(-6, 6, 1101, dtype=torch.float64)
+    chain = GridChain(line_schedule(), exact_reverse(TWO_BUMPS, line_schedule(), sigma), grid)
+    return 100 * float(torch.trapezoid((-chain.nll(BETWEEN)).exp(), BETWEEN))
 
 
 @claim("RMSE about 1 with clipping", low=0.85, high=1.15, seeds=range(10))

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch10_training.exercises import Toy
+from ddpm_lesson.lesson.ch10_training.exercises.loop import Toy
 from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
 from ddpm_lesson.schedule import NoiseSchedule

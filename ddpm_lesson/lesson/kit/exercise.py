@@ -70,6 +70,14 @@ def lines_of(text: str, count: int, whose: str) -> list[str]:
     return [" ".join(line.split()) for line in lines]
 
 
+def halved(*edits: str) -> Mistake:
+    """The slip that may befall every root: ``** 1/2`` halves. ``edits`` of the solution, as in ``Mistake``."""
+    return Mistake("halved for rooted", edits).says("""
+        This looks like `** 1/2`: Python takes the power first, and then divides by 2.
+        What is `9 ** 1/2`? It is not 3.
+        Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`.""")
+
+
 @functools.cache
 def edited(function: Callable[..., Any], *pieces: str) -> Callable[..., Any]:
     """A function with pieces of its source replaced, in a namespace like its own.

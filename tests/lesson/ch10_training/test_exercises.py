@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ddpm_lesson.lesson.ch10_training import exercises as ex
+from ddpm_lesson.lesson.ch10_training.exercises import draw
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import learning_rate
 
@@ -75,7 +76,7 @@ def test_a_random_answer_passes_whatever_its_seed():
 
         def drawn(images, n_steps, seed=seed):
             torch.randn(seed + 1)  # what has been drawn before
-            return ex.draw_batch(images, n_steps)
+            return draw.draw_batch(images, n_steps)
 
         assert ex.check_draw_batch(drawn).passed
 
@@ -96,7 +97,7 @@ def test_what_is_no_batch_is_named():
     wrong_t = ex.check_draw_batch(lambda images, n: (images / 1.0, torch.zeros(len(images), 1), images / 1.0))
     assert "t (B,)" in wrong_t.message
     with pytest.raises(TypeError, match="three tensors"):
-        ex.describe_batch(lambda images, n: images, ex.some_bytes(3, 1, 2, 2), 4)
+        draw.describe_batch(lambda images, n: images, draw.some_bytes(3, 1, 2, 2), 4)
 
 
 def untouched(images, n_steps): ...
@@ -117,7 +118,7 @@ def test_noise_for_bytes_is_no_empty_cell():
 
 def test_wrong_images_are_found_out_by_their_values():
     def inverted(images, n_steps):
-        x0, t, eps = ex.draw_batch(images, n_steps)
+        x0, t, eps = draw.draw_batch(images, n_steps)
         return -x0, t, eps
 
     assert "a value of x0" in ex.check_draw_batch(inverted).message
@@ -125,7 +126,7 @@ def test_wrong_images_are_found_out_by_their_values():
 
 def test_unknown_mistake_is_told_by_the_name_of_the_number():
     def half(images, n_steps):
-        x0, t, eps = ex.draw_batch(images, n_steps)
+        x0, t, eps = draw.draw_batch(images, n_steps)
         return x0, t, eps / 2
 
     assert "the standard deviation of eps is 0.50" in ex.check_draw_batch(half).message

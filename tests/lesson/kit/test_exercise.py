@@ -10,7 +10,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ddpm_lesson.lesson.ch10_training.exercises import RandomExercise
+from ddpm_lesson.lesson.kit.chance import RandomExercise
 from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, is_stub
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 

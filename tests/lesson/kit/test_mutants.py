@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from ddpm_lesson.lesson.ch10_training.exercises import RandomExercise
+from ddpm_lesson.lesson.kit.chance import RandomExercise
 from tests.lesson import mutants
 from tests.lesson.chapters import exercises
 
