@@ -121,6 +121,6 @@ check_deviations = Exercise(
             Which of the two is the newcomer?
             `sick - healthy.mean()`."""),
     ),
-    consequence="In units of what healthy runs do among themselves, any two measures can be compared: the larger number "
-    "tells first. Three healthy runs tell that unit to a factor of four or so, five to one of two and a half.",
+    consequence="In units of what healthy runs do among themselves, any two measures can be compared: the larger "
+    "number tells first. Three healthy runs tell that unit to a factor of four or so, five to one of two and a half.",
 )
