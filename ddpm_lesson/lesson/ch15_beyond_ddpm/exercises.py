@@ -1,4 +1,4 @@
-"""Exercises of notebook 15: the image by the score, a step of Heun, and guidance with the paper's weight."""
+"""Exercises of notebook 15: image and score, a step of Heun, targets, min-SNR, and guidance with the paper's weight."""
 
 from collections.abc import Callable
 from functools import partial
@@ -75,6 +75,11 @@ def heun_step(y: Tensor, r: float, r_prev: float, slope: Callable[[Tensor, float
     return y + (r_prev - r) * (first + second) / 2
 
 
+def euler_at_the_end(y: Tensor, r: float, r_prev: float, slope: Callable[[Tensor, float], Tensor]) -> Tensor:
+    """Heun's step, but Euler's into r = 0."""
+    return heun_step(y, r, r_prev, slope) if r_prev else y + (r_prev - r) * slope(y, r)
+
+
 def midpoint(y: Tensor, r: float, r_prev: float, slope: Callable[[Tensor, float], Tensor]) -> Tensor:
     """The other well-known method of second order."""
     half = y + (r_prev - r) / 2 * slope(y, r)
@@ -115,6 +120,26 @@ check_heun_step = Exercise(
             This looks like a trial step of half the length, judged at its full end.
             Heun's trial step goes all the way.
             `y + (r_prev - r) * first`, and there the slope at `r_prev`."""),
+        Mistake("Euler at the end", euler_at_the_end).says("""
+            This looks like Karras et al.'s Algorithm 1, which takes Euler's step where `r_prev` is 0.
+            They must: their network knows no noise level of 0. The slope here does.
+            The same two slopes for `r_prev = 0`."""),
+        Mistake("trial step the wrong way", ("slope(y + (r_prev - r)", "slope(y - (r_prev - r)")).says("""
+            This looks like a trial step towards more noise, and the true one towards less.
+            Both go from `r` to `r_prev`.
+            `slope(y + (r_prev - r) * first, r_prev)`."""),
+        Mistake("true step the wrong way", ("return y + (r_prev - r)", "return y - (r_prev - r)")).says("""
+            This looks like a trial step towards less noise, and the true one towards more.
+            Both go from `r` to `r_prev`.
+            `y + (r_prev - r) * (first + second) / 2`."""),
+        Mistake("only the second halved", ("(first + second) / 2", "first + second / 2")).says("""
+            This looks like half of the second slope, added to the step.
+            Products and divisions bind more tightly than sums.
+            Brackets: `(r_prev - r) * (first + second) / 2`."""),
+        Mistake("without its length", ("return y + (r_prev - r) * ", "return y + ")).says("""
+            This looks like the mean slope, added without the length of the step.
+            A slope is a change of y by change of r. How much does r change?
+            Multiply by `r_prev - r`."""),
         Mistake("midpoint", midpoint).says("""
             This looks like the midpoint method: right, of second order too, but another one.
             Here the second slope is asked at the end of the step, and both are used.
@@ -140,6 +165,129 @@ check_heun_step = Exercise(
     ),
     consequence="Two questions a step, and an error that falls with the square of the step. The package's "
     "`heun_steps` does this between the visited times.",
+)
+
+
+def image_and_noise(xt: Tensor, v: Tensor, alpha_bar: float) -> tuple[Tensor, Tensor]:
+    """x0_hat and eps_hat of a network that answers v: Salimans and Ho 2022, Appendix D."""
+    x0_hat = alpha_bar**0.5 * xt - (1 - alpha_bar) ** 0.5 * v
+    eps_hat = (1 - alpha_bar) ** 0.5 * xt + alpha_bar**0.5 * v
+    return x0_hat, eps_hat
+
+
+def as_if_noise(xt: Tensor, v: Tensor, alpha_bar: float) -> tuple[Tensor, Tensor]:
+    """What an answer eps would mean."""
+    return (xt - (1 - alpha_bar) ** 0.5 * v) / alpha_bar**0.5, v
+
+
+check_image_and_noise = Exercise(
+    solution=image_and_noise,
+    cases=[
+        (doubles(4, 1, 3, 3, seed=1), doubles(4, 1, 3, 3, seed=2), 0.3),
+        (doubles(6, seed=3), doubles(6, seed=4), 0.98),
+        (doubles(2, 5, seed=5), doubles(2, 5, seed=6), 0.004),
+        (doubles(3, seed=7), doubles(3, seed=8), 0.0),
+    ],
+    mistakes=(
+        Mistake(
+            "signs exchanged", ("* xt - ", "* xt + ", "* xt + alpha_bar**0.5 * v", "* xt - alpha_bar**0.5 * v")
+        ).says(
+            r"""
+            This looks like v with the other sign.
+            Does $v$ hold $+\epsilon$ or $-\epsilon$, and $+x_0$ or $-x_0$?
+            $v$ is subtracted on the way to the image, and added on the way to the noise."""
+        ),
+        Mistake("both added", ("* xt - ", "* xt + ")).says(r"""
+            This looks like v added on the way to the image.
+            $v$ holds the image with a minus. Multiply it by $\sqrt{1-\bar\alpha_t}$: which sign makes the image add up?
+            A minus before `(1 - alpha_bar) ** 0.5 * v`."""),
+        Mistake("both subtracted", ("* xt + alpha_bar**0.5 * v", "* xt - alpha_bar**0.5 * v")).says(r"""
+            This looks like v subtracted on the way to the noise.
+            $v$ holds the noise with a plus. Which sign makes the noise add up?
+            A plus before `alpha_bar**0.5 * v`."""),
+        Mistake("roots exchanged", lambda xt, v, alpha_bar: image_and_noise(xt, v, 1 - alpha_bar)).says(r"""
+            This looks like the two roots in each other's place.
+            Near the data $x_t$ is nearly the image. Which root is near 1 there?
+            $\sqrt{\bar\alpha_t}$ stands before $x_t$ in the image, and before $v$ in the noise."""),
+        Mistake("noise first", ("return x0_hat, eps_hat", "return eps_hat, x0_hat")).says("""
+            This looks like the noise first and the image second.
+            Both are right; look at their order.
+            `return x0_hat, eps_hat`."""),
+        Mistake(
+            "without the roots",
+            lambda xt, v, alpha_bar: (alpha_bar * xt - (1 - alpha_bar) * v, (1 - alpha_bar) * xt + alpha_bar * v),
+        ).says(r"""
+            This looks like $\bar\alpha_t$ and $1-\bar\alpha_t$ without their roots.
+            Put the definitions of $x_t$ and $v$ in: which factors, squared, add up to 1?
+            `alpha_bar**0.5` and `(1 - alpha_bar) ** 0.5`."""),
+        Mistake("v taken for the noise", as_if_noise).says(r"""
+            This looks like the formula for a network that guesses noise.
+            $v$ is a mix of noise and image. Two equations, that of $x_t$ and that of $v$, have two unknowns.
+            Multiply that of $x_t$ by one root, that of $v$ by the other, and add or subtract: one unknown goes."""),
+    ),
+    consequence="No division: at alpha_bar = 0, where the image by the noise would be 0 / 0, an answer v still is an "
+    "image, minus v itself.",
+)
+
+
+def min_snr_factors(alpha_bar: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Factors before the squared errors of eps and of v: Hang et al. 2023."""
+    snr = alpha_bar / (1 - alpha_bar)
+    weight = snr.clamp(max=gamma)
+    return weight / snr, weight / (snr + 1)
+
+
+check_min_snr_factors = Exercise(
+    solution=min_snr_factors,
+    cases=[
+        (torch.tensor([0.99995, 0.97, 0.84, 0.83, 0.3, 0.004], dtype=torch.float64), 5.0),
+        (torch.tensor([[0.9, 0.6], [0.2, 0.0001]], dtype=torch.float64), 1.0),
+        (torch.tensor([0.999, 0.5, 0.01], dtype=torch.float64), 20.0),
+    ],
+    mistakes=(
+        Mistake("at least gamma", ("max=gamma", "min=gamma")).says("""
+            This looks like a weight of at *least* gamma.
+            Which noise levels would have too much say without min-SNR, those of little noise or of much?
+            Those near the data, where SNR is huge: the weight is the smaller of SNR and gamma."""),
+        Mistake("the weight of the image", ("weight / snr, weight / (snr + 1)", "weight, weight")).says(r"""
+            This looks like the weight that an error of the *image* is to have.
+            An error of $\epsilon_\theta$ weighs SNR already, by (15.8).
+            Divide by what is there: SNR for noise, SNR + 1 for $v$."""),
+        Mistake("multiplied", ("weight / snr, weight / (snr + 1)", "weight * snr, weight * (snr + 1)")).says(r"""
+            This looks like a product with the weight that (15.8) puts in.
+            The loss brings SNR along by itself. What must go before it for `min(SNR, gamma)` to be left?
+            Divide by it."""),
+        Mistake("v weighed as noise", ("weight / (snr + 1)", "weight / snr")).says("""
+            This looks like the factor of noise for both.
+            What does an error of v weigh in (15.8)?
+            Divide by SNR + 1."""),
+        Mistake("noise weighed as v", ("weight / snr,", "weight / (snr + 1),")).says("""
+            This looks like the factor of v for both.
+            What does an error of noise weigh in (15.8)?
+            Divide by SNR."""),
+        Mistake("v first", ("weight / snr, weight / (snr + 1)", "weight / (snr + 1), weight / snr")).says("""
+            This looks like the factor of v first and that of noise second.
+            Both are right; look at their order.
+            That of noise comes first."""),
+        Mistake("not capped", ("snr.clamp(max=gamma)", "snr")).says("""
+            This looks like SNR without a cap.
+            Then the loss of noise would stay as it is, with a factor of 1 everywhere. What is gamma for?
+            `snr.clamp(max=gamma)`."""),
+        Mistake("alpha_bar for SNR", (" / (1 - alpha_bar)", "")).says(r"""
+            This looks like $\bar\alpha$ in the place of SNR.
+            It is at most 1, and no cap of 5 would ever be met.
+            SNR is `alpha_bar / (1 - alpha_bar)`."""),
+        Mistake("noise over signal", ("alpha_bar / (1 - alpha_bar)", "(1 - alpha_bar) / alpha_bar")).says("""
+            This looks like the ratio upside down.
+            SNR is large near the data.
+            `alpha_bar / (1 - alpha_bar)`."""),
+        Mistake("ratio of amplitudes", ("alpha_bar / (1 - alpha_bar)", "(alpha_bar / (1 - alpha_bar)) ** 0.5")).says("""
+            This looks like the root of SNR.
+            SNR is a ratio of variances, as a squared error is.
+            `alpha_bar / (1 - alpha_bar)`."""),
+    ),
+    consequence="For noise the factor is 1 up to SNR = gamma and falls from there. Without it an error of the image "
+    "would weigh ten thousand times more near the data than halfway to noise: that is what SNR does.",
 )
 
 
@@ -181,6 +329,25 @@ check_guided_noise = Exercise(
             This looks like the answer with the label, made longer.
             Guidance goes *away* from something. From what?
             Subtract `w * eps_null`."""),
+        Mistake(
+            "towards no label", ("(1 + w) * eps_label - w * eps_null", "eps_label + w * (eps_null - eps_label)")
+        ).says("""
+            This looks like the difference the other way round: from the label's answer back to the one without.
+            Guidance goes *away* from the answer without a label.
+            `eps_label + w * (eps_label - eps_null)`."""),
+        Mistake(
+            "converted the other way",
+            ("(1 + w) * eps_label - w * eps_null", "eps_null + (w - 1) * (eps_label - eps_null)"),
+        ).says("""
+            This looks like the scale s = w - 1.
+            It is the paper's w that is one less. Which s belongs to w = 0, the conditional model?
+            s = w + 1."""),
+        Mistake(
+            "one too much", ("(1 + w) * eps_label - w * eps_null", "eps_label + (1 + w) * (eps_label - eps_null)")
+        ).says("""
+            This looks like a step of 1 + w beyond the answer with the label.
+            For w = 0 the answer must be what the network says with the label.
+            Either `eps_label + w * (...)`, or `eps_null + (1 + w) * (...)`."""),
         Mistake(
             "shrunk to the mean", ("(1 + w) * eps_label - w * eps_null", "(eps_label + w * eps_null) / (1 + w + 1e-9)")
         ).says("""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from ddpm_lesson.lesson.ch15_beyond_ddpm import experiments as ex
@@ -15,7 +16,7 @@ from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
 from ddpm_lesson.sample import ReverseStep, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
-Points = Mapping[str, Sequence[tuple[int, float]]]  # name -> (evaluations, error)
+Points = Mapping[str, Sequence[tuple[int, float | Sequence[float]]]]  # name -> (evaluations, error, or one a seed)
 MARKERS = ("o", "s", "^", "D")
 
 
@@ -45,32 +46,107 @@ def score_picture(learned: Mapping[float, Tensor], x: Tensor) -> Picture:
     return picture(figure, f"Exact and learned score of two bumps; root mean square difference under the data: {said}")
 
 
-def errors_picture(panes: Mapping[str, Points], ylabel: str) -> Picture:
-    """Error against evaluations of the network, both logarithmic, a pane for each title."""
+def errors_picture(panes: Mapping[str, Points], ylabel: str, floors: Mapping[str, float] | None = None) -> Picture:
+    """Error against evaluations of the network, both logarithmic, a pane for each title.
+
+    Of several seeds the mean is drawn, over a band from the least to the largest. ``floors`` is title -> what real
+    images have in the place of samples.
+    """
     figure, columns = subplots(3.6, len(panes), which="both")
     for axes, (title, curves) in zip(columns, panes.items(), strict=True):
         error_curves(axes, curves)
         axes.set_title(title, fontsize=11)
         axes.set(xlabel="network evaluations")
-    columns[0].set_ylabel(ylabel)
+        if floors:
+            floor_line(axes, floors[title])
+        axes.set_ylabel(ylabel)
     figure.legend(*columns[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    return picture(figure, " ".join(f"{title}: {in_words(curves)}." for title, curves in panes.items()))
+    said = [f"{title}: {in_words(curves)}{real_in_words(floors, title)}." for title, curves in panes.items()]
+    return picture(figure, " ".join(said))
 
 
 def error_curves(axes: Axes, curves: Points) -> None:
     """A line for each name."""
     ticks = sorted({n for points in curves.values() for n, _ in points})
     for (name, points), (colour, line), marker in zip(curves.items(), LINES, MARKERS, strict=False):
-        axes.loglog(*zip(*points, strict=True), color=colour, linestyle=line, marker=marker, linewidth=2, label=name)
-    shown = [n for n in ticks if n in (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 64, 80, 128, 160)]
+        counts, errors = [n for n, _ in points], [np.atleast_1d(error) for _, error in points]
+        look = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2}
+        axes.loglog(counts, [e.mean() for e in errors], label=name, **look)
+        axes.fill_between(counts, [e.min() for e in errors], [e.max() for e in errors], color=colour, alpha=0.15)
+    shown = [n for n in ticks if n in (1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 50, 64, 80, 128, 160)]
     axes.set_xticks(shown, [str(n) for n in shown], fontsize=9)
     axes.set_xticks([], minor=True)
 
 
+def floor_line(axes: Axes, floor: float) -> None:
+    """What real images have, and plain numbers at the axis of a distance."""
+    axes.axhline(floor, color=GREY, linewidth=1)
+    axes.text(
+        0.98,
+        floor,
+        "real test images",
+        color=GREY,
+        fontsize=9,
+        va="bottom",
+        ha="right",
+        transform=axes.get_yaxis_transform(),
+    )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
 def in_words(curves: Points) -> str:
-    """Every number of the curves."""
+    """Every number of the curves, the mean over seeds."""
     return "; ".join(
-        f"{name} " + ", ".join(f"{error:.2g} with {n}" for n, error in points) for name, points in curves.items()
+        f"{name} " + ", ".join(f"{np.mean(error):.2g} with {n}" for n, error in points)
+        for name, points in curves.items()
+    )
+
+
+def real_in_words(floors: Mapping[str, float] | None, title: str) -> str:
+    """The floor of a pane, if it has one."""
+    return f"; real test images {floors[title]:.2g}" if floors else ""
+
+
+def guidance_picture(found: Mapping[str, Mapping[float, Sequence[float]]]) -> Picture:
+    """What the scale does to digits: on the left what is asked for and how much they differ, on the right distances.
+
+    ``found`` is ``in_real_units()``: name -> scale -> a number for every seed, where real digits have 1.
+    """
+    figure, panes = subplots(3.5, 2)
+    words = {
+        "agreement": "the digit asked for is read",
+        "spread": "spread within a digit",
+        "classifier": "classifier's features",
+        "pixels": "pixels",
+    }
+    for (what, values), (colour, line), axes in zip(
+        found.items(), LINES, (panes[0], panes[0], panes[1], panes[1]), strict=False
+    ):
+        scales, seeds = [*values], [*values.values()]
+        axes.plot(
+            scales,
+            [np.mean(x) for x in seeds],
+            color=colour,
+            linestyle=line,
+            marker="o",
+            linewidth=2,
+            label=words[what],
+        )
+        axes.fill_between(scales, [min(x) for x in seeds], [max(x) for x in seeds], color=colour, alpha=0.2)
+    panes[0].set(ylabel="share, or multiple of real digits", ylim=(0, 1.3))
+    panes[1].set(ylabel="Frechet distance over its floor", yscale="log")
+    floor_line(panes[1], 1.0)
+    for axes in panes:
+        axes.set_xlabel("scale s")
+        axes.set_xticks([*found["agreement"]], [f"{scale:g}" for scale in found["agreement"]])
+        axes.legend(fontsize=10, frameon=False)
+    rows = [
+        f"{words[what]} " + ", ".join(f"{np.mean(x):.2g} at {s:g}" for s, x in v.items()) for what, v in found.items()
+    ]
+    return picture(
+        figure, f"By the scale of guidance, over what real digits have, mean of the seeds: {'; '.join(rows)}"
     )
 
 
@@ -118,11 +194,13 @@ def weights_picture() -> Picture:
         "eps: SNR": snr,
         "v: SNR + 1": snr + 1,
         "flow: (sqrt SNR + 1)²": (np.sqrt(snr) + 1) ** 2,
-        "min-SNR: at most 5": np.minimum(snr, 5),
+        "min-SNR: SNR, at most 5": np.minimum(snr, 5),
     }
     figure, (axes,) = subplots(3.4)
     for (name, values), (colour, dashes) in zip(lines.items(), LINES, strict=False):
-        axes.plot(decades, values, color=colour, linestyle=dashes, linewidth=2, label=name)
+        wide = name.startswith("eps")  # under two of the others, on one side each
+        look = {"linewidth": 7, "alpha": 0.35, "linestyle": "-"} if wide else {"linewidth": 2, "linestyle": dashes}
+        axes.plot(decades, values, color=colour, label=name, zorder=1 if wide else 2, **look)
     axes.set(yscale="log", xlim=(-3, 3), xlabel="log10 of SNR: noise on the left, data on the right", ylim=(1e-3, 2e3))
     axes.set_ylabel("weight of an error of x0_hat")
     axes.legend(fontsize=10)
@@ -188,18 +266,25 @@ def last_of(values: Tensor) -> str:
 
 
 def levels_picture(n_steps: int = 18) -> Picture:
-    """Noise levels that samplers visit: even times of the linear schedule, EDM's, and the straight paths'."""
+    """Noise levels that samplers visit: even times of the linear schedule, EDM's, and those of straight paths."""
     bar = NoiseSchedule.linear().to(torch.float64).alpha_bar
     ddpm = (1 / bar[spaced_times(1000, n_steps)] - 1).sqrt()
     ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
     edm = (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7  # Karras et al. 2022, Eq. 5
-    t = 1 - torch.arange(1, n_steps + 1) / (n_steps + 1)
+    t = torch.arange(n_steps, 0, -1, dtype=torch.float64) / n_steps
     rows = {"DDPM's times": ddpm, "EDM, rho = 7": edm, "straight paths": t / (1 - t)}
     figure, (axes,) = subplots(2.5, grid="x")
     for i, (values, colour) in enumerate(zip(rows.values(), (BLUE, ORANGE, GREEN), strict=True)):
         axes.plot(values, [-i] * n_steps, "|", color=colour, markersize=24, markeredgewidth=2)
+        if values[0].isinf():
+            axes.plot(0.012, -i, "<", color=colour, markersize=9, transform=axes.get_yaxis_transform())
     axes.set_yticks([0, -1, -2], rows)
     axes.set(xscale="log", xlabel="noise over image, r = sqrt((1 - alpha_bar) / alpha_bar)", ylim=(-2.6, 0.6))
     axes.invert_xaxis()
-    ends = "; ".join(f"{name} from {float(v[0]):.3g} to {float(v[-1]):.2g}" for name, v in rows.items())
+    ends = "; ".join(f"{name} from {level_in_words(float(v[0]))} to {float(v[-1]):.2g}" for name, v in rows.items())
     return picture(figure, f"The {n_steps} noise levels that samplers visit, from noise to data: {ends}")
+
+
+def level_in_words(r: float) -> str:
+    """A noise level; that of pure noise lies beyond every axis."""
+    return "pure noise, an arrow at the edge," if r == float("inf") else f"{r:.3g}"

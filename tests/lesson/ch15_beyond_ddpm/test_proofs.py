@@ -13,6 +13,11 @@ def euler(y, r, r_prev, slopes):
     return y + (r_prev - r) * slopes(y, r)
 
 
+def midpoint(y, r, r_prev, slopes):
+    """Of second order, but another method."""
+    return y + (r_prev - r) * slopes(y + (r_prev - r) / 2 * slopes(y, r), (r + r_prev) / 2)
+
+
 PLANTED = [
     ("15.1", lambda eps, a: eps / root(1 - a)),
     ("15.1", lambda eps, a: -eps * root(1 - a)),
@@ -22,16 +27,20 @@ PLANTED = [
     ("15.3", lambda x, score: -(x - score) / 2),
     ("15.4", lambda x, eps, a: -eps),
     ("15.4", lambda x, eps, a: eps / root(a)),
-    ("15.5", lambda slope: -(1 + slope) / 2),
-    ("15.5", lambda slope: (1 + 2 * slope) / 2),
+    ("15.5", lambda divergence, d: -(d + divergence) / 2),
+    ("15.5", lambda divergence, d: (d + 2 * divergence) / 2),
+    ("15.5", lambda divergence, d: (1 + divergence) / 2),  # right on a line only
     ("15.6", euler),
+    ("15.6", midpoint),
+    ("15.6", lambda y, r, p, slopes: y + (p - r) / 2 * (slopes(y, r) + slopes(y + 1.3 * (p - r) * slopes(y, r), p))),
     ("15.7", lambda xt, x0, a, p: root((1 - p) / (1 - a)) * xt + root(p) * x0 * (1 - root((1 - p) / (1 - a)))),
-    ("15.8", lambda snr: {"eps": snr + 1}),
-    ("15.8", lambda snr: {"v": snr}),
-    ("15.8", lambda snr: {"x0": snr}),
+    ("15.8", lambda snr: proofs.weights(snr) | {"eps": snr + 1}),
+    ("15.8", lambda snr: proofs.weights(snr) | {"v": snr}),
+    ("15.8", lambda snr: proofs.weights(snr) | {"x0": snr}),
     ("15.9", lambda null, label, s: label + s * (label - null)),  # the paper's w in the place of the scale
     ("15.9", lambda null, label, s: label + s * (null - label)),
-    ("15.10", lambda a, b, s: (s / a**2 + (1 - s) / b**2) ** -0.5),  # the tilted density
+    ("15.10", lambda a, b, s: proofs.guided_stds(a, b, s)[1:] * 2),  # guided samples have that of the tilted density
+    ("15.10", lambda a, b, s: proofs.guided_stds(a, b, s)[:1] * 2),
     ("15.11", lambda xt, x0, t: (x0 - xt) / t),  # time the other way
     ("15.11", lambda xt, x0, t: (xt - x0) / (1 - t)),
     ("15.12", lambda noise: noise * proofs.TWO_BUMPS.var**0.5 + proofs.TWO_BUMPS.mean),
