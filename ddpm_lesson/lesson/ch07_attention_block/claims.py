@@ -111,7 +111,7 @@ def growth_of_what_is_normed(seed):
 @lru_cache
 def reaches(seed: int, t: int) -> dict[str, experiments.Reach]:
     """How far each block looks, on average over queries and digits."""
-    maps = experiments.attention_maps(network().eps_model, *noised(seed, t)[:2])
+    maps = experiments.looks(network().eps_model, *noised(seed, t)[:2])[1]
     found = {name: torch.tensor([experiments.reach(one) for one in each[:, 0]]) for name, each in maps.items()}
     return {name: experiments.Reach(*each.mean(0).tolist()) for name, each in found.items()}
 

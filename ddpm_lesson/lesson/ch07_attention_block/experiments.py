@@ -1,14 +1,13 @@
 """Attention written out by hand, what it costs, and what the attention blocks of a network look at."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.kit.exercise import numbers
-from ddpm_lesson.lesson.kit.influence import influence as influence_in
 from ddpm_lesson.lesson.kit.xray import watched_pass
 from ddpm_lesson.unet import AttentionBlock, Downsample, UNet
 
@@ -128,11 +127,6 @@ def looks(model: nn.Module, xt: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Te
     return seen.pop(""), seen
 
 
-def attention_maps(model: nn.Module, xt: Tensor, t: Tensor) -> dict[str, Tensor]:
-    """The maps of ``looks``, without the answer."""
-    return looks(model, xt, t)[1]
-
-
 def lively(block: nn.Module) -> nn.Module:
     """The block itself in double precision, and every weight random, so that it matters; those of norms near 1."""
     block.double()
@@ -184,21 +178,6 @@ def without_border(model: UNet) -> UNet:
         elif isinstance(module, nn.Conv2d) and module.padding != (0, 0):
             module.padding_mode = "circular"
     return changed
-
-
-def influence(function: Callable[[Tensor], Tensor], x: Tensor, row: int, column: int) -> Tensor:
-    """How strongly one pixel of the output reacts to each pixel of the input, by autograd.
-
-    Args:
-        function: feature map (1, C, H, W) -> feature map (1, C', H, W).
-        x: where to ask, (1, C, H, W).
-        row, column: of the output pixel.
-
-    Returns:
-        (H, W), the absolute derivatives summed over channels; exactly 0 where the pixel does not look.
-    """
-    x = x.detach().clone().requires_grad_()
-    return influence_in(function(x), x, (row, column))
 
 
 def attention_macs(side: int, n_channels: int, n_heads: int = 1, d_k: int | None = None) -> tuple[int, int]:

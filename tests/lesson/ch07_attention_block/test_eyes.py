@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from ddpm_lesson.lesson.ch07_attention_block.experiments import influence
 from ddpm_lesson.lesson.ch07_attention_block.eyes import (
     EyeDenoiser,
     best_error,
@@ -21,6 +20,7 @@ from ddpm_lesson.lesson.ch07_attention_block.eyes import (
     pattern,
     train_eyes,
 )
+from ddpm_lesson.lesson.kit.influence import influence
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_only_attention_lets_one_eye_see_the_other(schedule, has_attn):
     torch.manual_seed(0)
     model = EyeDenoiser(schedule, has_attn=has_attn)
     _, xt, t = noisy_eyes(schedule, 1, torch.Generator().manual_seed(0))
-    seen = influence(lambda x: model.guess(x, t), xt, 1, 1)
+    seen = influence(model.guess(xt.requires_grad_(), t), xt, (1, 1))
     own, other = (seen[mask.bool()] for mask in eye_masks())
     assert (own > 0).all()
     assert bool((other > 0).all()) is has_attn
@@ -69,7 +69,7 @@ def test_best_guess_is_that_of_bayes(schedule):
 
 def test_best_guess_for_one_eye_takes_nothing_from_the_other(schedule):
     _, xt, _ = noisy_eyes(schedule, 1, torch.Generator().manual_seed(0))
-    seen = influence(lambda x: best_guess(x, torch.tensor(0.1), sees_both=False), xt, 1, 1)
+    seen = influence(best_guess(xt.requires_grad_(), torch.tensor(0.1), sees_both=False), xt, (1, 1))
     assert (seen[eye_masks()[1].bool()] == 0).all()
     assert (seen[eye_masks()[0].bool()] > 0).all()
 

@@ -7,7 +7,7 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, UNet
 from ddpm_lesson.lesson.ch07_attention_block import panels
-from ddpm_lesson.lesson.ch07_attention_block.experiments import attention_maps
+from ddpm_lesson.lesson.ch07_attention_block.experiments import looks
 from tests.lesson.shown import shown
 
 
@@ -44,7 +44,7 @@ def test_words_are_those_of_the_map(looking, diffusion):
     looking.controls["column"].value = 5
     eps = torch.randn(X0.shape, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([35])
-    weights = attention_maps(diffusion.eps_model, diffusion.q_sample(X0, t, eps), t)["middle.attn"]
+    weights = looks(diffusion.eps_model, diffusion.q_sample(X0, t, eps), t)[1]["middle.attn"]
     weights = weights[0, :, 2, 5].mean(0)  # over heads
     row, column = divmod(int(weights.argmax()), 6)
     _, alt = shown(looking)
