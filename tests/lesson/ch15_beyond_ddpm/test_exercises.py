@@ -1,5 +1,7 @@
 """The exercises and the build of notebook 15 agree with the package; right answers pass in other forms."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -37,11 +39,72 @@ def test_a_step_of_heun_is_the_packages():
     torch.testing.assert_close(a_prev**0.5 * y_prev, second.xt)
 
 
+@pytest.mark.parametrize("t", [0, 20, 49])
+def test_image_and_noise_are_those_of_a_network_that_learned_v(t):
+    xt, v, at = noise(7, 4, 3), noise(8, 4, 3), torch.full((4,), t)
+    model = DenoiseDiffusion(torch.nn.Identity(), schedule=SCHEDULE, clip_x0=False, prediction="v")
+    model.eps_model.forward = lambda xt, t: v
+    x0_hat, eps_hat = ex.image_and_noise(xt, v, float(SCHEDULE.alpha_bar[t]))
+    torch.testing.assert_close(x0_hat, model.denoise(xt, at))
+    torch.testing.assert_close(eps_hat, model.predict_eps(xt, at, x0_hat))
+
+
+@pytest.mark.parametrize("kind", ["eps", "v"])
+def test_min_snr_factors_make_an_error_of_the_image_weigh_snr_but_at_most_gamma(kind):
+    t, xt, answer, x0 = torch.arange(50), noise(9, 50, 1), noise(10, 50, 1), noise(11, 50, 1)
+    model = DenoiseDiffusion(torch.nn.Identity(), schedule=SCHEDULE, clip_x0=False, prediction=kind)
+    model.eps_model.forward = lambda xt, t: answer
+    a = SCHEDULE.alpha_bar[:, None]
+    target = model.target(x0, (xt - a.sqrt() * x0) / (1 - a).sqrt(), t)
+    factor = dict(zip(("eps", "v"), ex.min_snr_factors(SCHEDULE.alpha_bar, 5.0), strict=True))[kind]
+    weighed = factor * ((answer - target) ** 2).flatten()
+    torch.testing.assert_close(weighed, SCHEDULE.snr.clamp(max=5) * ((model.denoise(xt, t) - x0) ** 2).flatten())
+
+
 class Labelled(torch.nn.Module):
     n_classes = 3
 
     def forward(self, xt, t, labels):
         return torch.sin(xt + labels[:, None])
+
+
+BUILT = "            return without + scale * (velocity_model(x, times, labels) - without)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (", dtype=x.dtype", ""),
+        ("torch.full((len(x),), 1000 * t, dtype=x.dtype)", "1000 * t * torch.ones(len(x))"),
+        ("for i in range(n_steps, 0, -1):", "x = x.float()\n    for i in range(n_steps, 0, -1):"),
+    ],
+)
+def test_the_build_takes_a_sampler_that_works_in_float32(old, new):
+    assert builds.build_flow_sample(edited(old, new)).passed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("torch.full((len(x),), 1000 * t, dtype=x.dtype)", "torch.full_like(x.flatten(), 1000 * t)", "must be (3,)"),
+        ("torch.full_like(labels, null)", "torch.full_like(labels, 2)", "with null = 0"),
+        ("torch.full_like(labels, null)", "torch.full((5,), null)", "must be (3,)"),
+        (BUILT, BUILT.replace("return", "velocity_model(x, times, labels)\n            return"), "10 are enough"),
+        ("dt = 1 / n_steps", "dt = 1 / n_steps\n    velocity_model.eval()", "another mode"),
+    ],
+)
+def test_the_build_sees_what_one_batch_on_a_line_hides(old, new, words):
+    result = builds.build_flow_sample(edited(old, new))
+    assert not result.passed
+    assert words in result.message
+
+
+def edited(old, new):
+    """The solution of the build with an edit."""
+    source = inspect.getsource(builds.flow_sample)
+    assert source.count(old) == 1
+    exec(source.replace(old, new), namespace := {"torch": torch})
+    return namespace["flow_sample"]
 
 
 def test_guidance_with_w_is_the_packages_with_scale_w_plus_one():
@@ -66,6 +129,11 @@ def test_the_built_sampler_is_the_packages():
     ("exercise", "answer"),
     [
         (ex.check_image_by_score, lambda xt, score, a: xt / a**0.5 + score * (1 - a) / a**0.5),
+        (
+            ex.check_image_and_noise,
+            lambda xt, v, a: (a**0.5 * xt - (1 - a) ** 0.5 * v, (1 - a) ** 0.5 * xt + a**0.5 * v),
+        ),
+        (ex.check_min_snr_factors, lambda a, g: ((g * (1 - a) / a).clamp(max=1), torch.minimum(a, g * (1 - a)))),
         (ex.check_guided_noise, lambda null, label, w: label + w * (label - null)),
         (ex.check_guided_noise, lambda null, label, w: torch.lerp(null, label, 1 + w)),
         (ex.check_heun_step, lambda y, r, q, f: y + (q - r) / 2 * (f(y, r) + f(y + (q - r) * f(y, r), q))),

@@ -60,3 +60,35 @@ def test_training_leaves_the_global_seed_alone_and_learns():
     with torch.no_grad():
         fresh, after = (float(m.loss(x0, noise, t)) for m in (FlowMatching(ex.PointNet()), model))
     assert after < 0.8 * fresh
+
+
+def test_the_bound_lies_above_and_ten_nodes_are_enough():
+    x0 = TWO_BUMPS.quantile(ex.RANKS[::10])
+    exact = -float(TWO_BUMPS.log_prob(x0).mean())
+    few, many = ex.bound(x0), ex.bound(x0, 24)
+    assert many > exact
+    assert few == pytest.approx(many, abs=3e-3)
+
+
+def test_the_parts_of_an_error_are_those_of_its_solver():
+    """Where it stops, against errors measured elsewhere; the jump from the right place is the same for all."""
+    rows = {row.solver: row for row in ex.last_jumps(10)}
+    assert {name: (row.asked, row.t) for name, row in rows.items()} == {
+        "DDIM (Euler)": (10, 99),
+        "Heun": (9, 199),
+        "DPM-Solver++(2M)": (10, 99),
+    }
+    samples = ex.solver_errors((10,)) | {"Heun": ex.solver_errors((5,))["Heun"]}
+    half_way = ex.solver_errors((10,), until=99)
+    for name, row in rows.items():
+        assert row.ends == samples[name][0][1]
+        if row.t == 99:
+            assert row.arrives == half_way[name][0][1]
+    assert rows["DDIM (Euler)"].jump == rows["DPM-Solver++(2M)"].jump < rows["Heun"].jump
+
+
+def test_solvers_start_from_one_noise_and_come_near_the_end_of_its_path():
+    ends = ex.in_ten(ex.perfect(), (50, 1), torch.Generator().manual_seed(1))
+    assert set(ends) == {*ex.SOLVERS, "path"}
+    for name in ex.SOLVERS:
+        assert 0 < float((ends[name] - ends["path"]).square().mean().sqrt()) < 0.25
