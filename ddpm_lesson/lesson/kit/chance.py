@@ -59,7 +59,8 @@ class RandomExercise(Exercise):
     @cached_property
     def answers(self) -> list[list[Answer]]:
         """The summaries of what each known mistake answers."""
-        return [[answer_of(self.summarised(m.function), case) for case in self.cases] for m in self.known]
+        functions: list[Any] = [mistake.function for mistake in self.known]
+        return [[answer_of(self.summarised(function), case) for case in self.cases] for function in functions]
 
     def allowed(self, case: int, part: int, wanted: Tensor, eps: float) -> Tensor:
         """What chance may do, and more to numbers in half precision."""

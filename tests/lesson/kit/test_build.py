@@ -209,6 +209,16 @@ class HalfWritten(nn.Module):
     def forward(self, x): ...
 
 
+def test_words_of_a_stage_are_two_lines():
+    stage = Stage(is_double).says("""
+        A hint that
+            goes on.
+        A stronger one.""")
+    assert stage == Stage(is_double, "A hint that goes on.", "A stronger one.")
+    with pytest.raises(ValueError, match="words of 'is_double' must be 2 lines; got 1"):
+        Stage(is_double).says("A hint.")
+
+
 CLASS = Build(Doubling, [Stage(lambda built: is_double(built()), "Twice.", "`2 * x`")], "It is twice as much.")
 
 

@@ -75,6 +75,17 @@ def test_the_ledger_shows_what_was_found(book):
     assert "0.3 to 0.36" in shown
 
 
+def test_one_function_may_find_several_numbers_in_the_order_of_the_notebook(book):
+    @book.claim("twice", low=2, high=2, seeds=(1,), times=2)
+    @book.claim("thrice", low=3, high=3, seeds=(1,), times=3)
+    def product(seed, times):
+        return seed * times
+
+    assert list(book.claims) == ["third", "product, times = 2", "product, times = 3"]
+    assert [claim.found() for claim in list(book.claims.values())[1:]] == [[2], [3]]
+    assert "product, times = 3 in " in book.ledger()._repr_html_()
+
+
 @pytest.mark.parametrize("band", [{}, {"low": 1, "high": 0}, {"low": 0, "seeds": ()}])
 def test_a_claim_that_cannot_fail_is_refused(band):
     with pytest.raises(ValueError, match="must"):

@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from ddpm_lesson.lesson.kit.chance import RandomExercise
-from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, is_stub
+from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, halved, is_stub
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 
 EXERCISES = exercises()
@@ -438,6 +438,12 @@ def test_a_mistake_may_be_an_edit_of_the_solution():
 def test_a_mistake_may_be_several_edits_one_after_the_other():
     edit = replace(EXAMPLE, mistakes=[Mistake("less", ("2 *", "3 *", "3 * x", "3 - x")).says("Three.\nTwo.\nAdd.")])
     assert edit(lambda x: 3 - x).misconception == "less"
+
+
+def test_a_root_that_was_halved_is_recognised_by_its_words():
+    edit = replace(EXAMPLE, mistakes=[halved("2 * x", "x ** 1 / 2")])
+    assert edit(lambda x: x / 2).misconception == "halved for rooted"
+    assert "What is `9 ** 1/2`?" in edit(lambda x: x / 2).message
 
 
 @pytest.mark.parametrize("old", ["4 * x", "x"])

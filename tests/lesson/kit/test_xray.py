@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_lesson import UNet
-from ddpm_lesson.lesson.kit.xray import activations, blank_unet, layers
+from ddpm_lesson.lesson.kit.xray import activations, attention_parameters, blank_unet, counted_macs, hooked, layers
+from ddpm_lesson.unet import AttentionBlock
 
 SETTINGS = [
     {"n_channels": 32, "ch_mults": (1, 2), "is_attn": (False, True), "n_blocks": 1},
@@ -86,3 +87,19 @@ def test_attention_map_is_what_the_block_takes_from_each_pixel():
     torch.nn.init.normal_(block.output.weight)
     taken = block.output((weights @ v).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
     torch.testing.assert_close(block(x), x + taken)
+
+
+def test_hooks_are_taken_out_again_even_after_an_error():
+    layer, seen = torch.nn.Linear(1, 1), []
+    with pytest.raises(RuntimeError), hooked([layer.register_forward_pre_hook(lambda *_: seen.append(1))]):
+        layer(torch.zeros(7))
+    layer(torch.zeros(1))
+    assert seen == [1]
+
+
+def test_attention_is_counted_with_both_of_its_products():
+    tokens, channels = 6 * 6, 8
+    block = AttentionBlock(channels, n_groups=4)
+    assert attention_parameters(channels) == sum(p.numel() for p in block.parameters())
+    wanted = 4 * tokens * channels**2 + 2 * tokens**2 * channels
+    assert counted_macs(block, torch.zeros(1, channels, 6, 6)) == wanted
