@@ -17,8 +17,9 @@ Every run is a line of ``runs/quality.jsonl`` and is not made again; ``report`` 
 
 import functools
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
@@ -45,6 +46,7 @@ from ddpm_lesson.train import TrainConfig, TrainState, train
 from tests.benchmarks.evaluation import floors_of, spread
 
 SHARES = (0.25, 0.5, 1.0)  # of the budget, at which a run is judged
+FINE = 50  # evaluations of the network with which DPM-Solver++ is as good as it gets
 ROUNDS = 8  # steps in turns that say what one costs
 CPU = torch.device("cpu")
 RUNS = click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/quality.jsonl"), show_default=True)
@@ -86,6 +88,9 @@ VARIANTS = {
         "cosine": Variant({"schedule": "cosine"}),
         "cosine, v": Variant(COSINE_V),
         "cosine, v, T = 200": Variant({**COSINE_V, "n_steps": 200}),
+        "cosine, v, width 16": Variant({**COSINE_V, "n_channels": 16}),
+        "cosine, v, width 16, batch 32": Variant({**COSINE_V, "n_channels": 16, "batch_size": 32}),
+        "cosine, v, width 16, rate 0.004": Variant({**COSINE_V, "n_channels": 16, "lr": 4e-3}),
         "decay 0.95": Variant({"ema_decay": 0.95}),
         "decay 0.999": Variant({"ema_decay": 0.999}),
         "rate 0.001": Variant({"lr": 1e-3}),
@@ -96,6 +101,8 @@ VARIANTS = {
     "mnist": {
         "preset": Variant(),
         "cosine, v": Variant(COSINE_V),
+        "cosine, v, width 16": Variant({**COSINE_V, "n_channels": 16}),
+        "width 16": Variant({"n_channels": 16}),
         "patches of 2": replace(with_levels(2, 4), patch=2),
         "narrow top (12, 48, 96)": with_levels(1, 4, 8, n_channels=12, n_groups=4),
         "rate 0.002": Variant({"lr": 2e-3}),
@@ -161,13 +168,13 @@ class Judge:
         """(N, C, H, W), rounded to bytes and clipped as in a file of images."""
         return float(gaussian_frechet(*self.real, *moments(features_of(self.features, samples))))
 
-    def of_run(self, state: TrainState, patch: int, seed: int) -> float:
-        """That of samples of the running average."""
+    def of_run(self, state: TrainState, patch: int, seed: int, evaluations: int) -> float:
+        """That of samples of the running average, drawn with so many evaluations of the network."""
         C, H, W = self.shape
         diffusion, generator = state.averaged(), fresh_generator(seed)
         with torch.no_grad(), autocast(state.config.mixed_precision, CPU):
             shape = (self.study.n, C * patch**2, H // patch, W // patch)
-            samples = final_samples(dpm_steps(diffusion, shape, self.study.evaluations, generator))
+            samples = final_samples(dpm_steps(diffusion, shape, evaluations, generator))
         return self.distance(F.pixel_shuffle(samples.float(), patch))
 
 
@@ -187,8 +194,13 @@ def step_seconds(data: str, variant: Variant, images: ImageDataset) -> tuple[flo
     return preset, changed
 
 
-def make_run(data: str, name: str, seed: int, steps: int, images: ImageDataset, judge: Judge) -> dict:
-    """Train a variant for so many steps; what it reached at every share of them, and the processor seconds it took."""
+def make_run(
+    data: str, name: str, seed: int, steps: int, images: ImageDataset, judge: Judge, *, fine: bool = False
+) -> dict:
+    """Train a variant for so many steps; what it reached at every share of them, and the processor seconds it took.
+
+    ``fine``: at the end also what it reaches with ``FINE`` evaluations, where the sampler hardly counts.
+    """
     variant = VARIANTS[data][name]
     dataset = folded(images, variant.patch)
     state = begin(config_of(data, variant, steps, seed), variant, dataset.shape)
@@ -196,11 +208,12 @@ def make_run(data: str, name: str, seed: int, steps: int, images: ImageDataset, 
     for step in train(state, dataset):
         if step.step in marks:
             used += time.process_time() - start
-            distance = judge.of_run(state, variant.patch, seed)
+            distance = judge.of_run(state, variant.patch, seed, judge.study.evaluations)
             found.append({"step": step.step, "used": round(used, 2), "distance": round(distance, 3)})
             start = time.process_time()
     parameters = sum(p.numel() for p in state.diffusion.parameters())
-    return {"kind": "run", "data": data, "variant": name, "seed": seed, "parameters": parameters, "marks": found}
+    line = {"kind": "run", "data": data, "variant": name, "seed": seed, "parameters": parameters, "marks": found}
+    return {**line, "fine": round(judge.of_run(state, variant.patch, seed, FINE), 3)} if fine else line
 
 
 # The file of runs
@@ -257,33 +270,58 @@ EVALUATIONS = (10, 20, 50)
 
 
 def summary(data: str, runs: Path) -> list[dict]:
-    """A row a variant: cost of a step relative to the preset, steps, and mean and spread at every mark, best first."""
+    """A row a variant, best first: cost of a step, steps, mean and spread at every mark, gain over the preset.
+
+    ``seconds_to_goal``: when it is where the preset ends. No rows before the preset has run.
+    """
     costs = {line["variant"]: line["ratio"] for line in lines_of(runs, "cost", data)}
-    by_name: dict[str, dict[int, list[float]]] = {}
-    steps, parameters = {}, {}
+    by_name: dict[str, dict[int, dict]] = {}
     for line in lines_of(runs, "run", data):
-        name = line["variant"]
-        by_name.setdefault(name, {})[line["seed"]] = [mark["distance"] for mark in line["marks"]]
-        steps[name], parameters[name] = line["marks"][-1]["step"], line["parameters"]
+        by_name.setdefault(line["variant"], {})[line["seed"]] = line
+    if "preset" not in by_name:
+        return []
     rows = []
     for name, found in by_name.items():
-        at = list(zip(*found.values(), strict=True))
-        both = sorted(found.keys() & by_name["preset"].keys())
-        gains = [by_name["preset"][seed][-1] - found[seed][-1] for seed in both]
-        rows.append(
-            {
-                "variant": name,
-                "parameters": parameters[name],
-                "cost": round(costs[name], 3),
-                "steps": steps[name],
-                "seeds": sorted(found),
-                "mean": [round(mean(values), 2) for values in at],
-                "spread": [round(spread(list(values)), 2) for values in at],
-                "gain": round(mean(gains), 2) if gains else None,  # on the seeds that the preset has too
-                "gain_spread": round(spread(gains), 2),
-            }
-        )
-    return sorted(rows, key=lambda row: row["mean"][-1])
+        some, final = next(iter(found.values())), {seed: line["marks"][-1]["distance"] for seed, line in found.items()}
+        at = zip(*([mark["distance"] for mark in line["marks"]] for line in found.values()), strict=True)
+        both = sorted(found.keys() & by_name["preset"].keys())  # seeds that the preset has too
+        gains = [by_name["preset"][seed]["marks"][-1]["distance"] - final[seed] for seed in both]
+        row = {"variant": name, "parameters": some["parameters"], "cost": round(costs[name], 3)}
+        row |= {"steps": some["marks"][-1]["step"], "seeds": sorted(found), "marks": [*map(spread_of, at)]}
+        fine = spread_of([line["fine"] for line in found.values() if "fine" in line])
+        rows.append({**row, "fine": fine, "gain": spread_of(gains)})
+    goal = next(row["marks"][-1]["mean"] for row in rows if row["variant"] == "preset")
+    seconds = [share * STUDIES[data].seconds for share in SHARES]
+    for row in rows:
+        reached = seconds_to(goal, seconds, [mark["mean"] for mark in row["marks"]])
+        row["seconds_to_goal"] = None if reached is None else round(reached, 1)
+    return sorted(rows, key=lambda row: row["marks"][-1]["mean"])
+
+
+def seconds_to(goal: float, seconds: Sequence[float], distances: Sequence[float]) -> float | None:
+    """When a run first reaches a distance, between two marks along the straight line of the picture; None if never."""
+    if distances[0] <= goal:
+        return seconds[0]  # or earlier
+    for i in range(1, len(seconds)):
+        if distances[i] <= goal:
+            share = math.log(distances[i - 1] / goal) / math.log(distances[i - 1] / distances[i])
+            return seconds[i - 1] * (seconds[i] / seconds[i - 1]) ** share
+    return None
+
+
+def spread_of(values: Iterable[float]) -> dict | None:
+    """Mean, standard deviation of one and number of values; None of none."""
+    values = list(values)
+    if not values:
+        return None
+    return {"mean": round(mean(values), 2), "spread": round(spread(values), 2), "n": len(values)}
+
+
+def told(found: dict | None) -> str:
+    """The same in a table."""
+    if not found:
+        return ""
+    return f"{found['mean']:.1f}" + (f" ± {found['spread']:.1f}" if found["n"] > 1 else "")
 
 
 def floor_of(data: str) -> dict:
@@ -301,39 +339,24 @@ def sampler_rows(data: str, runs: Path) -> list[dict]:
     found: dict[tuple[str, int], list[float]] = {}
     for line in lines_of(runs, "sampler", data):
         found.setdefault((line["sampler"], line["evaluations"]), []).append(line["distance"])
-    return [
-        {"sampler": s, "evaluations": e, "mean": round(mean(v), 2), "spread": round(spread(v), 2), "draws": len(v)}
-        for (s, e), v in found.items()
-    ]
+    return [{"sampler": s, "evaluations": e, **(spread_of(values) or {})} for (s, e), values in found.items()]
 
 
 def print_tables(data: str, record: dict) -> None:
     """The variants, best first, and the samplers."""
-    header = [
-        "variant",
-        "cost of a step",
-        "steps",
-        "seeds",
-        *(f"at {s:g}" for s in SHARES),
-        "better than the preset by",
-    ]
+    header = ["variant", "a step costs", "steps", "seeds", *(f"at {record['seconds'] * s:g} s" for s in SHARES)]
+    header += [f"{FINE} evaluations", "gain", "where the preset ends after"]
     rows = [
         [
-            row["variant"],
-            f"{row['cost']:.2f} x",
-            row["steps"],
-            len(row["seeds"]),
-            *(f"{m:.1f} ± {s:.1f}" for m, s in zip(row["mean"], row["spread"], strict=True)),
-            f"{row['gain']:.1f} ± {row['gain_spread']:.1f}",
+            *(row["variant"], f"{row['cost']:.2f} x", row["steps"], len(row["seeds"])),
+            *map(told, [*row["marks"], row["fine"], row["gain"]]),
+            f"{row['seconds_to_goal']:.0f} s" if row["seconds_to_goal"] else "never",
         ]
         for row in record["variants"]
     ]
-    click.echo(f"\n{data}: {record['floor']}\n\n{markdown_table(header, rows)}\n")
+    click.echo(f"\n{data}: {record['floor']}\n\n{markdown_table(header, rows)}\n\nnot made: {record['not_made']}\n")
     found = {(row["sampler"], row["evaluations"]): row for row in record["samplers"]}
-    cells = [
-        [name, *(f"{r['mean']:.1f} ± {r['spread']:.1f}" if (r := found.get((key, e))) else "" for e in EVALUATIONS)]
-        for key, name in SAMPLER_NAMES.items()
-    ]
+    cells = [[name, *(told(found.get((key, e))) for e in EVALUATIONS)] for key, name in SAMPLER_NAMES.items()]
     click.echo(markdown_table(["sampler", *map(str, EVALUATIONS)], cells))
 
 
@@ -341,32 +364,39 @@ def draw(records: dict[str, dict], out: Path) -> None:
     """Distance against processor seconds, a line a variant: the preset and the best in colour, the others grey."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * len(records), 4.4), layout="constrained")
+    figure = Figure(figsize=(5 * len(records), 4.6), layout="constrained")
     for axes, (data, record) in zip(figure.subplots(1, len(records), squeeze=False)[0], records.items(), strict=True):
-        seconds = [share * record["seconds"] for share in SHARES]
-        told = [row["variant"] for row in record["variants"] if row["variant"] != "preset"][:3]
-        colours = {"preset": ORANGE, **dict(zip(told, (BLUE, GREEN, PINK), strict=False))}
-        for row in sorted(record["variants"], key=lambda row: row["variant"] in colours):
-            name, among = row["variant"], row["variant"] in colours
-            style = {"color": colours[name], "zorder": 3, "label": name} if among else {"color": GREY, "alpha": 0.35}
-            axes.plot(seconds, row["mean"], marker="o" if among else None, linewidth=2 if among else 1, **style)
-            if among:
-                low, high = (
-                    [m + sign * s for m, s in zip(row["mean"], row["spread"], strict=True)] for sign in (-1, 1)
-                )
-                axes.fill_between(seconds, low, high, color=colours[name], alpha=0.15, linewidth=0)
-        floor = record["floor"]["mean"]
-        axes.axhline(floor, color="black", linestyle=":", linewidth=1)
-        axes.annotate("unseen images", (seconds[0], floor), (0, 3), textcoords="offset points", fontsize=8)
-        axes.set(xscale="log", yscale="log", title=data, xlabel="processor seconds of training, one thread")
-        axes.set_xticks(seconds, [f"{s:g}" for s in seconds], minor=False)
-        axes.minorticks_off()
-        axes.set_yticks(ticks := [t for t in (5, 10, 20, 50, 100, 200, 500) if axes.get_ylim()[0] < t], map(str, ticks))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        draw_lines(axes, record)
+        axes.set(title=data, xlabel="processor seconds of training, one thread")
     figure.axes[0].set_ylabel("Frechet distance")
     figure.savefig(out, dpi=130)
+
+
+def draw_lines(axes: Any, record: dict) -> None:
+    """The part of one data set."""
+    seconds, rows = [share * record["seconds"] for share in SHARES], record["variants"]
+    best = [row["variant"] for row in rows if row["variant"] != "preset"][:3]
+    colours = {"preset": ORANGE, **dict(zip(best, (BLUE, GREEN, PINK), strict=False))}
+    for row in rows:
+        colour = colours.get(row["variant"])
+        means, spreads = ([mark[part] for mark in row["marks"]] for part in ("mean", "spread"))
+        if colour is None:
+            axes.plot(seconds, means, color=GREY, alpha=0.35, linewidth=1)
+            continue
+        label = f"{row['variant']} ({len(row['seeds'])} seeds)"
+        axes.errorbar(seconds, means, spreads, color=colour, marker="o", linewidth=2, capsize=3, zorder=3, label=label)
+    floor = record["floor"]["mean"]
+    axes.axhline(floor, color="black", linestyle=":", linewidth=1)
+    axes.annotate("unseen images", (seconds[0], floor), (0, 3), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(seconds, [f"{s:g}" for s in seconds])
+    low, high = axes.get_ylim()
+    ticks = [m * 10**k for k in range(4) for m in (1, 2, 5) if low < m * 10**k < high]
+    axes.set_yticks(ticks, map(str, ticks))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.08))
 
 
 # The command line
@@ -386,8 +416,9 @@ def main() -> None:
 @click.argument("data", type=click.Choice(list(STUDIES)))
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--only", multiple=True, help="Variants.  [default: all]")
+@click.option("--fine", is_flag=True, help=f"At the end judge samples with {FINE} evaluations as well.")
 @RUNS
-def train_variants(data: str, seeds: str, only: Iterable[str], runs: Path) -> None:
+def train_variants(data: str, seeds: str, only: Iterable[str], fine: bool, runs: Path) -> None:
     """Make the runs that the file does not hold yet, seed by seed."""
     images = load_images(data)
     judge = Judge(data, images)
@@ -396,7 +427,7 @@ def train_variants(data: str, seeds: str, only: Iterable[str], runs: Path) -> No
             if any((line["variant"], line["seed"]) == (name, seed) for line in lines_of(runs, "run", data)):
                 continue
             steps_of(data, "preset", runs, images)
-            line = make_run(data, name, seed, steps_of(data, name, runs, images), images, judge)
+            line = make_run(data, name, seed, steps_of(data, name, runs, images), images, judge, fine=fine)
             add_line(runs, line)
             click.echo(f"{data}, {name}, seed {seed}: {[mark['distance'] for mark in line['marks']]}")
 
@@ -441,6 +472,8 @@ def report(out: Path, runs: Path) -> None:
             used = {name: getattr(study, name) for name in ("seconds", "n", "evaluations", "n_real")}
             preset = next(line["preset"] for line in lines_of(runs, "cost", data) if line["variant"] == "preset")
             settings = {**used, "seconds_of_a_step_of_the_preset": round(preset, 4), "floor": floor_of(data)}
+            made = {row["variant"] for row in variants}
+            settings["not_made"] = [name for name in VARIANTS[data] if name not in made]
             records[data] = {**settings, "variants": variants, "samplers": sampler_rows(data, runs)}
             print_tables(data, records[data])
     (out / "quality.json").write_text(json.dumps(records, indent=1) + "\n")

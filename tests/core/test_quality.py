@@ -26,7 +26,8 @@ def miniature(monkeypatch):
     """The study of digits with a tiny network, little time and few samples."""
     study = replace(quality.STUDIES["digits"], seconds=0.1, n=40, evaluations=2, settings=TOY)
     monkeypatch.setitem(quality.STUDIES, "digits", study)
-    monkeypatch.setattr(quality, "ROUNDS", 2)
+    for name, small in {"ROUNDS": 2, "FINE": 3, "EVALUATIONS": (4,)}.items():
+        monkeypatch.setattr(quality, name, small)
     three = {"preset": Variant(), "patches of 2": Variant(patch=2), "min-SNR": Variant(min_snr=True)}
     monkeypatch.setitem(quality.VARIANTS, "digits", three)
 
@@ -74,25 +75,27 @@ def test_samples_that_judge_share_no_noise_with_training(miniature):
     state = begin(config_of("digits", Variant(), 2, 0), Variant(), images.shape)
     state.ema.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     for _ in train(state, images):
-        judge.of_run(state, 1, seed=0)
+        judge.of_run(state, 1, seed=0, evaluations=2)
     assert torch.equal(seen[0], fresh_noise(torch.empty(40, 1, 8, 8)))
     assert torch.equal(seen[0], seen[2])  # the same at every mark; two evaluations each
 
 
 def test_runs_are_made_once_and_end_in_a_report(miniature, tmp_path):
     runs = tmp_path / "runs.jsonl"
-    for command in (["train", "digits", "--seeds", "0,1"], ["samplers", "digits", "--seeds", "0"]):
+    for command in (["train", "digits", "--seeds", "0,1", "--fine"], ["samplers", "digits", "--seeds", "0"]):
         for _ in range(2):
             result = CliRunner().invoke(quality.main, [*command, "--runs", str(runs)], catch_exceptions=False)
             assert result.exit_code == 0
     kinds = [json.loads(line)["kind"] for line in runs.read_text().splitlines()]
-    assert [kinds.count(kind) for kind in ("cost", "run", "sampler")] == [3, 6, 15]
+    assert [kinds.count(kind) for kind in ("cost", "run", "sampler")] == [3, 6, 5]
     CliRunner().invoke(quality.main, ["report", "--out", str(tmp_path), "--runs", str(runs)], catch_exceptions=False)
     record = json.loads((tmp_path / "quality.json").read_text())["digits"]
     preset = next(row for row in record["variants"] if row["variant"] == "preset")
-    assert preset["gain"] == 0
+    assert preset["gain"] == {"mean": 0, "spread": 0, "n": 2}
     assert preset["cost"] == 1
-    assert all(row["seeds"] == [0, 1] and row["mean"][-1] > record["floor"]["mean"] for row in record["variants"])
+    for row in record["variants"]:
+        assert row["seeds"] == [0, 1]
+        assert min(mark["mean"] for mark in [*row["marks"], row["fine"]]) > record["floor"]["mean"]
     assert (tmp_path / "quality.png").stat().st_size > 10_000
 
 
@@ -103,3 +106,10 @@ def test_the_budget_pays_fewer_steps_where_they_cost_more(tmp_path):
         quality.add_line(runs, line)
     steps = [quality.steps_of("digits", name, runs, None) for name in ("preset", "width 48")]
     assert steps == [round(quality.STUDIES["digits"].seconds / 0.1), round(quality.STUDIES["digits"].seconds / 0.2)]
+
+
+def test_a_goal_between_two_marks_is_reached_along_the_line_of_the_picture():
+    assert quality.seconds_to(20, [1, 4, 16], [80, 40, 10]) == pytest.approx(8)  # halfway down, in both logarithms
+    assert quality.seconds_to(40, [1, 4, 16], [80, 40, 10]) == pytest.approx(4)
+    assert quality.seconds_to(5, [1, 4, 16], [80, 40, 10]) is None
+    assert quality.seconds_to(90, [1, 4, 16], [80, 40, 10]) == 1
