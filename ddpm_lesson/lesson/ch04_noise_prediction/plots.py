@@ -41,9 +41,8 @@ class LossWeights:
         right.set_xlabel("t in percent of all steps", labelpad=1)
         self.weights, self.shares = curve_pair(left), curve_pair(right)
         self.marks = [axes.axvline(1, color=GREY, linewidth=1) for axes in (left, right)]
-        self.verdict = headline(figure)
         key(left, {"solid: the bound": BLUE, "dashed: L_simple": ORANGE}, "lower left")
-        self.live = LiveFigure(figure, [*self.weights, *self.shares, *self.marks, self.verdict])
+        self.live = LiveFigure(figure, [*self.weights, *self.shares, *self.marks], headline(figure))
 
     def draw(self, bound: Weighting, simple: Weighting, t: int, what: str) -> Picture:
         """The picture for two weightings of the same steps.
@@ -63,10 +62,9 @@ class LossWeights:
             mark.set_xdata([x, x])
         first, second = (float(w.share[t - 1]) for w in (bound, simple))
         verdict = f"t = 1 .. {t} hold {first:.1%} of the weight in the bound, {second:.1%} in L_simple"
-        self.verdict.set_text(verdict)
         here = f"{float(bound.weight[t - 1]):.2g} and {float(simple.weight[t - 1]):.2g}"
         alt = f"Weights of the squared error of {self.unit}, {what}: at t = {t} they are {here}; {verdict}"
-        return self.live.picture(alt)
+        return self.live.picture(alt, verdict)
 
 
 def curve_pair(axes: Axes) -> tuple[Line2D, Line2D]:

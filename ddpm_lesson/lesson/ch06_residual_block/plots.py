@@ -88,9 +88,8 @@ class GroupNormPlot:
         self.points = [[a.plot([], [], ".", markersize=3)[0] for _ in range(n_channels)] for a in (left, right)]
         self.bars = [a.plot([], [], color=GREY, linewidth=1)[0] for a in (left, right)]
         (self.means,) = left.plot([], [], color=BLACK, linewidth=2)
-        self.verdict = headline(figure)
-        moving = [self.before, *self.points[0], *self.points[1], *self.bars, self.means, self.verdict]
-        self.live = LiveFigure(figure, moving)
+        moving = [self.before, *self.points[0], *self.points[1], *self.bars, self.means]
+        self.live = LiveFigure(figure, moving, headline(figure))
 
     def draw(self, x: Tensor, y: Tensor, undisturbed: Tensor, n_groups: int, what: str) -> Picture:
         """One setting.
@@ -114,9 +113,8 @@ class GroupNormPlot:
         self.means.set_data(*segments([(s + 0.1, s + size - 0.1, m, m) for s, m in zip(starts, means, strict=True)]))
         change = float((y - undisturbed).abs().max())
         verdict = f"{n_groups} groups of {size}:  the largest change of what comes out is {change:.2f}"
-        self.verdict.set_text(verdict)
         each = ", ".join(f"{m:.2f}" for m in means)
-        return self.live.picture(f"A feature map, {what}. Means of its groups {each}. {verdict}")
+        return self.live.picture(f"A feature map, {what}. Means of its groups {each}. {verdict}", verdict)
 
 
 def segments(pieces: Sequence[tuple[float, float, float, float]]) -> tuple[list[float], list[float]]:

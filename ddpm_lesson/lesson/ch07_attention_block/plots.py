@@ -163,8 +163,7 @@ class ScalePlot:
         self.scores = left.vlines(range(n_keys), 0, 1, color=BLUE, linewidth=9)
         self.weights = right.vlines(range(n_keys), 0, 1, color=ORANGE, linewidth=9)
         right.axhline(1 / n_keys, color=GREY, linewidth=1, linestyle="--")
-        self.verdict = headline(figure)
-        self.live = LiveFigure(figure, [*self.plain, self.scores, self.weights, self.verdict])
+        self.live = LiveFigure(figure, [*self.plain, self.scores, self.weights], headline(figure))
 
     def draw(self, scores: Tensor, plain: Tensor, what: str) -> Picture:
         """The picture for the scores of one query, (n_keys,), scaled and plain; ``what`` says how they were made."""
@@ -177,8 +176,7 @@ class ScalePlot:
             f"scores spread by {float(scores.std()):.2f}    largest weight {float(weights.max()):.3f}    "
             f"looks at {keys:.1f} keys    gradient left {slope:.3f}"
         )
-        self.verdict.set_text(verdict)
-        return self.live.picture(f"One query and {len(scores)} keys, {what}: {' '.join(verdict.split())}")
+        return self.live.picture(f"One query and {len(scores)} keys, {what}: {' '.join(verdict.split())}", verdict)
 
 
 def saturation_picture(d_k: Sequence[int], scaled: Saturation, unscaled: Saturation, n_keys: int) -> Picture:

@@ -223,11 +223,10 @@ class FieldPlot:
         figure = Figure(figsize=(WIDTH, 3.8))
         axes = figure.add_axes((0.01, 0.05, 0.38, 0.85))
         self.image, self.frame = influence_axes(axes, found[0].influence.shape)
-        self.title = headline(figure, 0.012)
         right = figure.add_axes((0.475, 0.26, 0.515, 0.64))
         sides_axes(right, self.found, formula)
         (self.here,) = right.plot([], [], "s", markersize=15, markerfacecolor="none", markeredgecolor=BLACK)
-        self.live = LiveFigure(figure, [self.image, self.frame, self.title, self.here])
+        self.live = LiveFigure(figure, [self.image, self.frame, self.here], headline(figure, 0.012))
 
     def draw(self, seen: Seen, what: str) -> Picture:
         """The map of one stage; ``what`` says what counts."""
@@ -236,12 +235,11 @@ class FieldPlot:
         self.here.set_data([i for i, _ in here], [side for _, side in here])
         least = "at least " * seen.cut
         sees = f"{seen.stage} sees {least}{seen.side} x {seen.side} pixels"
-        self.title.set_text(f"{seen.stage}: {least}{seen.side} × {seen.side} pixels ({what})")
         closed = self.formula.get(seen.stage)
         by_formula = f"the recursion says {closed}" if closed else "no recursion for the way up"
         strong = float((seen.influence > seen.influence.max() / 100).sum())
         alt = f"{sees}, {what}; {by_formula}; {strong:.0f} pixels have at least a hundredth of the largest influence"
-        return self.live.picture(alt)
+        return self.live.picture(alt, f"{seen.stage}: {least}{seen.side} × {seen.side} pixels ({what})")
 
 
 def fields_picture(found: Sequence[Seen], formula: Mapping[str, int]) -> Picture:
@@ -286,9 +284,8 @@ class CheckerboardPlot:
         for x, title in ((0.155, "taps that reach each pixel"), (0.465, "what a constant image becomes"),
                          (0.84, "amplitude by frequency")):  # fmt: skip
             figure.text(x, 0.84, title, ha="center", fontsize=10)
-        self.verdict = headline(figure, 0.012)
-        moving = [self.taps, *self.numbers.values(), self.output, self.bars, self.verdict]
-        self.live = LiveFigure(figure, moving)
+        moving = [self.taps, *self.numbers.values(), self.output, self.bars]
+        self.live = LiveFigure(figure, moving, headline(figure, 0.012))
 
     def draw(self, what: str, stride: int, taps: Tensor, output: Tensor) -> Picture:
         """The picture for one upsampling of a constant image.
@@ -309,12 +306,11 @@ class CheckerboardPlot:
         frequency, amplitude = (x.tolist() for x in spectrum(output / size))
         self.bars.set_segments([[(f, 0), (f, height)] for f, height in zip(frequency, amplitude, strict=True)])
         uneven = f"unevenness {unevenness(output):.2f}"
-        self.verdict.set_text(f"{what}: {uneven}")
         loudest = max(range(1, len(amplitude)), key=amplitude.__getitem__)
         peak = f"loudest at {frequency[loudest]:.2f} cycles per pixel"
         peak = peak if amplitude[loudest] > 1e-4 else "no frequency but 0"
         reached = f"pixels are reached by {', '.join(map(str, taps.unique().tolist()))} taps"
-        return self.live.picture(f"{what}: {reached}; {uneven}, {peak}")
+        return self.live.picture(f"{what}: {reached}; {uneven}, {peak}", f"{what}: {uneven}")
 
 
 # Guesses without skips

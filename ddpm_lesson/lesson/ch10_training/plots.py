@@ -52,8 +52,7 @@ class RunPlot:
             "thin: a run that comes with the lesson": GREY,
         }
         key(axes, lines, "lower left")
-        self.headline = headline(figure)
-        self.live = LiveFigure(figure, [self.loss, self.probe, self.headline])
+        self.live = LiveFigure(figure, [self.loss, self.probe], headline(figure))
 
     def draw(self, losses: Curve, probes: Curve, samples: Sequence[Tensor], words: str) -> Picture:
         """The run as it stands.
@@ -66,13 +65,12 @@ class RunPlot:
         """
         self.loss.set_data(*losses)
         self.probe.set_data([max(step, 1) for step in probes[0]], probes[1])
-        self.headline.set_text(words)
         chosen = sorted({round(i) for i in np.linspace(0, len(samples) - 1, min(LOOKS, len(samples)))})
         grids = [grid_of(samples[i], LOOK_SIDE) for i in chosen]
         grids += [Image.new("RGB", grids[0].size, "white")] * (LOOKS - len(grids))
         captions = [f"step {probes[0][i]:,}" for i in chosen] + [""] * (LOOKS - len(chosen))
         alt = f"Training: {words}. Samples of the average after steps {', '.join(str(probes[0][i]) for i in chosen)}"
-        return picture(stacked(self.live.image(), contact_sheet({"": grids}, captions)), alt, SCALE)
+        return picture(stacked(self.live.image(words), contact_sheet({"": grids}, captions)), alt, SCALE)
 
 
 def grid_of(images: Tensor, side: int) -> Image.Image:
@@ -146,8 +144,7 @@ class AveragePlot:
         self.dot = right.text(0.04, 0.92, "", transform=right.transAxes)
         self.lowest = right.get_ylim()[0]
         self.marks = [axes.axvline(0, color=GREY, linewidth=1) for axes in (left, right)]
-        self.headline = headline(figure)
-        self.live = LiveFigure(figure, [self.average, self.shares, self.first, self.dot, *self.marks, self.headline])
+        self.live = LiveFigure(figure, [self.average, self.shares, self.first, self.dot, *self.marks], headline(figure))
 
     def draw(self, average: Tensor, shares: Tensor, what: str) -> Picture:
         """The average up to a step, and the shares of the steps in it; both (n+1,)."""
@@ -159,8 +156,7 @@ class AveragePlot:
         for mark in self.marks:
             mark.set_xdata([n, n])
         words = f"{what}, step {n}: the random first weights still count {percent(float(shares[0]))}"
-        self.headline.set_text(words)
-        return self.live.picture(f"{words}; the average is {float(average[-1]):.3f}")
+        return self.live.picture(f"{words}; the average is {float(average[-1]):.3f}", words)
 
 
 def percent(share: float) -> str:
@@ -249,18 +245,16 @@ class WobblePlot:
         axes.set_xlabel("batch (the network stands still)", labelpad=1)
         (self.points,) = axes.plot([], [], color=BLUE, marker=".", markersize=4, linewidth=0.5)
         self.mean = axes.axhline(0, color=ORANGE, linestyle="--")
-        self.headline = headline(figure)
-        self.live = LiveFigure(figure, [self.points, self.mean, self.headline])
+        self.live = LiveFigure(figure, [self.points, self.mean], headline(figure))
 
     def draw(self, losses: Tensor, predicted: float, what: str) -> Picture:
         """Losses (n,), and the standard deviation that the formula predicts."""
         self.points.set_data(np.arange(self.n) + 0.5, losses.numpy())
         self.mean.set_ydata([float(losses.mean())] * 2)
         words = f"{what}: standard deviation {float(losses.std()):.3f}, predicted {predicted:.3f}"
-        self.headline.set_text(words)
         first = ", ".join(f"{loss:.4f}" for loss in losses[:3].tolist())
         alt = f"Losses of {self.n} batches, {words}; mean {float(losses.mean()):.3f}; the first three {first}"
-        return self.live.picture(alt)
+        return self.live.picture(alt, words)
 
 
 def courses_picture(courses: Mapping[str, Any], words: Mapping[str, str]) -> Picture:
@@ -318,8 +312,7 @@ class MemoryPlot:
         for i, (part, colour) in enumerate(zip(parts, PART_COLOURS, strict=False)):
             figure.text(LEFT + 0.165 * i, 0.77, "■", color=colour)
             figure.text(LEFT + 0.017 + 0.165 * i, 0.77, part, fontsize=9)
-        self.headline = headline(figure)
-        self.live = LiveFigure(figure, [*self.bars, self.sampling, *self.texts, self.headline])
+        self.live = LiveFigure(figure, [*self.bars, self.sampling, *self.texts], headline(figure))
 
     def draw(self, training: Mapping[str, float], sampling: float, what: str) -> Picture:
         """Bytes of each part, and of sampling."""
@@ -335,6 +328,5 @@ class MemoryPlot:
             text.set(x=value, text=f" {words}")
             text.set_ha("left" if value < 0.85 * self.axes.get_xlim()[1] else "right")
         words = f"{what}: training {sizes[1]}, sampling {sizes[0]}"
-        self.headline.set_text(words)
         each = ", ".join(f"{part} {value / self.size:.3g}" for part, value in training.items())
-        return self.live.picture(f"Memory, {words}; of training: {each} {self.unit}")
+        return self.live.picture(f"Memory, {words}; of training: {each} {self.unit}", words)

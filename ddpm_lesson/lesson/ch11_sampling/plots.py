@@ -116,8 +116,7 @@ class StepVariances:
             (0.51, "dotted: beta_tilde'", BLUE),
         ):
             figure.text(x, 0.85, text, color=colour, fontsize=11)
-        self.title = headline(figure)
-        self.live = LiveFigure(figure, [*self.curves, self.title])
+        self.live = LiveFigure(figure, self.curves, headline(figure))
 
     def draw(self, times: Sequence[int], beta: Tensor, right: Tensor, beta_tilde: Tensor, std: float) -> Picture:
         """The picture for one number of steps.
@@ -133,9 +132,8 @@ class StepVariances:
             f"{len(times)} steps, s = {std:.2g}: at t = {times[1]} the variance beta' is "
             f"{float(beta[1] / right[1]):.2f} times what is right"
         )
-        self.title.set_text(verdict)
         ends = f"beta' {float(beta[1]):.2g}, right {float(right[1]):.2g}, beta_tilde' {float(beta_tilde[1]):.2g}"
-        return self.live.picture(f"Variances of the steps back over beta', by t. {verdict}; there {ends}")
+        return self.live.picture(f"Variances of the steps back over beta', by t. {verdict}; there {ends}", verdict)
 
 
 def excess_picture(ratios: dict[int, tuple[Sequence[int], Tensor]]) -> Picture:

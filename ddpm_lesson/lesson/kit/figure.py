@@ -150,19 +150,22 @@ class LiveFigure:
     Args:
         figure: complete with axes, labels and all artists.
         moving: the artists that change; whoever calls ``picture`` has set them before.
+        top: the headline, if there is one; ``image`` and ``picture`` are given its words.
     """
 
-    def __init__(self, figure: Figure, moving: Iterable[Artist]):
-        self.figure = figure
-        self.moving = list(moving)
+    def __init__(self, figure: Figure, moving: Iterable[Artist], top: Text | None = None):
+        self.figure, self.top = figure, top
+        self.moving = [*moving, top] if top else list(moving)
         for artist in self.moving:
             artist.set_animated(True)
         figure.set_dpi(DPI)
         self.canvas = FigureCanvasAgg(figure)
         self.background = None
 
-    def image(self) -> Image.Image:
-        """The figure as it is now, ``SCALE`` times as large as on the page."""
+    def image(self, words: str = "") -> Image.Image:
+        """The figure as it is now, under ``words``, ``SCALE`` times as large as on the page."""
+        if self.top:
+            self.top.set_text(words)
         if self.background is None:
             self.canvas.draw()
             self.background = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -171,9 +174,9 @@ class LiveFigure:
             self.figure.draw_artist(artist)
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
 
-    def picture(self, alt: str) -> Picture:
-        """The figure as it is now, with alternative text; in 256 colours, which a browser gets twice as fast."""
-        return picture(self.image().quantize(256, method=Image.Quantize.FASTOCTREE), alt, SCALE)
+    def picture(self, alt: str, words: str = "") -> Picture:
+        """The figure under ``words``, with alternative text; in 256 colours, which a browser gets twice as fast."""
+        return picture(self.image(words).quantize(256, method=Image.Quantize.FASTOCTREE), alt, SCALE)
 
 
 def stacked(top: Image.Image, bottom: Image.Image) -> Image.Image:
