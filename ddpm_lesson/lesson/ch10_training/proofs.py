@@ -10,9 +10,9 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch10_training.exercises.loop import Toy
 from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
+from ddpm_lesson.lesson.kit.toy import Toy
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
 from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
@@ -222,7 +222,7 @@ def parts_make_the_whole(formula: Formula = gradient_in_parts) -> float:
     x0, eps = torch.randn(2, 12, 3, generator=generator, dtype=torch.float64)
     batch = Batch(x0, eps, torch.arange(12) % 10)
     for m in (1, 2, 3, 4, 12):
-        diffusion = DenoiseDiffusion(Toy(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
+        diffusion = DenoiseDiffusion(Toy().double(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
         parts = [slice(i * 12 // m, (i + 1) * 12 // m) for i in range(m)]
         got = formula(diffusion, batch, parts)
         alone = diffusion.loss(*batch)

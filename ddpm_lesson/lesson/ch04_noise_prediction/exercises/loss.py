@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm_lesson.lesson.ch04_noise_prediction.exercises.guesses import ALPHA_BAR, BETA
 from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers
+from ddpm_lesson.lesson.kit.toy import Toy
 
 
 def loss_weight(t: int, beta: Tensor) -> Tensor:
@@ -75,24 +76,6 @@ check_loss_weight = Exercise(
 )
 
 
-class ToyModel(nn.Module):
-    """A noise predictor that depends on everything it is given, and has a weight to train."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(1.3))
-
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """(B, C, H, W), (B,) -> (B, C, H, W).
-
-        Raises:
-            ValueError: unless t holds one time an image.
-        """
-        if t.ndim != 1:
-            raise ValueError(f"eps_model wants t as it is, one time an image, shape ({len(xt)},); got {tuple(t.shape)}")
-        return torch.tanh(self.scale * xt + 0.2) * (1 + t.view(-1, 1, 1, 1) / 5)
-
-
 def simple_loss(
     eps_model: Callable[[Tensor, Tensor], Tensor], x0: Tensor, t: Tensor, eps: Tensor, alpha_bar: Tensor
 ) -> Tensor:
@@ -108,7 +91,7 @@ def loss_case(channels: int, width: int, seed: int) -> tuple[Callable[..., Tenso
     shape = (4, channels, 3, width)
     t = torch.randint(len(ALPHA_BAR), (4,), generator=torch.Generator().manual_seed(seed))
     t[1], t[2] = 0, len(ALPHA_BAR) - 1
-    return ToyModel(), numbers(*shape, seed=seed + 1).tanh(), t, numbers(*shape, seed=seed + 2), ALPHA_BAR
+    return Toy(), numbers(*shape, seed=seed + 1).tanh(), t, numbers(*shape, seed=seed + 2), ALPHA_BAR
 
 
 check_simple_loss = Exercise(

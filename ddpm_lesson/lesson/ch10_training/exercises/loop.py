@@ -7,26 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake
-
-
-class Toy(nn.Module):
-    """A noise predictor with two weights, one of which works with t."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor([0.5, -0.1], dtype=torch.float64))
-
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """(B, D), (B,) -> (B, D)."""
-        if t.shape != (len(xt),):
-            raise ValueError(f"eps_model wants one time an image, shape ({len(xt)},); got {tuple(t.shape)}")
-        return self.w[0] * xt + self.w[1] * t[:, None]
+from ddpm_lesson.lesson.kit.toy import Toy
 
 
 def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
     """A model, its optimiser, batches of x0, t and eps, alpha_bar and the largest norm."""
     generator = torch.Generator().manual_seed(seed)
-    model = Toy()
+    model = Toy().double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
     batches = []
     for _ in range(n_batches):
