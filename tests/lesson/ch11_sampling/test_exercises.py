@@ -6,6 +6,7 @@ import torch
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.lesson.ch11_sampling import exercises as ex
+from ddpm_lesson.lesson.ch11_sampling.exercises import chain, ddim, inpaint
 from ddpm_lesson.sample import ddim_step, inpaint_step, spaced_times
 
 SCHEDULE = NoiseSchedule.linear(50, 1e-3, 0.2).to(torch.float64)
@@ -20,12 +21,12 @@ def test_clipped_step_is_the_packages(t):
     xt, eps = 2 * noise(0, 4, 1, 3, 3), noise(1, 4, 1, 3, 3)
     model = DenoiseDiffusion(lambda x, times: eps, schedule=SCHEDULE)
     expected = model.p_sample(xt, torch.full((4,), t), generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(ex.clipped_step(xt, eps, t, SCHEDULE.beta, noise(2, 4, 1, 3, 3)), expected)
+    torch.testing.assert_close(chain.clipped_step(xt, eps, t, SCHEDULE.beta, noise(2, 4, 1, 3, 3)), expected)
 
 
 def test_spaced_variances_are_the_packages():
     times = spaced_times(50, 7)[::-1]
-    torch.testing.assert_close(ex.spaced_variances(SCHEDULE.alpha_bar, times), SCHEDULE.spaced(times).beta_tilde)
+    torch.testing.assert_close(chain.spaced_variances(SCHEDULE.alpha_bar, times), SCHEDULE.spaced(times).beta_tilde)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -36,7 +37,7 @@ def test_ddim_step_is_the_packages(eta):
     x0_hat = model.denoise(xt, t)
     assert (x0_hat.abs() == 1).any()
     expected = ddim_step(x0_hat, model.predict_eps(xt, t, x0_hat), *bars, eta, torch.Generator().manual_seed(2))
-    torch.testing.assert_close(ex.ddim_step(xt, eps, *bars, eta, noise(2, 5, 2)), expected)
+    torch.testing.assert_close(ddim.ddim_step(xt, eps, *bars, eta, noise(2, 5, 2)), expected)
 
 
 @pytest.mark.parametrize("t", [0, 1, 20])
@@ -49,7 +50,7 @@ def test_inpaint_step_is_the_packages(t):
     generator = torch.Generator().manual_seed(2)
     x_prev = model.p_sample(xt, times, x0_hat=x0_hat, generator=generator)
     eps = torch.randn(4, 6, dtype=torch.float64, generator=generator)
-    torch.testing.assert_close(ex.inpaint_step(known, mask, x_prev, t, SCHEDULE.alpha_bar, eps), expected)
+    torch.testing.assert_close(inpaint.inpaint_step(known, mask, x_prev, t, SCHEDULE.alpha_bar, eps), expected)
 
 
 # Other right answers
