@@ -1,4 +1,4 @@
-"""What was measured beforehand, because it takes minutes; each file in ``assets`` says how to measure it anew."""
+"""What was measured beforehand, because it takes minutes; ``assets/README.md`` says how to measure it anew."""
 
 import json
 from collections import defaultdict
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from ddpm_lesson.runtime import assets_folder
 
 SAMPLERS = {
-    "posterior": "DDPM, sigma² = beta_tilde",
     "ddim": "DDIM (Euler)",
     "heun": "Heun",
     "dpm": "DPM-Solver++(2M)",
+    "posterior": "DDPM, sigma² = beta_tilde",
 }
 MODELS = {"eps": "DDPM", "flow": "flow"}
 Curves = dict[str, list[tuple[int, list[float]]]]  # name -> evaluations, and a distance for every seed

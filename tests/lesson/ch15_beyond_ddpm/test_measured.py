@@ -31,6 +31,17 @@ def test_races_hold_a_distance_for_every_seed_and_count_evaluations():
     assert race.at("Heun", 10) == race.curves["Heun"][0][1]
 
 
+def test_flow_and_ddpm_race_with_three_seeds_each_and_count_evaluations():
+    race = measured.flow_race()
+    assert {name: [n for n, _ in points] for name, points in race.curves.items()} == {
+        "DDPM, DDIM": [5, 10, 20, 50],
+        "DDPM, DPM-Solver++(2M)": [5, 10, 20, 50],
+        "flow, Euler": [5, 10, 20, 50],
+        "flow, Heun": [5, 9, 19, 49],
+    }
+    assert all(len(distances) == 3 for points in race.curves.values() for _, distances in points)
+
+
 def test_laps_are_gathered_by_name_and_evaluations():
     laps = [("a", 20, 3.0), ("b", 10, 1.0), ("a", 10, 2.0), ("a", 20, 5.0)]
     assert measured.gathered(laps) == {"a": [(10, [2.0]), (20, [3.0, 5.0])], "b": [(10, [1.0])]}
