@@ -383,11 +383,13 @@ def draw_lines(axes: Any, record: dict) -> None:
         if colour is None:
             axes.plot(seconds, means, color=GREY, alpha=0.35, linewidth=1)
             continue
-        label = f"{row['variant']} ({len(row['seeds'])} seeds)"
+        label = f"{row['variant']} ({len(row['seeds'])} {'seed' if len(row['seeds']) == 1 else 'seeds'})"
         axes.errorbar(seconds, means, spreads, color=colour, marker="o", linewidth=2, capsize=3, zorder=3, label=label)
     floor = record["floor"]["mean"]
     axes.axhline(floor, color="black", linestyle=":", linewidth=1)
-    axes.annotate("unseen images", (seconds[0], floor), (0, 3), textcoords="offset points", fontsize=8)
+    axes.annotate(
+        "unseen images instead of samples", (seconds[0], floor), (0, 3), textcoords="offset points", fontsize=8
+    )
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(seconds, [f"{s:g}" for s in seconds])
     low, high = axes.get_ylim()
