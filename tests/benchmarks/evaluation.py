@@ -111,7 +111,6 @@ def parse_samplers(text: str) -> list[tuple[int, float, int]]:
 @click.option("--bits-images", default=100, show_default=True, help="Test images for bits/dim, at all times.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--batch-size", default=250, show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=False, show_default=True, help="Faster after a minute.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/evaluation"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=assets_folder() / "evaluation.json")
@@ -123,7 +122,6 @@ def main(
     bits_images: int,
     seed: int,
     batch_size: int,
-    compiled: bool,
     device: str,
     work: Path,
     out: Path,
@@ -131,8 +129,6 @@ def main(
     """Measure a shipped model and write its part of the file."""
     diffusion = checkpoint.load(name, device)
     device = diffusion.device
-    if compiled:
-        diffusion.eps_model.compile()
     data = data or checkpoint.load_config(checkpoint.find(name)).data
     train, test = (load_images(data, split)[:] for split in ("train", "test"))
     classifier = load_classifier(reader or data, device)

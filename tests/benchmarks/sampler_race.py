@@ -83,7 +83,6 @@ class Track:
 @click.option("--samplers", default=",".join(SAMPLERS), show_default=True, help=f"Out of {', '.join(RACERS)}.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--batch-size", default=250, show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=False, show_default=True, help="Faster after a minute.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/race"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=runtime.assets_folder() / "sampler_race.json")
@@ -94,7 +93,6 @@ def main(
     samplers: str,
     seed: int,
     batch_size: int,
-    compiled: bool,
     device: str,
     work: Path,
     out: Path,
@@ -102,8 +100,6 @@ def main(
     """Run every lap that is not in the file yet, few steps first."""
     racers = names(samplers)
     track = Track(model, get_device(device), n, seed, batch_size, work)
-    if compiled:
-        track.diffusion.eps_model.compile()
     race = track.go_on(read(out).get(track.name, {}))
     done = {(lap["sampler"], lap["steps"]) for lap in race["laps"]}
     wanted = [(name, n_steps) for n_steps in map(int, steps.split(",")) for name in racers]

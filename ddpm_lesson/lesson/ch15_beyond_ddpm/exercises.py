@@ -287,7 +287,7 @@ check_min_snr_factors = Exercise(
             `alpha_bar / (1 - alpha_bar)`."""),
     ),
     consequence="For noise the factor is 1 up to SNR = gamma and falls from there. Without it an error of the image "
-    "would weigh ten thousand times more near the data than halfway to noise: that is what SNR does.",
+    "would weigh ten thousand times more near the data than where SNR is 1: that is what SNR does.",
 )
 
 

@@ -13,7 +13,7 @@ from ddpm_lesson.bound import gaussian_kl
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.flow import FlowMatching, FlowStep, flow_steps
 from ddpm_lesson.lesson.kit.chain import log_normal
-from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, ExactNoise, GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, ExactLabelled, ExactNoise, GaussianMixture
 from ddpm_lesson.sample import ReverseStep, ddim_steps, dpm_steps, final_samples, guided, heun_steps
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -149,27 +149,10 @@ def in_ten(model: DenoiseDiffusion, shape: Sequence[int], generator: torch.Gener
 CLASSES = GaussianMixture([0.5, 0.5], [-0.6, 0.6], [0.5, 0.5])  # two classes that overlap, one bump each
 
 
-class ExactLabelled(nn.Module):
-    """E[eps | x_t, class] for the bumps of ``CLASSES``; label 2 means that none is given."""
-
-    n_classes = 2
-
-    def __init__(self, schedule: NoiseSchedule):
-        super().__init__()
-        rows = zip(CLASSES.means.tolist(), CLASSES.stds.tolist(), strict=True)
-        parts = [GaussianMixture([1.0], [mean], [std]) for mean, std in rows]
-        self.networks = [ExactNoise(data, schedule) for data in (*parts, CLASSES)]
-
-    def forward(self, xt: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
-        """(B, 1), (B,), (B,) -> (B, 1)."""
-        answers = torch.stack([network(xt, t) for network in self.networks])
-        return answers[class_labels, torch.arange(len(xt))]
-
-
 def labelled() -> DenoiseDiffusion:
     """A thousand steps with the exact noise of a class, or of both."""
     schedule = NoiseSchedule.linear().to(torch.float64)
-    return DenoiseDiffusion(ExactLabelled(schedule), schedule=schedule, clip_x0=False)
+    return DenoiseDiffusion(ExactLabelled(CLASSES, schedule), schedule=schedule, clip_x0=False)
 
 
 @lru_cache(maxsize=64)
