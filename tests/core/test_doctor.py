@@ -33,7 +33,9 @@ def patient(monkeypatch, tmp_path):
 
 SHIPPED = {f.parent.name for f in (Path(__file__).parents[2] / "assets").glob("*/model.safetensors")}
 TRAINED = [{"seed": 1}, {"seed": 2, "prediction": "v"}, {"seed": 3, "prediction": "x0", "schedule": "cosine"}]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SHIPPED - {"digits", "digits_flow"})]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) for name in sorted(SHIPPED - {"digits", "digits_guided", "digits_flow"})
+]
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_guided", *SLOW])
