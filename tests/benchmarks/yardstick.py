@@ -22,10 +22,12 @@ class Yardstick:
     was trained on.
     """
 
-    def __init__(self, data: str, features: str = "classifier", device: str | torch.device = "cpu"):
+    def __init__(
+        self, data: str, features: str = "classifier", device: str | torch.device = "cpu", n_real: int = N_REAL
+    ):
         train, test = (load_images(data, split)[:] for split in ("train", "test"))
         self.features, self.device = extractor(features, tuple(train.shape[1:])), device
-        self.real = moments(self.seen(random_subset(train, N_REAL)))
+        self.real = moments(self.seen(random_subset(train, n_real)))
         self.unseen = self.seen(test)
 
     def seen(self, images: Tensor) -> Tensor:
