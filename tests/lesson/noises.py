@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_lesson import DenoiseDiffusion, diffusion, flow
 from ddpm_lesson.data import to_bytes
@@ -73,7 +73,8 @@ def watched() -> Iterator[Watch]:
         if eps is not None:
             asked_by = inspect.currentframe().f_back.f_code.co_name  # a loss may itself be a replaced one
             network = self.eps_model
-            learns = torch.is_grad_enabled() and network.training and any(p.requires_grad for p in network.parameters())
+            learns = torch.is_grad_enabled() and isinstance(network, nn.Module) and network.training
+            learns = learns and any(p.requires_grad for p in network.parameters())
             watch.give(x0, eps, training=asked_by == "loss" and learns)
         return q_sample(self, x0, t, eps)
 
