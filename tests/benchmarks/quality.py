@@ -206,10 +206,11 @@ def make_run(
     state = begin(config_of(data, variant, steps, seed), variant, dataset.shape)
     marks, found, used, start = [max(1, round(s * steps)) for s in SHARES], [], 0.0, time.process_time()
     for step in train(state, dataset):
-        if step.step in marks:
+        if step.step in marks:  # for several shares, if the steps are few
             used += time.process_time() - start
             distance = judge.of_run(state, variant.patch, seed, judge.study.evaluations)
-            found.append({"step": step.step, "used": round(used, 2), "distance": round(distance, 3)})
+            mark = {"step": step.step, "used": round(used, 2), "distance": round(distance, 3)}
+            found += [mark] * marks.count(step.step)
             start = time.process_time()
     parameters = sum(p.numel() for p in state.diffusion.parameters())
     line = {"kind": "run", "data": data, "variant": name, "seed": seed, "parameters": parameters, "marks": found}

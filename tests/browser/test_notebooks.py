@@ -76,7 +76,7 @@ def check_drag(page, panel, handle):
     for share in (0.2, 0.5, 0.8, 0.4, 0.7):
         page.mouse.move(box["x"] + share * box["width"], y, steps=2)
     page.mouse.up()
-    dragged = alt_when_still(page, panel)
+    dragged = alt_when_still(page, panel, pause_ms=600)  # a kernel that works off many moves is idle between them
     handle.focus()
     page.keyboard.press("ArrowLeft")
     assert alt_when_still(page, panel) != dragged

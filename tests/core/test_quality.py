@@ -80,6 +80,12 @@ def test_samples_that_judge_share_no_noise_with_training(miniature):
     assert torch.equal(seen[0], seen[2])  # the same at every mark; two evaluations each
 
 
+def test_a_run_of_two_steps_has_a_mark_for_every_share(miniature):
+    images = load_images("digits")
+    line = quality.make_run("digits", "preset", 0, 2, images, Judge("digits", images))
+    assert [mark["step"] for mark in line["marks"]] == [1, 1, 2]
+
+
 def test_runs_are_made_once_and_end_in_a_report(miniature, tmp_path):
     runs = tmp_path / "runs.jsonl"
     for command in (["train", "digits", "--seeds", "0,1", "--fine"], ["samplers", "digits", "--seeds", "0"]):
