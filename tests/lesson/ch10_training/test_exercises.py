@@ -130,3 +130,14 @@ def test_unknown_mistake_is_told_by_the_name_of_the_number():
         return x0, t, eps / 2
 
     assert "the standard deviation of eps is 0.50" in ex.check_draw_batch(half).message
+
+
+def test_what_chance_refuses_once_is_looked_at_again():
+    asked = []
+
+    def unlucky(images, n_steps):
+        asked.append(images)
+        x0, t, eps = by_numpy(images, n_steps)
+        return x0, t, eps + 0.7 * (len(asked) == 1)
+
+    assert ex.check_draw_batch(unlucky).passed
