@@ -27,23 +27,21 @@ from typing import Any
 
 import click
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from ddpm_lesson import checkpoint, get_preset, load_images
 from ddpm_lesson.bound import min_snr_weights
 from ddpm_lesson.data import ImageDataset
-from ddpm_lesson.evaluate import expected_floor, extractor, features_of, gaussian_frechet, moments, random_subset
-from ddpm_lesson.evaluate.frechet import Extractor, Moments
-from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS
+from ddpm_lesson.evaluate import expected_floor
 from ddpm_lesson.lesson.kit.colours import BLUE, GREEN, GREY, ORANGE, PINK
 from ddpm_lesson.lesson.kit.probe import fresh_generator
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import assets_folder, autocast
-from ddpm_lesson.sample import final_samples
-from ddpm_lesson.sample.solvers import dpm_steps, heun_steps
+from ddpm_lesson.sample import dpm_steps, final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, train
 from tests.benchmarks.evaluation import floors_of, spread
+from tests.benchmarks.sampler_race import RACERS
+from tests.benchmarks.yardstick import Yardstick
 
 SHARES = (0.25, 0.5, 1.0)  # of the budget, at which a run is judged
 FINE = 50  # evaluations of the network with which DPM-Solver++ is as good as it gets
@@ -156,17 +154,12 @@ def begin(config: TrainConfig, variant: Variant, shape: tuple[int, int, int]) ->
     return state
 
 
-class Judge:
+class Judge(Yardstick):
     """Frechet distance of samples from training images, on the features of the shipped classifier."""
 
     def __init__(self, data: str, images: ImageDataset):
+        super().__init__(data, n_real=STUDIES[data].n_real)
         self.study, self.shape = STUDIES[data], images.shape
-        self.features: Extractor = extractor("classifier", images.shape)
-        self.real: Moments = moments(features_of(self.features, random_subset(images[:], self.study.n_real)))
-
-    def distance(self, samples: Tensor) -> float:
-        """(N, C, H, W), rounded to bytes and clipped as in a file of images."""
-        return float(gaussian_frechet(*self.real, *moments(features_of(self.features, samples))))
 
     def of_run(self, state: TrainState, patch: int, seed: int, evaluations: int) -> float:
         """That of samples of the running average, drawn with so many evaluations of the network."""
@@ -247,16 +240,6 @@ def steps_of(data: str, name: str, runs: Path, images: ImageDataset) -> int:
 # Samplers
 
 
-def drawn(diffusion: Any, sampler: str, shape: tuple[int, ...], evaluations: int, seed: int) -> Tensor:
-    """Samples with at most so many evaluations of the network; Heun's method takes two a step, and one in the last."""
-    generator = fresh_generator(seed)
-    if sampler == "heun":
-        return final_samples(heun_steps(diffusion, shape, (evaluations + 1) // 2, generator))
-    if sampler == "dpm":
-        return final_samples(dpm_steps(diffusion, shape, evaluations, generator))
-    return final_samples(SAMPLERS[sampler](diffusion, shape, evaluations, generator))
-
-
 SAMPLER_NAMES = {
     "ddim": "DDIM",
     "posterior": "DDPM, posterior variance",
@@ -327,9 +310,9 @@ def told(found: dict | None) -> str:
 
 def floor_of(data: str) -> dict:
     """What real images would have: unseen ones instead of samples, and as many of the training images' Gaussian."""
-    study, (images, test) = STUDIES[data], (load_images(data, split) for split in ("train", "test"))
+    study, images = STUDIES[data], load_images(data)
     judge = Judge(data, images)
-    floors = floors_of(judge.real, features_of(judge.features, test[:]), study.n_floor)
+    floors = floors_of(judge.real, judge.unseen, study.n_floor)
     same = float(expected_floor(judge.real.cov, min(study.n_real, len(images)), study.n))
     values = {"mean": mean(floors), "spread": spread(floors), "draws": len(floors), "n": study.n_floor}
     return {**values, "expected_at_n_samples": same}
@@ -451,7 +434,7 @@ def compare_samplers(data: str, seeds: str, runs: Path) -> None:
                 if (sampler, evaluations, seed) in done:
                     continue
                 with torch.no_grad(), autocast(judge.study.settings["mixed_precision"], CPU):
-                    samples = drawn(diffusion, sampler, shape, evaluations, seed)
+                    samples = final_samples(RACERS[sampler](diffusion, shape, evaluations, fresh_generator(seed)))
                 distance = round(judge.distance(samples.float()), 3)
                 line = {
                     "data": data,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.kit.mixture import GaussianMixture
+from ddpm_lesson.lesson.kit.mixture import ExactLabelled, GaussianMixture
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, dpm_steps, final_samples, guided, heun_steps
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import UNet
@@ -86,23 +86,10 @@ def test_the_settings_of_the_model_are_taken_over_and_the_model_left_alone(unet)
 DATA = GaussianMixture([0.5, 0.5], [-1.0, 1.0], [0.4, 0.4])
 
 
-class ExactLabelled(nn.Module):
-    """E[eps | x_t, class] of a mixture whose components are its classes."""
-
-    n_classes = 2
-
-    def forward(self, xt, t, class_labels):
-        (t,) = t.unique().tolist()
-        alpha_bar = SCHEDULE.to(torch.float64).alpha_bar[t].item()
-        parts = [GaussianMixture([1.0], [m], [s]) for m, s in zip(DATA.means, DATA.stds, strict=True)]
-        answers = torch.stack([data.exact_eps(xt, alpha_bar) for data in (*parts, DATA)])
-        return answers[class_labels, torch.arange(len(xt))]
-
-
 @pytest.mark.parametrize("scale", [0, 1, 2, 5])
 def test_guided_noise_is_the_slope_of_the_tilted_density(scale):
     """-sqrt(1 - alpha_bar) d/dx log p(x | c)^scale p(x)^(1 - scale) at every time, by automatic differentiation."""
-    diffusion = guided(model(ExactLabelled(), clip_x0=False), torch.tensor([1]), scale)
+    diffusion = guided(model(ExactLabelled(DATA, SCHEDULE), clip_x0=False), torch.tensor([1]), scale)
     for t in (0, 10, T - 1):
         alpha_bar = SCHEDULE.to(torch.float64).alpha_bar[t].item()
         xt = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
