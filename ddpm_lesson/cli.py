@@ -166,9 +166,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before the work whether its results can be written into ``folder``."""
+    """Find out before the work whether its results can be written into ``folder``, and leave nothing behind."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
     with writing(folder), tempfile.TemporaryFile(dir=folder):
         pass
+    with contextlib.suppress(OSError):  # somebody else writes there already
+        for part in missing:  # whoever is told of a mistake later on has no empty folder to remove
+            part.rmdir()
 
 
 @main.command("sample")

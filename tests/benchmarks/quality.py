@@ -98,6 +98,7 @@ VARIANTS = {
     },
     "mnist": {
         "preset": Variant(),
+        "cosine": Variant({"schedule": "cosine"}),
         "cosine, v": Variant(COSINE_V),
         "cosine, v, width 16": Variant({**COSINE_V, "n_channels": 16}),
         "width 16": Variant({"n_channels": 16}),
@@ -124,7 +125,7 @@ class Study:
 
 STUDIES = {
     "digits": Study(31.0, 500, 12, 1500, 200, {"warmup_steps": 20, "mixed_precision": "no"}),
-    "mnist": Study(300.0, 500, 10, 10_000, 500, {"warmup_steps": 50, "mixed_precision": "bf16"}),
+    "mnist": Study(300.0, 500, 10, 10_000, 500, {"warmup_steps": 50, "mixed_precision": "no"}),
 }
 
 
@@ -406,6 +407,8 @@ def main() -> None:
 @RUNS
 def train_variants(data: str, seeds: str, only: Iterable[str], fine: bool, runs: Path) -> None:
     """Make the runs that the file does not hold yet, seed by seed."""
+    if unknown := set(only) - VARIANTS[data].keys():
+        raise click.BadParameter(f"{', '.join(unknown)}: the variants of {data} are {'; '.join(VARIANTS[data])}")
     images = load_images(data)
     judge = Judge(data, images)
     for seed in seeds_of(seeds):

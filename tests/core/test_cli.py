@@ -266,10 +266,11 @@ def test_the_labels_decide_in_turn_what_is_drawn(kinds, tmp_path, model, monkeyp
     ids=str,
 )
 def test_choices_that_do_not_fit_are_answered_in_a_sentence(kinds, tmp_path, model, options, words):
-    result = invoke("sample", kinds[model], "--out", tmp_path / "out", "--n=2", "--device=cpu", *options)
+    result = invoke("sample", kinds[model], "--out", tmp_path / "new" / "out", "--n=2", "--device=cpu", *options)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert words in result.output
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_flow_is_neither_evaluated_nor_examined_nor_exported_and_that_is_said(kinds, tmp_path):

@@ -170,7 +170,7 @@ def digits_in_ten(seed: int) -> dict[str, Tensor]:
     return ex.in_ten(checkpoint.load("digits", "cpu"), (100, 1, 8, 8), noise(seed))
 
 
-@claim("Heun's digits end half as far again from the ends of their paths as DDIM's", low=1.35, high=1.7)
+@claim("Heun's digits end half as far again from the ends of their paths as DDIM's", low=1.35, high=1.7, slow=True)
 def heun_is_further_from_the_path(seed: int) -> float:
     """Root mean square over that of DDIM."""
     ends = digits_in_ten(seed)
@@ -182,13 +182,13 @@ def bright(x: Tensor) -> float:
     return float((x > 0.8).double().mean())
 
 
-@claim("DDIM draws two thirds of the bright pixels that fine steps draw", low=0.6, high=0.75)
+@claim("DDIM draws two thirds of the bright pixels that fine steps draw", low=0.6, high=0.75, slow=True)
 def few_steps_are_pale(seed: int) -> float:
     """Its share of pixels above 0.8 over that where the paths end."""
     return bright(digits_in_ten(seed)[EULER]) / bright(digits_in_ten(seed)["path"])
 
 
-@claim("Heun some more", low=1.02, high=1.2)
+@claim("Heun some more", low=1.02, high=1.2, slow=True)
 def heun_is_less_pale(seed: int) -> float:
     """Its share of pixels above 0.8 over DDIM's."""
     return bright(digits_in_ten(seed)[HEUN]) / bright(digits_in_ten(seed)[EULER])

@@ -2,8 +2,7 @@
 
 from ddpm_lesson.lesson.ch14_bug_museum import panels
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS
-from ddpm_lesson.lesson.ch14_bug_museum.plots import draw_matrix
-from tests.lesson.shown import drawn, shown
+from tests.lesson.shown import shown
 
 PANELS = {"show_exhibits": panels.show_exhibits}
 
@@ -19,9 +18,3 @@ def test_the_cause_is_told_last():
     assert all(exhibit.symptom in text for text in words)
     assert [exhibit.seen_by[0] in text for text in words] == [False, True, True]
     assert [exhibit.cause in text for text in words] == [False, False, True]
-
-
-def test_the_picture_of_the_matrix_counts_what_it_marks():
-    picture = draw_matrix()
-    drawn(picture)
-    assert f"{sum(len(exhibit.seen_by) for exhibit in EXHIBITS)} squares marked" in picture.alt
