@@ -8,7 +8,6 @@ saw, and the Frechet distance of their features (those of the shipped classifier
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.quality train digits --seeds 0,1,2
     OMP_NUM_THREADS=1 DDPM_DATA=folder python -m tests.benchmarks.quality train mnist --seeds 0
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.quality samplers digits --seeds 0,1,2
     python -m tests.benchmarks.quality report
 
 Every run is a line of ``runs/quality.jsonl`` and is not made again; ``report`` gathers them into ``quality.json`` and
@@ -29,7 +28,7 @@ import click
 import torch
 from torch.nn import functional as F
 
-from ddpm_lesson import checkpoint, get_preset, load_images
+from ddpm_lesson import get_preset, load_images
 from ddpm_lesson.bound import min_snr_weights
 from ddpm_lesson.data import ImageDataset
 from ddpm_lesson.evaluate import expected_floor
@@ -40,7 +39,6 @@ from ddpm_lesson.runtime import assets_folder, autocast
 from ddpm_lesson.sample import dpm_steps, final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, train
 from tests.benchmarks.evaluation import floors_of, spread
-from tests.benchmarks.sampler_race import RACERS
 from tests.benchmarks.yardstick import Yardstick
 
 SHARES = (0.25, 0.5, 1.0)  # of the budget, at which a run is judged
@@ -238,19 +236,6 @@ def steps_of(data: str, name: str, runs: Path, images: ImageDataset) -> int:
     return round(STUDIES[data].seconds / (costs["preset"]["preset"] * costs[name]["ratio"]))
 
 
-# Samplers
-
-
-SAMPLER_NAMES = {
-    "ddim": "DDIM",
-    "posterior": "DDPM, posterior variance",
-    "beta": "DDPM, beta",
-    "heun": "Heun",
-    "dpm": "DPM-Solver++(2M)",
-}
-EVALUATIONS = (10, 20, 50)
-
-
 # The report
 
 
@@ -319,16 +304,8 @@ def floor_of(data: str) -> dict:
     return {**values, "expected_at_n_samples": same}
 
 
-def sampler_rows(data: str, runs: Path) -> list[dict]:
-    """Mean and spread of the distance over seeds of the noise, for every sampler and number of evaluations."""
-    found: dict[tuple[str, int], list[float]] = {}
-    for line in lines_of(runs, "sampler", data):
-        found.setdefault((line["sampler"], line["evaluations"]), []).append(line["distance"])
-    return [{"sampler": s, "evaluations": e, **(spread_of(values) or {})} for (s, e), values in found.items()]
-
-
 def print_tables(data: str, record: dict) -> None:
-    """The variants, best first, and the samplers."""
+    """The variants, best first."""
     header = ["variant", "a step costs", "steps", "seeds", *(f"at {record['seconds'] * s:g} s" for s in SHARES)]
     header += [f"{FINE} evaluations", "gain", "where the preset ends after"]
     rows = [
@@ -340,9 +317,6 @@ def print_tables(data: str, record: dict) -> None:
         for row in record["variants"]
     ]
     click.echo(f"\n{data}: {record['floor']}\n\n{markdown_table(header, rows)}\n\nnot made: {record['not_made']}\n")
-    found = {(row["sampler"], row["evaluations"]): row for row in record["samplers"]}
-    cells = [[name, *(told(found.get((key, e))) for e in EVALUATIONS)] for key, name in SAMPLER_NAMES.items()]
-    click.echo(markdown_table(["sampler", *map(str, EVALUATIONS)], cells))
 
 
 def draw(records: dict[str, dict], out: Path) -> None:
@@ -421,35 +395,6 @@ def train_variants(data: str, seeds: str, only: Iterable[str], fine: bool, runs:
             click.echo(f"{data}, {name}, seed {seed}: {[mark['distance'] for mark in line['marks']]}")
 
 
-@main.command("samplers")
-@click.argument("data", type=click.Choice(list(STUDIES)))
-@click.option("--seeds", default="0,1,2", show_default=True, help="Of the noise.")
-@RUNS
-def compare_samplers(data: str, seeds: str, runs: Path) -> None:
-    """Judge the samplers on the shipped weights."""
-    images = load_images(data)
-    judge, diffusion = Judge(data, images), checkpoint.load(data, CPU)
-    shape = (judge.study.n, *images.shape)
-    done = {(line["sampler"], line["evaluations"], line["seed"]) for line in lines_of(runs, "sampler", data)}
-    for seed in seeds_of(seeds):
-        for evaluations in EVALUATIONS:
-            for sampler in SAMPLER_NAMES:
-                if (sampler, evaluations, seed) in done:
-                    continue
-                with torch.no_grad(), autocast(judge.study.settings["mixed_precision"], CPU):
-                    samples = final_samples(RACERS[sampler](diffusion, shape, evaluations, fresh_generator(seed)))
-                distance = round(judge.distance(samples.float()), 3)
-                line = {
-                    "data": data,
-                    "sampler": sampler,
-                    "evaluations": evaluations,
-                    "seed": seed,
-                    "distance": distance,
-                }
-                add_line(runs, {"kind": "sampler", **line})
-                click.echo(str(line))
-
-
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path), default=assets_folder(), help="Folder to write.")
 @RUNS
@@ -463,7 +408,7 @@ def report(out: Path, runs: Path) -> None:
             settings = {**used, "seconds_of_a_step_of_the_preset": round(preset, 4), "floor": floor_of(data)}
             made = {row["variant"] for row in variants}
             settings["not_made"] = [name for name in VARIANTS[data] if name not in made]
-            records[data] = {**settings, "variants": variants, "samplers": sampler_rows(data, runs)}
+            records[data] = {**settings, "variants": variants}
             print_tables(data, records[data])
     (out / "quality.json").write_text(json.dumps(records, indent=1) + "\n")
     draw(records, out / "quality.png")

@@ -26,7 +26,7 @@ def miniature(monkeypatch):
     """The study of digits with a tiny network, little time and few samples."""
     study = replace(quality.STUDIES["digits"], seconds=0.1, n=40, evaluations=2, settings=TOY)
     monkeypatch.setitem(quality.STUDIES, "digits", study)
-    for name, small in {"ROUNDS": 2, "FINE": 3, "EVALUATIONS": (4,)}.items():
+    for name, small in {"ROUNDS": 2, "FINE": 3}.items():
         monkeypatch.setattr(quality, name, small)
     three = {"preset": Variant(), "patches of 2": Variant(patch=2), "min-SNR": Variant(min_snr=True)}
     monkeypatch.setitem(quality.VARIANTS, "digits", three)
@@ -88,12 +88,11 @@ def test_a_run_of_two_steps_has_a_mark_for_every_share(miniature):
 
 def test_runs_are_made_once_and_end_in_a_report(miniature, tmp_path):
     runs = tmp_path / "runs.jsonl"
-    for command in (["train", "digits", "--seeds", "0,1", "--fine"], ["samplers", "digits", "--seeds", "0"]):
-        for _ in range(2):
-            result = CliRunner().invoke(quality.main, [*command, "--runs", str(runs)], catch_exceptions=False)
-            assert result.exit_code == 0
+    command = ["train", "digits", "--seeds", "0,1", "--fine", "--runs", str(runs)]
+    for _ in range(2):
+        assert CliRunner().invoke(quality.main, command, catch_exceptions=False).exit_code == 0
     kinds = [json.loads(line)["kind"] for line in runs.read_text().splitlines()]
-    assert [kinds.count(kind) for kind in ("cost", "run", "sampler")] == [3, 6, 5]
+    assert [kinds.count(kind) for kind in ("cost", "run")] == [3, 6]
     CliRunner().invoke(quality.main, ["report", "--out", str(tmp_path), "--runs", str(runs)], catch_exceptions=False)
     record = json.loads((tmp_path / "quality.json").read_text())["digits"]
     preset = next(row for row in record["variants"] if row["variant"] == "preset")
@@ -119,3 +118,10 @@ def test_a_goal_between_two_marks_is_reached_along_the_line_of_the_picture():
     assert quality.seconds_to(40, [1, 4, 16], [80, 40, 10]) == pytest.approx(4)
     assert quality.seconds_to(5, [1, 4, 16], [80, 40, 10]) is None
     assert quality.seconds_to(90, [1, 4, 16], [80, 40, 10]) == 1
+
+
+def test_a_variant_that_is_not_there_is_named_beside_those_that_are(tmp_path):
+    command = ["train", "digits", "--only", "width 17", "--runs", str(tmp_path / "runs.jsonl")]
+    result = CliRunner().invoke(quality.main, command)
+    assert result.exit_code == 2
+    assert "width 17: the variants of digits are preset; width 16;" in result.output
