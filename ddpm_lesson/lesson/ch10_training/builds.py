@@ -77,8 +77,7 @@ def gives_a_state(built) -> str:
     """A dictionary with an average of its own, after exactly as many updates as were asked for."""
     model, images, alpha_bar = Watched(), IMAGES.clone(), ALPHA_BAR.clone()
     state = built(model, images, alpha_bar, 7, None)
-    average = state.get("average") if isinstance(state, dict) else None
-    if not isinstance(average, Watched):
+    if not isinstance(average := state.get("average") if isinstance(state, dict) else None, Watched):
         got = "nothing. Is the `return` missing?" if state is None else f"{type(state).__name__}."
         return f'BUILT must return a dictionary whose "average" is a module like `eps_model`; got {got}'
     if len(model.asked) != 7:
@@ -131,10 +130,8 @@ def warms_up(built) -> str:
     moved = -torch.stack([*model.weights, model.now()])[:, 1].diff()
     for k in (0, 1, 49, 98, 99, 100, 129):
         wanted = 2e-3 * min(1, (k + 1) / 100)
-        if abs(float(moved[k]) / wanted - 1) > 0.008:
-            return (
-                f"A weight with a steady gradient moved by {float(moved[k]):.3g} in update {k}; {wanted:.3g} is right."
-            )
+        if abs((got := float(moved[k])) / wanted - 1) > 0.008:
+            return f"A weight with a steady gradient moved by {got:.3g} in update {k}; {wanted:.3g} is right."
     return ""
 
 
@@ -158,11 +155,10 @@ def goes_on(built) -> str:
     random = torch.random.get_rng_state()
     for name, second in (("", first), (" a second time", Watched(-1.0, 5.0))):
         torch.random.set_rng_state(random)
-        state, model = built(second, IMAGES, ALPHA_BAR, 7, kept), Watched(4.0, 2.0)
-        average = built(model, IMAGES, ALPHA_BAR, 3, state)["average"]
+        model = Watched(4.0, 2.0)
+        average = built(model, IMAGES, ALPHA_BAR, 3, built(second, IMAGES, ALPHA_BAR, 7, kept))["average"]
         for what, got, wanted in (("model", model, whole), ("average", average, right)):
-            wrong = unlike(got.now(), wanted.now(), 1e-9, f"After going on{name} from 20 updates, the {what}")
-            if wrong:
+            if wrong := unlike(got.now(), wanted.now(), 1e-9, f"After going on{name} from 20 updates, the {what}"):
                 return f"{wrong} (20, 7 and 3 updates, held against 30 in one go.)"
     return ""
 
@@ -176,8 +172,7 @@ class Small(nn.Module):
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """(B, 1, 1, 1) and (B,) to (B, 1, 1, 1)."""
-        told = torch.cat((xt.flatten(1), F.one_hot(t, 10).to(xt)), 1)
-        return self.layers(told)[..., None, None]
+        return self.layers(torch.cat((xt.flatten(1), F.one_hot(t, 10).to(xt)), 1))[..., None, None]
 
 
 def learns(built) -> str:
@@ -195,9 +190,8 @@ def learns(built) -> str:
     xt = a.sqrt() * x0 + (1 - a).sqrt() * numbers(2000, 1, 1, 1, seed=2)
     right = ExactNoise(TWO_BUMPS, schedule)(xt, t)
     left = float((average(xt, t) - right).square().mean().detach() / right.square().mean())
-    return (
-        "" if left < 0.1 else f"After 700 updates the average misses {left:.0%} of the best answer; below 10 % is easy."
-    )
+    missed = f"After 700 updates the average misses {left:.0%} of the best answer; below 10 % is easy."
+    return "" if left < 0.1 else missed
 
 
 build_fit = Build(

@@ -1,24 +1,26 @@
 """What notebook 10 states, found anew; the sentences stand in the notebook word for word."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.data import ImageDataset, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.evaluate import distance_of_features, draw_samples, extractor, features_of, load_classifier
-from ddpm_lesson.lesson.ch10_training.decisions import StraightAbove, agreement
 from ddpm_lesson.lesson.ch10_training.diagnosis import SMALL, Course, course_of
 from ddpm_lesson.lesson.ch10_training.measure import losses_by_time, principal_variances, spread, straight_line_loss
 from ddpm_lesson.lesson.ch10_training.record import load_curve
 from ddpm_lesson.lesson.kit.claim import ClaimBook
+from ddpm_lesson.sample import ddpm_steps, final_samples, spaced_times
 
 BOOK = ClaimBook(10)
 claim = BOOK.claim
-DIGITS = (160, 1, 8, 8)
+MIDDLES = ((torch.arange(16) + 0.5) * 1000 / 16).long()  # of 16 equal parts of 0 .. 999
 
 
 @cache
@@ -28,30 +30,23 @@ def digits() -> tuple[DenoiseDiffusion, ImageDataset, ImageDataset]:
 
 
 @cache
-def by_time(seed: int) -> torch.Tensor:
+def by_time(seed: int) -> Tensor:
     """Losses at 16 times of 96 test images, others for each seed: (16, 96)."""
     diffusion, _, test = digits()
     chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:96]
-    return losses_by_time(diffusion, test[:][chosen], middles(), seed=1000 + seed)
+    return losses_by_time(diffusion, test[:][chosen], MIDDLES, seed=1000 + seed)
 
 
-def middles() -> torch.Tensor:
-    """The middles of 16 equal parts of 0 .. 999."""
-    return ((torch.arange(16) + 0.5) * 1000 / 16).long()
-
-
-def over_the_line(seed: int) -> torch.Tensor:
+def over_the_line(seed: int) -> Tensor:
     """The loss in multiples of the best straight line's, at 16 times."""
     diffusion, train, _ = digits()
-    return by_time(seed).mean(1) / straight_line_loss(principal_variances(train[:]), diffusion.schedule)[middles()]
+    return by_time(seed).mean(1) / straight_line_loss(principal_variances(train[:]), diffusion.schedule)[MIDDLES]
 
 
 def aftermath(n: int) -> float:
     """Size of a usual step of Adam, in learning rates, n steps after a gradient of 1,000 times the usual."""
     v = 0.001 * 1000**2 + 0.999 * 1
-    for _ in range(n):
-        v = 0.999 * v + 0.001
-    return v**-0.5
+    return (1 + 0.999**n * (v - 1)) ** -0.5
 
 
 @claim("a twentieth after a thousand more, and a third after five thousand", low=0.9, high=1.1, seeds=(0,))
@@ -61,16 +56,16 @@ def steps_stay_small(seed: int) -> float:
 
 
 @cache
-def mnist_means(*ends: int) -> list[float]:
-    """Mean losses of the shipped run over the thousand steps before each end."""
+def thousand_before(end: int) -> np.ndarray:
+    """Losses of the shipped run in the thousand steps before one."""
     steps, losses = map(np.array, load_curve("mnist"))
-    return [losses[(steps > end - 1000) & (steps <= end)].mean() for end in ends]
+    return losses[(steps > end - 1000) & (steps <= end)]
 
 
 @claim("and **jumps back** when the rate is full again", low=0.95, high=1.05, seeds=(0,))
 def jumps_back(seed: int) -> float:
     """The loss after the first cool-down is undone, in multiples of that before."""
-    before, cooled, undone = mnist_means(8250, 10_500, 11_500)
+    before, cooled, undone = (thousand_before(end).mean() for end in (8250, 10_500, 11_500))
     return undone / before if cooled < 0.97 * before else float("nan")
 
 
@@ -79,11 +74,9 @@ def jumps_back(seed: int) -> float:
 )
 def steps_to_be_as_low(seed: int) -> float:
     """From the end of the first cool-down to a mean as low, for seed 0 within a standard error of the difference."""
-    steps, losses = map(np.array, load_curve("mnist"))
-    parts = {end: losses[(steps > end - 1000) & (steps <= end)] for end in range(10_500, 18_001, 250)}
-    cooled, error = parts[10_500].mean(), 2**0.5 * parts[10_500].std() / len(parts[10_500]) ** 0.5
-    allowed = cooled + (error if seed == 0 else 0)
-    return next(end for end, part in parts.items() if end >= 11_500 and part.mean() <= allowed) - 10_500
+    cooled = thousand_before(10_500)
+    allowed = cooled.mean() + (2**0.5 * cooled.std() / len(cooled) ** 0.5 if seed == 0 else 0)
+    return next(end for end in range(11_500, 18_001, 250) if thousand_before(end).mean() <= allowed) - 10_500
 
 
 @claim("at $t$ below 300 this small network is better than the straight line", high=1)
@@ -103,7 +96,29 @@ def worse_than_the_line(seed: int, i: int) -> float:
 def share_of_large_t(seed: int) -> float:
     """Share of the mean."""
     means = by_time(seed).mean(1)
-    return float(means[middles() > 650].sum() / means.sum())
+    return float(means[MIDDLES > 650].sum() / means.sum())
+
+
+@torch.no_grad()
+def agreement(
+    diffusion: DenoiseDiffusion, read: Callable[[Tensor], Tensor], shape: tuple[int, ...], t: int, seed: int
+) -> float:
+    """How often two runs that go on from the same x_t, with noise of their own, end in the same class.
+
+    Args:
+        diffusion: the model; it takes 40 steps with the posterior's variance.
+        read: images (B, C, H, W) -> (B, classes), the largest of which is the answer.
+        shape: of the batch of runs.
+        t: where they part, 0 .. T-1; the nearest time of the chain is taken.
+        seed: of all noise.
+    """
+    steps = partial(ddpm_steps, diffusion, shape, torch.Generator().manual_seed(seed), sigma="posterior")
+    times = spaced_times(diffusion.n_steps, 40)
+    parting = min(times, key=lambda time: abs(time - t))
+    xt, left = next(step.xt for step in steps(n_steps=40) if step.t == parting), 40 - times.index(parting)
+    ends = (final_samples(steps(n_steps=left, start=xt, t_start=parting)) for _ in range(2))
+    one, other = (read(images).argmax(1) for images in ends)
+    return float((one == other).double().mean())
 
 
 @claim("at 650 no oftener than chance, about once in ten", low=0.03, high=0.19, slow=True, t=650)
@@ -111,7 +126,25 @@ def share_of_large_t(seed: int) -> float:
 @claim("at 150 about seven times", low=0.6, high=0.82, slow=True, t=150)
 def same_class(seed: int, t: int) -> float:
     """Share of 160 pairs of runs that part at t and end in one class; chance is 0.1, with a standard error of 0.024."""
-    return agreement(digits()[0], load_classifier("digits", "cpu"), DIGITS, t, seed)
+    return agreement(digits()[0], load_classifier("digits", "cpu"), (160, 1, 8, 8), t, seed)
+
+
+class StraightAbove(nn.Module):
+    """A network up to some t, and from ``start`` on the best guess that is linear in x_t, (10.6), for ``images``."""
+
+    def __init__(self, diffusion: DenoiseDiffusion, images: Tensor, start: int):
+        super().__init__()
+        self.network, self.alpha_bar, self.start = diffusion.eps_model, diffusion.alpha_bar, start
+        flat = images.flatten(1).double()
+        self.mean = flat.mean(0).float()
+        self.variances, self.axes = (x.float() for x in torch.linalg.eigh(flat.T.cov(correction=0)))
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        """Guess of eps, (B, C, H, W)."""
+        a = self.alpha_bar[t][:, None]
+        along = (xt.flatten(1) - a.sqrt() * self.mean) @ self.axes  # (B, D)
+        line = (((1 - a).sqrt() / (a * self.variances + 1 - a)) * along) @ self.axes.T
+        return torch.where((t >= self.start)[:, None, None, None], line.view_as(xt), self.network(xt, t))
 
 
 @cache

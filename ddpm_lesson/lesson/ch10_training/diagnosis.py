@@ -1,20 +1,17 @@
 """Training runs that are ill on purpose, small enough to watch: what a mistake looks like from outside."""
 
-from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ddpm_lesson.data import ImageDataset, load_images
-from ddpm_lesson.diffusion import DenoiseDiffusion
+from ddpm_lesson.data import load_images
+from ddpm_lesson.lesson.kit.infection import replaced
 from ddpm_lesson.lesson.kit.probe import make_probe
-from ddpm_lesson.sample import ddim_steps
-from ddpm_lesson.train.loop import TrainState, train
-from ddpm_lesson.train.presets import PRESETS, TrainConfig
+from ddpm_lesson.sample import ddim_steps, final_samples
+from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, train
 
 SMALL = replace(  # a network that learns something in seconds
     PRESETS["digits"], n_channels=16, batch_size=24, train_steps=60, warmup_steps=6, cooldown_steps=0, ema_decay=0.9
@@ -32,62 +29,14 @@ class Course(NamedTuple):
     samples: Tensor  # (N, C, H, W), by the average
 
 
-class Zeroes(ImageDataset):
-    """Images in [0, 1] where [-1, 1] belongs."""
-
-    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        return super().__getitem__(index) / 2 + 0.5
-
-
-class SameTime(DenoiseDiffusion):
-    """One t for the whole batch."""
-
-    def loss(self, x0: Tensor, noise: Any = None, t: Any = None, *others: Any, **options: Any) -> Tensor:
-        """L_simple with the first time for all images."""
-        return super().loss(x0, noise, t[:1].expand(len(x0)), *others, **options)
-
-
-class GuessesImage(DenoiseDiffusion):
-    """Trained to put out x0 and sampled as if that were eps."""
-
-    def loss(self, x0: Tensor, noise: Any = None, t: Any = None, *others: Any, **options: Any) -> Tensor:
-        """The squared error of the image."""
-        return (self.eps_model(self.q_sample(x0, t, noise), t) - x0).square().mean()
-
-
-Infection = Callable[[TrainState], None]
-
-
-def trained_as(kind: type[DenoiseDiffusion]) -> Infection:
-    """Give the run another loss."""
-
-    def infect(state: TrainState) -> None:
-        state.diffusion = kind(state.diffusion.eps_model, schedule=state.diffusion.schedule)
-
-    return infect
-
-
-def without_warm_up(state: TrainState) -> None:
-    """Average with the paper's 0.9999 from the first step on."""
-    state.ema = AveragedModel(state.diffusion.eps_model, multi_avg_fn=get_ema_multi_avg_fn(0.9999))
-
-
-class Illness(NamedTuple):
-    """What is wrong with a run."""
-
-    settings: Mapping[str, float] = MappingProxyType({})  # that differ from the healthy run's
-    infect: Infection = lambda state: None
-    data: type[ImageDataset] = ImageDataset
-
-
-ILLNESSES = {
-    "healthy": Illness(),
-    "learning rate 100 times too high": Illness({"lr": 0.2, "warmup_steps": 0}),
-    "learning rate 100 times too low": Illness({"lr": 2e-5}),
-    "data in [0, 1]": Illness(data=Zeroes),
-    "average without warm-up": Illness(infect=without_warm_up),
-    "one t for the whole batch": Illness(infect=trained_as(SameTime)),
-    "network guesses the image": Illness(infect=trained_as(GuessesImage)),
+ILLNESSES = {  # settings that the healthy run has not; and a function of the package, and an edit of its source
+    "healthy": ({},),
+    "learning rate 100 times too high": ({"lr": 0.2, "warmup_steps": 0},),
+    "learning rate 100 times too low": ({"lr": 2e-5},),
+    "data in [0, 1]": ({}, "data:ImageDataset.__getitem__", "index])", "index]) / 2 + 0.5"),
+    "average without warm-up": ({}, "train.loop:average_with_warmup", "fn(d)", "fn(0.9999)"),  # the paper's decay
+    "one t for the whole batch": ({}, "train.loop:draw_batch", "(x0), t,", "(x0), t[:1].expand(len(t)),"),
+    "network guesses the image": ({}, "diffusion:DenoiseDiffusion.loss", "self.target(x0, eps, t)", "x0"),
 }
 
 
@@ -104,20 +53,16 @@ def course_of(illness: str, config: TrainConfig = SMALL, n_samples: int = 8, sam
     """
     if illness not in ILLNESSES:
         raise ValueError(f"illness must be one of {', '.join(ILLNESSES)}; got {illness!r}")
-    settings, infect, data = ILLNESSES[illness]
-    dataset, test = load_images(config.data), load_images(config.data, "test")
-    dataset = data(dataset.images)
-    state = TrainState(replace(config, **settings), dataset.shape, "cpu")
-    infect(state)
-    steps = [(float(step.loss), float(step.grad_norm)) for step in train(state, dataset)]
-    probe = make_probe(data(test.images)[:128], config.n_steps)
-    averaged = state.averaged()
-    generator = torch.Generator().manual_seed(0)
-    for step in ddim_steps(averaged, (n_samples, *dataset.shape), sample_steps, generator=generator):
-        samples = step.x0_hat
-    losses, norms = map(list, zip(*steps, strict=True))
-    lowest = float(dataset[:].min())
-    return Course(losses, norms, probe.loss(state.diffusion), probe.loss(averaged), lowest, samples)
+    settings, *edit = ILLNESSES[illness]
+    with replaced(edit[0], tuple(edit[1:])) if edit else nullcontext():
+        dataset, test = load_images(config.data), load_images(config.data, "test")
+        state = TrainState(replace(config, **settings), dataset.shape, "cpu")
+        losses, norms = zip(*((float(step.loss), float(step.grad_norm)) for step in train(state, dataset)), strict=True)
+        probe, averaged = make_probe(test[:128], config.n_steps), state.averaged()
+        generator = torch.Generator().manual_seed(0)
+        samples = final_samples(ddim_steps(averaged, (n_samples, *dataset.shape), sample_steps, generator=generator))
+        asked = probe.loss(state.diffusion), probe.loss(averaged)
+        return Course([*losses], [*norms], *asked, float(dataset[:].min()), samples)
 
 
 def in_words(course: Course) -> str:

@@ -7,20 +7,13 @@ from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.probe import fresh_generator, image_losses
+from ddpm_lesson.lesson.kit.proof import numbers
 from ddpm_lesson.schedule import NoiseSchedule
 
 
 def losses_by_time(diffusion: DenoiseDiffusion, x0: Tensor, times: Tensor, seed: int = 0) -> Tensor:
-    """The loss of every image at every time, with noise of its own: (len(times), B).
-
-    Args:
-        diffusion: the model.
-        x0: images in [-1, 1], (B, C, H, W).
-        times: (n,) whole numbers in 0 .. T-1.
-        seed: of the noise.
-    """
-    generator = fresh_generator(seed)
-    rows, x0 = [], x0.to(diffusion.device)
+    """The loss of every image x0 (B, C, H, W) at every one of the times (n,), with noise of its own: (n, B)."""
+    generator, rows, x0 = fresh_generator(seed), [], x0.to(diffusion.device)
     for t in times.tolist():
         eps = torch.randn(x0.shape, generator=generator).to(x0)
         rows.append(image_losses(diffusion, x0, eps, torch.full((len(x0),), t, device=x0.device)))
@@ -48,11 +41,7 @@ def straight_line_loss(variances: Tensor, schedule: NoiseSchedule) -> Tensor:
     """The loss of the best guess of eps that is linear in x_t, for every t: (T,).
 
     Along an axis on which the data have variance v, x_t has alpha_bar v + 1 - alpha_bar, and its share of data stays
-    unexplained.
-
-    Args:
-        variances: of the data along their principal axes, (D,), as ``principal_variances`` tells.
-        schedule: of the forward process.
+    unexplained. ``variances`` (D,) are those along the principal axes, as ``principal_variances`` tells.
     """
     s = schedule.to(torch.float64)
     data = s.alpha_bar[:, None] * variances.double()[None]  # (T, D)
@@ -65,16 +54,11 @@ def principal_variances(images: Tensor) -> Tensor:
 
 
 def average_of(weights: Tensor, decay: float, *, warm_up: bool = True) -> tuple[Tensor, Tensor]:
-    """The running average of a weight after every step, and what each step counts in the last: both (n+1,).
+    """The running average of weights (n+1,) after every step, and what each step counts in the last: both (n+1,).
 
-    Args:
-        weights: (n+1,), the first of which is copied.
-        decay: of the average.
-        warm_up: whether the k-th update uses min(decay, (1 + k) / (10 + k)), as in training.
+    With ``warm_up`` the k-th update uses min(decay, (1 + k) / (10 + k)), as in training.
     """
-    shares = torch.zeros_like(weights)
-    shares[0] = 1
-    averages = [weights[0]]
+    shares, averages = torch.eye(len(weights), dtype=weights.dtype)[0], [weights[0]]
     for k in range(1, len(weights)):
         d = min(decay, (1 + k) / (10 + k)) if warm_up else decay
         shares *= d
@@ -83,7 +67,6 @@ def average_of(weights: Tensor, decay: float, *, warm_up: bool = True) -> tuple[
     return torch.stack(averages), shares
 
 
-def wandering_weight(n_steps: int = 200, seed: int = 0) -> Tensor:
+def wandering_weight(n_steps: int = 200) -> Tensor:
     """An example of a weight in training, (n_steps + 1,): from a random start to about 0, and noisy ever after."""
-    noise = torch.randn(n_steps + 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return 1.5 * torch.exp(-torch.arange(n_steps + 1) / 15) + 0.2 * noise
+    return 1.5 * torch.exp(-torch.arange(n_steps + 1) / 15) + 0.2 * numbers(n_steps + 1)

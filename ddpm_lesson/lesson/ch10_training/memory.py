@@ -1,22 +1,15 @@
 """How much memory training and sampling take: one image is measured, the rest is counted."""
 
 import json
-import weakref
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from ddpm_lesson.data import DATASETS
 from ddpm_lesson.runtime import assets_folder
-from ddpm_lesson.sample import ddim_steps
-from ddpm_lesson.train.loop import build_diffusion
-from ddpm_lesson.train.presets import TrainConfig
-
-ADAM_MOMENTS = 2  # the running means of the gradient and of its square
+from ddpm_lesson.train import TrainConfig, build_diffusion
 
 
 class MemoryNeeds(NamedTuple):
@@ -24,20 +17,14 @@ class MemoryNeeds(NamedTuple):
 
     weights: int
     kept: int  # activations of one image that wait for the backward pass
-    sampled: int  # the most that sampling holds at once for one image, besides the weights
+    sampled: int = 0  # the most that sampling holds at once for one image, besides the weights, where it was measured
 
     def training(self, batch_size: int) -> dict[str, int]:
-        """The parts that are held when the backward pass is about to begin; their sum is a safe estimate of the peak.
-
-        Gradients are counted in full although they fill up only while the activations are given back.
-
-        Args:
-            batch_size: images that pass through the network at once.
-        """
+        """What is held when the backward pass of a batch begins, the gradients in full: no less than the peak."""
         return {
             "weights": self.weights,
             "gradients": self.weights,
-            "Adam's moments": ADAM_MOMENTS * self.weights,
+            "Adam's moments": 2 * self.weights,  # the running means of the gradient and of its square
             "average (EMA)": self.weights,
             "activations": self.kept * batch_size,
         }
@@ -48,29 +35,20 @@ class MemoryNeeds(NamedTuple):
 
 
 def measure_memory(config: TrainConfig) -> MemoryNeeds:
-    """Build the network of ``config`` on the CPU, and train and sample one image.
+    """Build the network of ``config`` on the CPU, and pass one image through it as in training.
 
     Not counted: what a GPU's driver and its convolutions want besides, and what is lost between tensors, together half
     a gigabyte to two.
-
-    Args:
-        config: what would be trained; its ``data`` must be a known data set.
     """
-    diffusion = build_diffusion(config, DATASETS[config.data][0])
-    weights = sum(p.numel() * p.element_size() for p in diffusion.eps_model.parameters())
-    shape = (1, *DATASETS[config.data])
-    with PeakMemory() as sampling:
-        for _ in ddim_steps(diffusion, shape, n_steps=2):
-            pass
-    return MemoryNeeds(weights, saved_for_backward(diffusion.eps_model, torch.zeros(shape)), sampling.peak)
+    shape = DATASETS[config.data]
+    network = build_diffusion(config, shape[0]).eps_model
+    return MemoryNeeds(sum(p.nbytes for p in network.parameters()), saved_for_backward(network, torch.zeros(1, *shape)))
 
 
 def saved_for_backward(eps_model: nn.Module, x0: Tensor) -> int:
-    """Bytes that autograd keeps between the forward and the backward pass of the loss; weights do not count.
+    """Bytes that autograd keeps between the forward and the backward pass of the loss for a batch x0 (B, C, H, W).
 
-    Args:
-        eps_model: the noise predictor, in training mode if dropout is to count.
-        x0: a batch, (B, C, H, W).
+    Weights do not count; dropout does in training mode.
     """
     weights = {p.untyped_storage().data_ptr() for p in eps_model.parameters()}
     kept: dict[int, int] = {}  # address -> bytes; two tensors may share their memory
@@ -86,38 +64,6 @@ def saved_for_backward(eps_model: nn.Module, x0: Tensor) -> int:
         loss = F.mse_loss(eps_model(x0 + eps, torch.zeros(len(x0), dtype=torch.long, device=x0.device)), eps)
     del loss  # it held what was kept until here, so that no address was used twice
     return sum(kept.values())
-
-
-class PeakMemory(TorchDispatchMode):
-    """Inside the ``with`` block, counts the bytes of the tensors that are made there and still held.
-
-    Attributes:
-        now: bytes held at this moment.
-        peak: the most that were held at once.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        old = {x.untyped_storage().data_ptr() for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)}
-        result = function(*args, **(kwargs or {}))
-        for x in tree_iter(result):
-            if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in old:
-                self.add(x.untyped_storage())
-        return result
-
-    def add(self, storage: torch.UntypedStorage) -> None:
-        """Count a new storage until it is given back."""
-        size = storage.nbytes()
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.remove, size)
-
-    def remove(self, size: int) -> None:
-        """A storage was given back."""
-        self.now -= size
 
 
 def measured_memory() -> dict[str, MemoryNeeds]:

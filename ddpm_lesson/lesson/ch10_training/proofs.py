@@ -1,8 +1,10 @@
 """Proofs of notebook 10: averages of weights, steps of Adam, parts of a batch, and what a loss is made of."""
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from itertools import product
+from statistics import pvariance
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,8 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch10_training.measure import Spread, spread, straight_line_loss
-from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest
+from ddpm_lesson.lesson.ch10_training.measure import spread, straight_line_loss
+from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.lesson.kit.toy import Toy
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
@@ -20,9 +22,6 @@ from ddpm_lesson.train.processes import start_accelerator
 
 BOOK = ProofBook(10)
 equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
-
-
-# The average of the weights
 
 
 def weights_of_the_past(n: int, decay: float) -> Tensor:
@@ -38,32 +37,22 @@ def averages(rule: Callable[..., None], weights: Tensor) -> Tensor:
     model = nn.ParameterList([nn.Parameter(weights[0].clone())])
     ema, out = AveragedModel(model, multi_avg_fn=rule), []
     for row in weights:
-        with torch.no_grad():
-            model[0].copy_(row)
+        model[0].data.copy_(row)
         ema.update_parameters(model)
         out.append(ema.module[0].detach().clone())
     return torch.stack(out)
 
 
 @equation(
-    "10.1",
-    r"\bar w_n = d^n w_0 + \sum_{k=1}^{n} (1-d)\, d^{\,n-k}\, w_k",
-    "torch's AveragedModel, step by step",
-    1e-12,
+    "10.1", r"\bar w_n = d^n w_0 + \sum_{k=1}^{n} (1-d)\, d^{\,n-k}\, w_k", "torch's AveragedModel, step by step", 1e-12
 )
 def average_is_a_sum(formula: Formula = weights_of_the_past) -> float:
     """For weights that wander at random, three decays and every n up to 40."""
-    generator, errors = torch.Generator().manual_seed(0), []
-    weights = torch.randn(41, 3, generator=generator, dtype=torch.float64).cumsum(0)
+    weights, errors = numbers(41, 3).cumsum(0), []
     for decay in (0.5, 0.9, 0.99):
         ema = averages(get_ema_multi_avg_fn(decay), weights)
         errors += [formula(n, decay) @ weights[: n + 1] - ema[n] for n in range(41)]
     return largest(errors)
-
-
-def half_life(decay: float) -> float:
-    """Steps after which what was in the average counts half."""
-    return math.log(0.5) / math.log(decay)
 
 
 @equation(
@@ -72,24 +61,16 @@ def half_life(decay: float) -> float:
     "multiplied out, then bisection",
     1e-9,
 )
-def half_of_the_past(formula: Formula = half_life) -> float:
+def half_of_the_past(formula: Formula = lambda decay: math.log(0.5) / math.log(decay)) -> float:
     """The h at which d^h, multiplied out and interpolated in the exponent, passes one half; relative."""
     errors = []
     for decay in (0.9, 0.98, 0.9995, 0.9999):
         left, n = 1.0, 0
         while left * decay > 0.5:
             left, n = left * decay, n + 1
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if left * decay**middle > 0.5 else (low, middle)
-        errors.append(formula(decay) / (n + low) - 1)
+        part = bisect(range(2**50), -0.5, key=lambda i: -left * decay ** (i / 2**50)) / 2**50
+        errors.append(formula(decay) / (n + part) - 1)
     return largest(errors)
-
-
-def first_share(n: int) -> float:
-    """What the first weights still count after n updates with the warm-up alone."""
-    return math.factorial(10) / math.prod(range(n + 2, n + 11))
 
 
 @equation(
@@ -98,20 +79,12 @@ def first_share(n: int) -> float:
     "the package's average, step by step",
     1e-12,
 )
-def first_weights_are_forgotten(formula: Formula = first_share) -> float:
+def first_weights_are_forgotten(formula: Formula = lambda n: math.factorial(10) / math.perm(n + 10, 9)) -> float:
     """Weights that are 1 at first and 0 from then on: their average is the share of the first."""
     weights = torch.zeros(51, 1, dtype=torch.float64)
     weights[0] = 1
     ema = averages(average_with_warmup(0.9999), weights)
     return largest(formula(n) - ema[n] for n in range(1, 51))
-
-
-# Adam and its learning rate
-
-
-def first_adam_step(gradient: Tensor, lr: float, eps: float) -> Tensor:
-    """What Adam adds to the weights in its very first step."""
-    return -lr * gradient / (gradient.abs() + eps)
 
 
 @equation(
@@ -120,8 +93,8 @@ def first_adam_step(gradient: Tensor, lr: float, eps: float) -> Tensor:
     "torch's Adam",
     1e-12,
 )
-def adam_starts_at_full_speed(formula: Formula = first_adam_step) -> float:
-    """For gradients from tiny to huge."""
+def adam_starts_at_full_speed(formula: Formula = lambda g, lr, eps: -lr * g / (g.abs() + eps)) -> float:
+    """What Adam adds to the weights in its very first step, for gradients from tiny to huge."""
     gradient = torch.tensor([-1e3, -1.0, -1e-3, 1e-7, 0.0, 1e-2, 50.0], dtype=torch.float64)
     weight = nn.Parameter(torch.zeros_like(gradient))
     weight.grad = gradient.clone()
@@ -142,19 +115,14 @@ def schedule_of_the_rate(formula: Formula = learning_rate) -> float:
         config = TrainConfig(lr=0.3, warmup_steps=warmup, train_steps=steps, cooldown_steps=cooldown)
         up, down = (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr) for _ in range(2))
         flat, fall = ConstantLR(down, 1.0, 0), LinearLR(down, 1.0, 1 / cooldown, cooldown - 1)
-        schedulers = (
-            LinearLR(up, 1 / warmup, 1.0, max(1, warmup - 1)),
-            SequentialLR(down, [flat, fall], [steps - cooldown]),
-        )
+        rise = LinearLR(up, 1 / warmup, 1.0, max(1, warmup - 1))
+        schedulers = rise, SequentialLR(down, [flat, fall], [steps - cooldown])
         for k in range(steps):
-            errors.append(formula(config, k) - min(optimizer.param_groups[0]["lr"] for optimizer in (up, down)))
-            for optimizer, scheduler in zip((up, down), schedulers, strict=True):
-                optimizer.step()
+            errors.append(formula(config, k) - min(scheduler.get_last_lr()[0] for scheduler in schedulers))
+            for scheduler in schedulers:
+                scheduler.optimizer.step()
                 scheduler.step()
     return largest(errors)
-
-
-# What a loss is made of
 
 
 @equation(
@@ -166,9 +134,8 @@ def schedule_of_the_rate(formula: Formula = learning_rate) -> float:
 )
 def best_straight_line(formula: Formula = straight_line_loss) -> float:
     """Against the normal equations, with a full covariance of the data: 1 - Cov(eps, x) Cov(x)^-1 Cov(x, eps)."""
-    root = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    root, schedule = numbers(5, 5), NoiseSchedule.linear(20, 1e-3, 0.3)
     covariance = root @ root.T
-    schedule = NoiseSchedule.linear(20, 1e-3, 0.3)
     got = formula(torch.linalg.eigvalsh(covariance), schedule)
     one, errors = torch.eye(5, dtype=torch.float64), []
     for t, alpha_bar in enumerate(schedule.to(torch.float64).alpha_bar.tolist()):
@@ -178,10 +145,9 @@ def best_straight_line(formula: Formula = straight_line_loss) -> float:
     return largest(errors)
 
 
-def variance_of_batch(losses: Tensor, batch_size: int) -> tuple[float, float]:
+def variance_of_batch(losses: Tensor, n: int) -> list[float]:
     """Variance of the mean loss of a batch: each image at a random t, and all t visited evenly."""
-    parts: Spread = spread(losses)
-    return parts.of_batch(batch_size), parts.of_batch(batch_size, stratified=True)
+    return [spread(losses).of_batch(n, stratified=even) for even in (False, True)]
 
 
 @equation(
@@ -195,13 +161,9 @@ def where_the_wobble_comes_from(formula: Formula = variance_of_batch) -> float:
     """Three times and four images: all 12^3 batches of three, and all 4^3 that visit each time once."""
     losses = torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     losses *= torch.tensor([[3.0], [1.0], [0.2]], dtype=torch.float64)
-    free = [sum(batch) / 3 for batch in product(losses.flatten().tolist(), repeat=3)]
-    even = [sum(batch) / 3 for batch in product(*losses.tolist())]
-    exact = (float(torch.tensor(means, dtype=torch.float64).var(correction=0)) for means in (free, even))
+    batches = product(losses.flatten().tolist(), repeat=3), product(*losses.tolist())
+    exact = (pvariance(sum(batch) / 3 for batch in every) for every in batches)
     return largest(got - right for got, right in zip(formula(losses, 3), exact, strict=True))
-
-
-# Parts of a batch
 
 
 def gradient_in_parts(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence[slice]) -> Tensor:
@@ -218,14 +180,11 @@ def gradient_in_parts(diffusion: DenoiseDiffusion, batch: Batch, parts: Sequence
 )
 def parts_make_the_whole(formula: Formula = gradient_in_parts) -> float:
     """12 points in 1, 2, 3, 4 and 12 parts."""
-    generator, errors = torch.Generator().manual_seed(0), []
-    x0, eps = torch.randn(2, 12, 3, generator=generator, dtype=torch.float64)
+    (x0, eps), errors = numbers(2, 12, 3), []
     batch = Batch(x0, eps, torch.arange(12) % 10)
     for m in (1, 2, 3, 4, 12):
         diffusion = DenoiseDiffusion(Toy().double(), schedule=NoiseSchedule.linear(10, 1e-2, 0.4).to(torch.float64))
-        parts = [slice(i * 12 // m, (i + 1) * 12 // m) for i in range(m)]
-        got = formula(diffusion, batch, parts)
-        alone = diffusion.loss(*batch)
-        (whole,) = torch.autograd.grad(alone, diffusion.eps_model.parameters())
+        got = formula(diffusion, batch, [slice(i * 12 // m, (i + 1) * 12 // m) for i in range(m)])
+        (whole,) = torch.autograd.grad(diffusion.loss(*batch), diffusion.eps_model.parameters())
         errors.append(got - whole)
     return largest(errors)

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.data import load_images
+from ddpm_lesson.data import DATASETS, ImageDataset, load_images
 from ddpm_lesson.lesson.kit.probe import make_probe
 from ddpm_lesson.run import fingerprint, images_of
 from ddpm_lesson.sample import ddim_steps, final_samples
-from ddpm_lesson.train import TrainConfig, TrainState, TrainStep, train
+from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, TrainStep, seconds_per_image, train
 
 BUDGETS = {"quick": 10.0, "coffee": 300.0, "full": None}  # seconds of training; None for all steps of the preset
 LEAST_STEPS = 40
+TIMED = 0.1  # seconds that a timed pass should last at least
+SHORT_STEP = 5.0  # seconds; shorter steps are taken, longer ones reckoned from a pass over a few images
+PATIENCE = 3.0  # seconds of taking steps, after which two must do
 PROBE_IMAGES = 64
 SAMPLE_STEPS = 20
 N_SAMPLES = 16
@@ -46,6 +51,27 @@ def within_budget(config: TrainConfig, budget: str, seconds_per_step: float) -> 
     share = n_steps / config.train_steps
     scaled = {name: round(share * getattr(config, name)) for name in ("warmup_steps", "cooldown_steps")}
     return replace(config, train_steps=n_steps, **scaled)
+
+
+@lru_cache
+def step_seconds(preset: str, device: str) -> float:
+    """What an optimiser step of a preset takes here, measured once: the fastest of a few on blank images.
+
+    A step of more than ``SHORT_STEP`` is reckoned from forward and backward pass alone.
+    """
+    config = PRESETS[preset]
+    reckoned = config.batch_size * min(seconds_per_image(config, device, TIMED) for _ in range(2))
+    if reckoned > SHORT_STEP:
+        return reckoned
+    dataset = ImageDataset(torch.zeros(config.batch_size, *DATASETS[config.data], dtype=torch.uint8))
+    steps = train(TrainState(config, dataset.shape, device), dataset)
+    times = [time.perf_counter()]
+    for step in islice(steps, 5):
+        step.loss.item()  # waits for the device
+        times.append(time.perf_counter())
+        if len(times) > 2 and times[-1] - times[0] > PATIENCE:
+            break
+    return min(end - start for start, end in pairwise(times))
 
 
 def is_due(step: int) -> bool:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch10_training.decisions import StraightAbove, agreement
+from ddpm_lesson.lesson.ch10_training.claims import StraightAbove, agreement
 from ddpm_lesson.lesson.ch10_training.measure import principal_variances, straight_line_loss
 
 

@@ -16,16 +16,13 @@ from ddpm_lesson.lesson.ch10_training.measure import (
     spread,
     straight_line_loss,
 )
-from ddpm_lesson.lesson.ch10_training.memory import (
-    MemoryNeeds,
-    PeakMemory,
-    measure_memory,
-    measured_memory,
-    saved_for_backward,
-)
-from ddpm_lesson.lesson.ch10_training.record import Look, Record, load_curve, load_record, look, question
+from ddpm_lesson.lesson.ch10_training.memory import MemoryNeeds, measured_memory, saved_for_backward
+from ddpm_lesson.lesson.ch10_training.record import CURVES, Look, Record, load_curve, load_record
 from ddpm_lesson.lesson.kit.probe import image_losses, make_probe
+from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.train import TrainState, build_diffusion
+from tests.benchmarks.training_memory import PeakMemory, measure_all
+from tests.benchmarks.training_record import look, question, save
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -138,7 +135,7 @@ def test_training_holds_five_copies_of_the_weights_and_the_activations():
 def test_stored_memory_is_what_is_measured_now():
     stored = measured_memory()
     assert set(stored) == {"digits", "mnist", "cifar10"}
-    now = measure_memory(PRESETS["digits"])
+    now = measure_all(PRESETS["digits"])
     assert stored["digits"].weights == now.weights
     assert stored["digits"].kept == pytest.approx(now.kept, rel=0.2)  # attention keeps more in some versions
     assert stored["digits"].sampled == pytest.approx(now.sampled, rel=0.3)
@@ -151,7 +148,7 @@ def test_record_comes_back_as_it_was_written(tmp_path, wavy):
     diffusion = DenoiseDiffusion(wavy, 1000)
     asked = question(diffusion, torch.rand(4, 3, 4, 6) * 2 - 1)
     record = Record({"data": "noise"}, asked.xt, [1, 30], [look(diffusion, asked, 2) for _ in range(2)], [(1, 0.9871)])
-    record.save(tmp_path, "noise")
+    save(record, tmp_path, "noise")
     back = load_record("noise", tmp_path)
     assert (back.steps, back.losses, back.info["data"]) == (record.steps, record.losses, "noise")
     for one, other in zip(record.looks, back.looks, strict=True):
@@ -180,6 +177,12 @@ def test_shipped_curve_falls():
     steps, losses = load_curve("mnist")
     assert len(steps) == len(losses) > 1000
     assert sum(losses[-100:]) < 0.3 * sum(losses[:100])
+
+
+def test_every_record_of_the_lesson_is_named_and_its_curve_is_whole():
+    assert {file.stem for file in (assets_folder() / "training").glob("*.png")} == set(CURVES)
+    assert load_curve("digits") == tuple(map(list, zip(*load_record("digits").losses, strict=True)))
+    assert load_curve("mnist")[0][-1] == 22_000 > load_record("mnist").losses[-1][0]
 
 
 def test_unknown_record_is_refused(tmp_path):

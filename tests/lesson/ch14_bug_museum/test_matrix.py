@@ -7,8 +7,10 @@ from ddpm_lesson import diffusion, unet
 from ddpm_lesson.lesson.ch14_bug_museum import matrix, probes
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, HIDDEN, ROOMS, named
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits.slips import SEVEN_SLIPS
-from ddpm_lesson.lesson.ch14_bug_museum.infection import sources
+from ddpm_lesson.lesson.ch14_bug_museum.plots import draw_matrix
+from ddpm_lesson.lesson.kit.infection import sources
 from ddpm_lesson.sample import steps
+from tests.lesson.shown import drawn
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -29,6 +31,12 @@ def test_the_package_is_healthy_again_when_nobody_looks(exhibit):
     with exhibit.infected():
         pass
     assert all(finding.ok for finding in probes.findings(exhibit.seen_by).values())
+
+
+def test_the_picture_of_the_matrix_counts_what_it_marks():
+    picture = draw_matrix()
+    drawn(picture)
+    assert f"{sum(len(exhibit.seen_by) for exhibit in EXHIBITS)} squares marked" in picture.alt
 
 
 def test_no_two_exhibits_are_alike():

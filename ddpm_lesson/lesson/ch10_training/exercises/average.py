@@ -1,5 +1,8 @@
 """The running average of the weights."""
 
+from collections.abc import Iterator
+from itertools import count
+
 import torch
 from torch import Tensor
 
@@ -15,28 +18,15 @@ def averaged(weights: Tensor, updates: Tensor, decay: float) -> Tensor:
     return average
 
 
-def average_in_place(weights: Tensor, updates: Tensor, decay: float) -> Tensor:
-    """Without a copy, what is done to the average is done to the weights."""
-    average = weights
-    for update in updates:
-        weights += update
-        average.mul_(decay).add_((1 - decay) * weights)
-    return average
-
-
-def average_warmed_up(weights: Tensor, updates: Tensor, decay: float) -> Tensor:
-    """With the decay that training uses, which grows with the steps."""
-    average = weights
-    for k, update in enumerate(updates, start=1):
-        weights = weights + update
-        average = average.lerp(weights, 1 - min(decay, (1 + k) / (10 + k)))
-    return average
+def warmed_up(decay: float) -> Iterator[float]:
+    """The decay that training uses, which grows with the steps."""
+    return (min(decay, (1 + k) / (10 + k)) for k in count(1))
 
 
 def wander(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """First weights and n updates."""
-    first, *updates = numbers(n + 1, 4, seed=seed, dtype=torch.float64)
-    return first + 1, torch.stack(updates)
+    path = numbers(n + 1, 4, seed=seed, dtype=torch.float64)
+    return path[0] + 1, path[1:]
 
 
 check_averaged = Exercise(
@@ -51,17 +41,18 @@ check_averaged = Exercise(
             This returns the last weights themselves.
             Where is the memory of the weights before?
             `average = decay * average + (1 - decay) * weights` after every update."""),
-        Mistake("two names for one tensor", average_in_place).says("""
+        Mistake(
+            "two names for one tensor",
+            (".clone()", "", "= weights +", "+=", "= decay * average +", "*= decay; average +="),
+        ).says("""
             This looks like `average` and `weights` being one and the same tensor, changed in place.
             `average = weights` makes no copy. What does `weights += update` do then?
             Start with `average = weights.clone()`."""),
-        Mistake(
-            "starts after the first update", ("weights.clone()", "weights", "weights = weights +", "weights +=")
-        ).says("""
+        Mistake("starts after the first update", (".clone()", "", "= weights +", "+=")).says("""
             This looks like an average that starts with the weights *after* their first update.
             Did you mean to? If not: `average = weights` makes no copy, and `weights += update` changes both.
             Start with `average = weights.clone()`. (`AveragedModel` starts one step later, in training.)"""),
-        Mistake("with warm-up", average_warmed_up).says("""
+        Mistake("with warm-up", ("update in updates", "decay, update in zip(warmed_up(decay), updates)")).says("""
             This looks like the average with its warm-up.
             A good idea for a real run. Here the decay is the same in every step.
             `decay * average + (1 - decay) * weights`."""),
@@ -69,15 +60,11 @@ check_averaged = Exercise(
             This looks like the average written over the weights that are trained, or mixed once, after the loop.
             The average only watches, at every step. The weights must not notice it.
             Keep two tensors: `weights` gets the updates, and `average` is mixed after each of them."""),
-        Mistake(
-            "updates that do not add up", ("weights = weights + update", "", "* weights", "* (weights + update)")
-        ).says("""
+        Mistake("updates that do not add up", ("weights = w", "new = w", "* weights", "* new")).says("""
             This looks like every update added to the *first* weights.
             Training walks on from where the last step ended.
             `weights = weights + update`, and then the average."""),
-        Mistake(
-            "one step behind", ("weights = weights + update", "", "* weights", "* weights; weights = weights + update")
-        ).says("""
+        Mistake("one step behind", ("weights = w", "old, weights = weights, w", "* weights", "* old")).says("""
             This looks like an average that takes in the weights before their update.
             Which comes first, the step of the optimiser or the average?
             First `weights = weights + update`, then the average."""),
@@ -87,7 +74,7 @@ check_averaged = Exercise(
             Start with a copy of the first weights."""),
         Mistake(
             "starts at zero and says so",
-            ("weights.clone()", "0", "return average", "return average / (1 - decay ** len(updates))"),
+            ("weights.clone()", "0", "return ", "return 1 / (1 - decay ** len(updates)) * "),
         ).says("""
             This looks like Adam's way: start at zero and divide by $1 - d^n$.
             A good idea, but (10.1) starts with a copy of the first weights.

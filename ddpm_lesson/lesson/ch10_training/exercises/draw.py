@@ -13,11 +13,7 @@ from ddpm_lesson.lesson.kit.exercise import Mistake
 
 
 def three_tensors(batch: Any, n_images: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x0, t and eps as they were returned.
-
-    Raises:
-        TypeError: if the batch is no such three tensors.
-    """
+    """x0, t and eps as they were returned; a TypeError if they are no such three tensors."""
     batch = list(itertools.islice(batch, 4)) if isinstance(batch, Iterator) else batch
     if not isinstance(batch, (tuple, list)) or len(batch) != 3:
         raise TypeError("draw_batch must return three tensors: x0, t, eps")
@@ -30,10 +26,7 @@ def three_tensors(batch: Any, n_images: int) -> tuple[Tensor, Tensor, Tensor]:
 def describe_batch(function: Callable[..., Any], images: Tensor, n_steps: int) -> Any:
     """What can be said about x0, t and eps, nearly the same for every draw; a stub's answer as is.
 
-    By name a number, and what chance may do to it.
-
-    Raises:
-        TypeError: if the batch is no such three tensors.
+    By name a number, and what chance may do to it. A TypeError if the batch is no such three tensors.
     """
     first, second = function(images, n_steps), function(images, n_steps)
     if first is None or first is ...:
@@ -43,11 +36,9 @@ def describe_batch(function: Callable[..., Any], images: Tensor, n_steps: int) -
     swapped = eps.ndim == 1 < t.ndim
     t, eps = (eps, t.double()) if swapped else (t, eps.double())
     if t.ndim != 1 or min(x0.ndim, eps.ndim) < 2 or not len(x0) == len(t) == len(eps) > 1:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (x0, t, eps))
-        raise TypeError(
-            f"draw_batch must return x0 (B, ...), t (B,) and eps (B, ...); got shapes {shapes}. Only `alpha_bar[t]` "
-            "needs more axes, and that comes later"
-        )
+        got = f"got shapes {', '.join(str(tuple(x.shape)) for x in (x0, t, eps))}"
+        later = "Only `alpha_bar[t]` needs more axes, and that comes later"
+        raise TypeError(f"draw_batch must return x0 (B, ...), t (B,) and eps (B, ...); {got}. {later}")
     pixels, several = eps.flatten(1), len(t.unique()) > 1  # a single time may be any
     repeated = [bool((eps == eps[:1]).all()), bool((pixels == pixels[:, :1]).all())]
     drawn, most = not any(repeated), 2 * n_steps  # of a few numbers the rest would be left to chance
@@ -141,9 +132,7 @@ check_draw_batch = RandomExercise(
             This looks like times below 1000, whatever `n_steps` is.
             The loop above had T = 1000. What does this function get?
             `torch.randint(n_steps, (len(images),))`."""),
-        Mistake(
-            "times counted, not drawn", ("randint(n_steps, (len(images),))", "arange(len(images)) % n_steps")
-        ).says("""
+        Mistake("times counted, not drawn", ("randint(n_steps, (", "arange(", "),))", ")) % n_steps")).says("""
             This looks like times that are counted, 0, 1, 2, .., and not drawn.
             Batch after batch the same image could meet the same time.
             `torch.randint(n_steps, (len(images),))`."""),

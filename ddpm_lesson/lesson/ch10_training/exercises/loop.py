@@ -5,17 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake
 from ddpm_lesson.lesson.kit.toy import Toy
 
+Batch = tuple[Tensor, Tensor, Tensor]  # x0, t and eps
+
 
 def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
     """A model, its optimiser, batches of x0, t and eps, alpha_bar and the largest norm."""
-    generator = torch.Generator().manual_seed(seed)
-    model = Toy().double()
+    model, generator, batches = Toy().double(), torch.Generator().manual_seed(seed), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
-    batches = []
     for _ in range(n_batches):
         x0, eps = torch.randn(2, 6, 6, generator=generator, dtype=torch.float64)
         batches.append((x0, torch.randint(8, (6,), generator=generator), eps))
@@ -24,11 +25,7 @@ def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
 
 
 def train_on(
-    eps_model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Sequence[tuple[Tensor, Tensor, Tensor]],
-    alpha_bar: Tensor,
-    max_norm: float,
+    eps_model: nn.Module, optimizer: Optimizer, batches: Sequence[Batch], alpha_bar: Tensor, max_norm: float
 ) -> list[float]:
     """Algorithm 1 on batches of x0, t and eps -> their losses."""
     losses = []
@@ -57,9 +54,7 @@ check_train_on = Exercise(
                 or the gradients are emptied before it.
             In which order do `zero_grad`, `backward` and `step` stand?
             `zero_grad`, `backward`, clip, `step`."""),
-        Mistake(
-            "step before backward", ("optimizer.step()", "", "optimizer.zero", "optimizer.step(); optimizer.zero")
-        ).says("""
+        Mistake("step before backward", ("optimizer.step()", "", ".zero", ".step(); optimizer.zero")).says("""
             This looks like `step()` before `backward()`: every gradient is used one batch too late.
             `step` uses the gradient that `backward` made.
             `zero_grad`, `backward`, clip, `step`."""),

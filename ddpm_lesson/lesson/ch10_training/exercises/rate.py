@@ -33,9 +33,7 @@ check_learning_rate = Exercise(
             This looks like `max` where `min` belongs.
             At the first step, which of 1, the rise and the fall should count?
             `lr * min(1, rise, fall)`."""),
-        Mistake(
-            "warm-up and cool-down swapped", ("/ warmup", "/ cooldown", "- step) / cooldown", "- step) / warmup")
-        ).says("""
+        Mistake("warm-up and cool-down swapped", ("warmup: int, cooldown", "cooldown: int, warmup")).says("""
             This looks like `warmup` and `cooldown` swapped.
             Which of the two is at the beginning?
             `(step + 1) / warmup` rises, `(n_steps - step) / cooldown` falls."""),
@@ -63,9 +61,7 @@ check_learning_rate = Exercise(
             This looks like a fall over the whole run.
             Only the last `cooldown` steps are to fall.
             Divide by `cooldown`, not by `n_steps`."""),
-        Mistake(
-            "warm-up downwards", ("(step + 1) / warmup", "(warmup - step) / warmup if step < warmup else 1.0")
-        ).says("""
+        Mistake("warm-up downwards", ("step + 1) / warmup", "warmup - step) / warmup if step < warmup else 1")).says("""
             This looks like a warm-up that starts at the top.
             Adam's first steps are the uncertain ones.
             It rises: `(step + 1) / warmup`."""),

@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import dataclass, replace
 
-from ddpm_lesson.lesson.ch14_bug_museum.infection import diff_of, replaced
+from ddpm_lesson.lesson.kit.infection import diff_of, replaced
 from ddpm_lesson.lesson.kit.source import Source
 
 SLIPS, RANGE, SCHEDULE, TIME = "the seven slips", "range histogram", "schedule table", "vary t at fixed x"
