@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.ch07_attention_block.experiments import lively
+from ddpm_lesson.lesson.ch07_attention_block.experiments import lively, shuffled
 from ddpm_lesson.lesson.kit.adam import steps_of_adam
 from ddpm_lesson.lesson.kit.build import Build, Stage, unlike
 from ddpm_lesson.lesson.kit.exercise import numbers
@@ -34,19 +34,17 @@ class AttentionBlock(nn.Module):
 def has_its_layers(built) -> str:
     """The three layers that the task names, of the right sizes, and a map of the shape that came in."""
     for n_channels, n_heads, n_groups in SIZES:
-        block = lively(built(n_channels, n_heads, n_groups))
+        block, x = lively(built(n_channels, n_heads, n_groups)), numbers(2, n_channels, 3, 5, seed=1).double()
         wanted = {"norm": (n_channels,), "projection": (3 * n_channels, n_channels), "output": (n_channels, n_channels)}
         for name, shape in wanted.items():
             layer = getattr(block, name, None)
             if not isinstance(layer, nn.GroupNorm if name == "norm" else nn.Linear):
                 return f"A block has no layer `{name}` of the kind that is asked for; got {layer!r}."
-            if tuple(layer.weight.shape) != shape:
-                got = tuple(layer.weight.shape)
+            if (got := tuple(layer.weight.shape)) != shape:
                 return f"The weight of `{name}` must be {shape} for {n_channels} channels; got {got}."
         if block.norm.num_groups != n_groups:
             return f"`norm` must have {n_groups} groups; got {block.norm.num_groups}."
-        wrong = unlike(block(numbers(2, n_channels, 3, 5, seed=1).double()), (2, n_channels, 3, 5), what="A block")
-        if wrong:
+        if wrong := unlike(block(x), x.shape, what="A block"):
             return wrong
     return ""
 
@@ -56,8 +54,7 @@ def is_a_bag_of_pixels(built) -> str:
     order = torch.randperm(15, generator=torch.Generator().manual_seed(0))
     for size in SIZES:
         block, x = lively(built(*size)), numbers(2, size[0], 3, 5, seed=2).double()
-        shuffled, out = (y.flatten(2)[:, :, order].reshape(x.shape) for y in (x, block(x)))
-        if unlike(block(shuffled), out, 1e-10):
+        if unlike(block(shuffled(x, order)), shuffled(block(x), order), 1e-10):
             return f"Shuffling the pixels of a map changed more than their order, with {size[1]} head(s)."
         if unlike(block(x[1:]), block(x)[1:], 1e-10):
             return f"What a block gives for an image depends on who else is in the batch, with {size[1]} head(s)."
@@ -73,8 +70,7 @@ def agrees_with_pytorch(built) -> str:
         theirs.out_proj.load_state_dict(block.output.state_dict())
         tokens = F.group_norm(x, n_groups, block.norm.weight, block.norm.bias, block.norm.eps).flatten(2).mT
         right = x + theirs(tokens, tokens, tokens)[0].mT.reshape(x.shape)
-        wrong = unlike(block(x), right, 1e-9, f"A block of {n_channels} channels with {n_heads} head(s)")
-        if wrong:
+        if wrong := unlike(block(x), right, 1e-9, f"A block of {n_channels} channels with {n_heads} head(s)"):
             return f"{wrong} (Held against `nn.MultiheadAttention` with the same weights.)"
     return ""
 

@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm_lesson.lesson.ch07_attention_block import experiments, eyes
-from ddpm_lesson.lesson.ch07_attention_block.cost import memory
+from ddpm_lesson.lesson.ch07_attention_block.cost import map_bytes, memory
 from ddpm_lesson.lesson.kit.claim import ClaimBook
 from ddpm_lesson.lesson.kit.shipped import digits, network
 
@@ -16,18 +16,9 @@ claim = BOOK.claim
 WAY_UP = ("up.0.attn", "up.1.attn")
 
 
-class Scrambled(nn.Module):
-    """A block whose tokens are what a mere reshape makes of the map."""
-
-    def __init__(self, block: nn.Module):
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        B, C, H, W = x.shape
-        mixed = self.block(x.reshape(B, H * W, C).transpose(1, 2).reshape(x.shape))
-        return mixed.flatten(2).transpose(1, 2).reshape(x.shape)
+def scrambled(x: Tensor) -> Tensor:
+    """The map (B, C, H, W) whose tokens are what a mere reshape makes of ``x``."""
+    return x.reshape(len(x), -1, x.shape[1]).mT.reshape(x.shape)
 
 
 @lru_cache
@@ -36,7 +27,8 @@ def trained(seed: int, kind: str) -> eyes.EyeDenoiser:
     torch.manual_seed(seed)
     model = eyes.EyeDenoiser(eyes.eye_schedule(), has_attn=kind != "convolutions")
     if kind == "scrambled":
-        model.middle = Scrambled(model.middle)
+        model.middle.register_forward_pre_hook(lambda _, args: scrambled(*args))
+        model.middle.register_forward_hook(lambda _, __, out: out.flatten(2).mT.reshape(out.shape))  # and back
     list(eyes.train_eyes(model, seed=seed))
     return model
 
@@ -160,8 +152,7 @@ def errors(seed: int, t: int) -> tuple[float, float]:
     """Mean squared error of the network with its border and without."""
     xt, at, eps = noised(seed, t)
     models = network().eps_model, experiments.without_border(network().eps_model)
-    here, wrapped = (float(F.mse_loss(model(xt, at), eps)) for model in models)
-    return here, wrapped
+    return tuple(float(F.mse_loss(model(xt, at), eps)) for model in models)
 
 
 @claim("by the largest factor at $t = 900$, about ten", low=7, high=15, slow=True)
@@ -179,4 +170,4 @@ def amount_without_a_border_in_the_middle(seed):
 @claim("the peak is about two maps", low=1.9, high=2.1, seeds=(0,))
 def maps_held_by_hand(seed):
     q = torch.randn(3, 1, 1, 32**2, 64, generator=torch.Generator().manual_seed(seed))
-    return memory(experiments.attention, *q).peak / experiments.map_bytes(32)
+    return memory(experiments.attention, *q).peak / map_bytes(32)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch07_attention_block.experiments import without_norm
-from ddpm_lesson.sample import ddpm_steps
+from ddpm_lesson.sample import sample
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.unet import AttentionBlock, Swish, TimeEmbedding
 
@@ -29,42 +29,29 @@ def eye_masks() -> Tensor:
 def eyes(n: int, generator: torch.Generator | None = None) -> Tensor:
     """``n`` pictures, half of them with two blue eyes, the others with two amber ones: (n, 3, HEIGHT, WIDTH)."""
     sign = torch.randint(2, (n, 1, 1, 1), generator=generator) * 2.0 - 1
-    return sign * pattern(eye_masks().sum(0))
+    return sign * patterns().sum(0)
 
 
-def pattern(mask: Tensor) -> Tensor:
-    """Blue on a mask (H, W) and 0 elsewhere, (3, H, W)."""
-    return BLUE[:, None, None] * mask
-
-
-def eye_colours(x0: Tensor) -> Tensor:
-    """Which colour the left and the right eye of each picture come closest to, (B, 2): True for blue."""
-    return torch.stack([(x0 * pattern(mask)).sum((1, 2, 3)) > 0 for mask in eye_masks()], dim=1)
+def patterns() -> Tensor:
+    """The left and the right eye in blue, 0 elsewhere: (2, 3, HEIGHT, WIDTH)."""
+    return BLUE[:, None, None] * eye_masks()[:, None]
 
 
 def matching(x0: Tensor) -> float:
-    """The share of pictures whose eyes have one colour."""
-    colours = eye_colours(x0)
-    return float((colours[:, 0] == colours[:, 1]).float().mean())
+    """The share of pictures whose eyes have one colour, each that to which it comes closest."""
+    left, right = torch.einsum("bchw,nchw->nb", x0, patterns()) > 0  # True for blue
+    return float((left == right).float().mean())
 
 
 def best_guess(xt: Tensor, alpha_bar: Tensor, *, sees_both: bool) -> Tensor:
     """E[x0 | x_t], or the best guess for each eye of someone who cannot see the other one.
 
-    Of the two colours +-u, the mean is u tanh(sqrt(alpha_bar) <u, x_t> / (1 - alpha_bar)), by Bayes.
-
-    Args:
-        xt: noisy pictures, (B, 3, HEIGHT, WIDTH).
-        alpha_bar: of their times, (B, 1, 1, 1).
-        sees_both: whether an eye may be judged by the other one as well.
+    Of the two colours +-u, the mean is u tanh(sqrt(alpha_bar) <u, x_t> / (1 - alpha_bar)), by Bayes; ``xt`` is
+    (B, 3, HEIGHT, WIDTH), ``alpha_bar`` (B, 1).
     """
-    masks = eye_masks()
-    guess = torch.zeros_like(xt)
-    for mask in masks.sum(0, keepdim=True) if sees_both else masks:
-        u = pattern(mask)
-        evidence = (u * xt).sum((1, 2, 3), keepdim=True) * alpha_bar.sqrt() / (1 - alpha_bar)
-        guess = guess + u * evidence.tanh()
-    return guess
+    u = patterns().sum(0, keepdim=True) if sees_both else patterns()  # each is judged by itself
+    evidence = torch.einsum("bchw,nchw->bn", xt, u) * alpha_bar.sqrt() / (1 - alpha_bar)
+    return torch.einsum("bn,nchw->bchw", evidence.tanh(), u)
 
 
 class ConvBranch(nn.Module):
@@ -150,8 +137,7 @@ def eye_error(model: EyeDenoiser, n: int = 4096, seed: int = 9) -> float:
 def best_error(schedule: NoiseSchedule, *, sees_both: bool, n: int = 4096, seed: int = 9) -> float:
     """What ``eye_error`` is for the best guess there is."""
     x0, xt, t = noisy_eyes(schedule, n, torch.Generator().manual_seed(seed))
-    alpha_bar = schedule.alpha_bar[t].view(-1, 1, 1, 1)
-    return per_eye_value(best_guess(xt, alpha_bar, sees_both=sees_both) - x0)
+    return per_eye_value(best_guess(xt, schedule.alpha_bar[t][:, None], sees_both=sees_both) - x0)
 
 
 def per_eye_value(error: Tensor) -> float:
@@ -162,5 +148,4 @@ def per_eye_value(error: Tensor) -> float:
 def draw_eyes(model: EyeDenoiser, n: int = 200, seed: int = 1) -> Tensor:
     """Pictures from the trained network, by Algorithm 2: (n, 3, HEIGHT, WIDTH)."""
     diffusion = DenoiseDiffusion(model, schedule=model.process.schedule)
-    *_, last = ddpm_steps(diffusion, (n, 3, HEIGHT, WIDTH), torch.Generator().manual_seed(seed))
-    return last.x0_hat
+    return sample(diffusion, (n, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(seed))

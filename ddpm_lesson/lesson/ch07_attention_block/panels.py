@@ -7,16 +7,12 @@ from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch07_attention_block.experiments import looks
-from ddpm_lesson.lesson.ch07_attention_block.plots import Query, ScalePlot, query_picture
+from ddpm_lesson.lesson.ch07_attention_block.plots import ScalePlot, query_picture
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
 
 WIDTHS = (1, 4, 16, 64, 256, 1024)
-SCALES = {  # name -> power of d_k that multiplies the scores
-    "1 / sqrt(d_k)": -0.5,
-    "none": 0.0,
-    "1 / d_k": -1.0,
-}
+SCALES = {"1 / sqrt(d_k)": -0.5, "none": 0.0, "1 / d_k": -1.0}  # name -> power of d_k that multiplies the scores
 N_KEYS = 16
 
 
@@ -40,8 +36,8 @@ def show_attention(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
 
     def draw(row: int, column: int, t: int, block: str) -> Picture:
         xt, x0_hat, maps = look(t)
-        query = Query(xt, x0_hat, maps[block][row, column], row, column)
-        return query_picture(query, f"block {block}, t = {t} of {diffusion.n_steps}")
+        where = f"block {block}, t = {t} of {diffusion.n_steps}"
+        return query_picture(xt, x0_hat, maps[block][row, column], (row, column), where)
 
     start = diffusion.n_steps // 4
     maps = look(start)[2]

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
@@ -19,12 +20,7 @@ from ddpm_lesson.unet import AttentionBlock
 
 
 def attention_picture(block: AttentionBlock, height: int, width: int) -> Picture:
-    """The block as boxes and arrows, with the shape of what flows along each arrow, read from a live module.
-
-    Args:
-        block: the module.
-        height, width: of the feature map.
-    """
+    """A live block as boxes and arrows, with the shape of what flows along each for a map of ``height`` x ``width``."""
     C, h, d_k, N = block.output.out_features, block.n_heads, block.d_k, height * width
     image, tokens, head, pairs = f"{C}×{height}×{width}", f"{N}×{C}", f"{h}×{N}×{d_k}", f"{h}×{N}×{N}"
     d = Diagram(910, 370)
@@ -87,18 +83,18 @@ def reach_picture(fields: Mapping[str, Tensor], row: int, column: int) -> Pictur
         fields: by the network's name, (H, W) of absolute derivatives; 0 where the pixel is not seen.
         row, column: of the output pixel.
     """
-    d = Diagram(30 + 162 * len(fields), 214)
+    d, counts = Diagram(30 + 162 * len(fields), 214), []
     for i, (name, field) in enumerate(fields.items()):
-        seen, x = field > 0, 22 + 162 * i
-        unit = 150 / len(field)
-        pixels = np.where(seen.numpy()[..., None], (86, 180, 233), (255, 255, 255)).astype(np.uint8)
+        x, unit = 22 + 162 * i, 150 / len(field)
+        pixels = np.where(field.numpy()[..., None] > 0, (86, 180, 233), (255, 255, 255)).astype(np.uint8)
         d.text(x + 75, 20, name, 13, bold=True)
         d.image(x, 36, 150, 150, pixels)
-        corner = x + column * unit, 36 + row * unit
-        d.draw.rectangle([round(v * d.unit) for v in (*corner, corner[0] + unit, corner[1] + unit)], ORANGE)
-        d.text(x + 75, 199, f"{int(seen.sum())} of {field.numel()}", 13)
-    counts = "; ".join(f"{name}: {int((field > 0).sum())} of {field.numel()}" for name, field in fields.items())
-    return d.picture(f"Which input pixels (blue) the pixel at row {row}, column {column} (orange) sees. {counts}")
+        d.rectangle(Box(x + column * unit, 36 + row * unit, unit, unit), ORANGE, ORANGE, 0, 0)
+        seen = f"{int((field > 0).sum())} of {field.numel()}"
+        d.text(x + 75, 199, seen, 13)
+        counts.append(f"{name}: {seen}")
+    what = f"Which input pixels (blue) the pixel at row {row}, column {column} (orange) sees"
+    return d.picture(f"{what}. {'; '.join(counts)}")
 
 
 def matrices_picture(
@@ -144,11 +140,7 @@ def matrix_cells(d: Diagram, matrix: Tensor, place: tuple[float, float, float], 
 
 
 class ScalePlot:
-    """Scores of one query with its keys, and the softmax of them, as bars; before grey ones, without a scale.
-
-    Args:
-        n_keys: number of bars.
-    """
+    """Scores of one query with ``n_keys`` keys, and their softmax, as bars; before grey ones, without a scale."""
 
     def __init__(self, n_keys: int):
         figure, (left, right) = subplots(3.3, 2, room=0.7, grid="y")
@@ -179,26 +171,29 @@ class ScalePlot:
         return self.live.picture(f"One query and {len(scores)} keys, {what}: {' '.join(verdict.split())}", verdict)
 
 
+def two_curves(axes: Axes, x: Sequence[int], solid: Sequence[float], dashed: Sequence[float], **what: Any) -> None:
+    """A solid and a dashed line with marks over numbers on a logarithmic axis; ``what`` else as in ``axes.set``."""
+    axes.plot(x, dashed, "s--", color=ORANGE, linewidth=2)
+    axes.plot(x, solid, "o-", color=BLUE, linewidth=2)
+    axes.set(xscale="log", **what)
+    axes.set_xticks(x, [str(each) for each in x])
+    axes.minorticks_off()
+
+
 def saturation_picture(d_k: Sequence[int], scaled: Saturation, unscaled: Saturation, n_keys: int) -> Picture:
     """Largest weight and what is left of the gradient over d_k, with and without the scale."""
-    figure, (left, right) = subplots(3.2, 2)
-    for axes, name, title in ((left, "largest", "largest weight of a row"), (right, "slope", "gradient left")):
-        axes.plot(d_k, getattr(scaled, name), "o-", color=BLUE, linewidth=2)
-        axes.plot(d_k, getattr(unscaled, name), "s--", color=ORANGE, linewidth=2)
-        axes.set(xscale="log", xlabel="d_k", title=title, ylim=(0, 1.05))
-        axes.set_xticks(d_k, [str(d) for d in d_k])
-        axes.minorticks_off()
-    key(left, {"solid: divided by sqrt(d_k)": BLUE}, "lower right")
-    key(left, {"dashed: not divided": ORANGE})
+    figure, panes = subplots(3.2, 2)
+    titles = "largest weight of a row", "gradient left"
+    for axes, title, solid, dashed in zip(panes, titles, scaled, unscaled, strict=True):
+        two_curves(axes, d_k, solid, dashed, xlabel="d_k", title=title, ylim=(0, 1.05))
+    key(panes[0], {"solid: divided by sqrt(d_k)": BLUE}, "lower right")
+    key(panes[0], {"dashed: not divided": ORANGE})
     ends = [f"{float(s.largest[-1]):.2f} and gradient {float(s.slope[-1]):.2f}" for s in (scaled, unscaled)]
     alt = (
         f"Over d_k from {d_k[0]} to {d_k[-1]} with {n_keys} keys: at the end the largest weight is {ends[0]} with the "
         f"scale, {ends[1]} without"
     )
     return picture(figure, alt)
-
-
-COST_STYLES = (("by hand", ORANGE, "s--"), ("PyTorch's own", BLUE, "o-"))
 
 
 def cost_picture(
@@ -211,67 +206,46 @@ def cost_picture(
         seconds, peaks: for "by hand" and "PyTorch's own", one value a side, in seconds and bytes.
     """
     figure, panes = subplots(3.6, 2)
-    milliseconds = {name: [1e3 * s for s in values] for name, values in seconds.items()}
-    mebibytes = {name: [b / 2**20 for b in values] for name, values in peaks.items()}
-    for axes, title, rows in zip(panes, ("milliseconds", "peak memory, MiB"), (milliseconds, mebibytes), strict=True):
-        for name, colour, style in COST_STYLES:
-            axes.plot(sides, rows[name], style, color=colour, linewidth=2)
-        last = max(values[-1] for values in rows.values())
+    names = "by hand", "PyTorch's own"
+    parts = ("milliseconds", seconds, 1e3), ("peak memory, MiB", peaks, 2**-20)
+    for axes, (title, costs, unit) in zip(panes, parts, strict=True):
+        dashed, solid = (unit * np.array(costs[name]) for name in names)
+        two_curves(axes, sides, solid, dashed, yscale="log", title=title, xlabel="side of the image in pixels")
+        last = max(dashed[-1], solid[-1])
         axes.plot(sides, [last * 3 * (side / sides[-1]) ** 4 for side in sides], color=GREY, linewidth=1)
-        words = {f"{'dashed' if '--' in style else 'solid'}: {name}": colour for name, colour, style in COST_STYLES}
-        key(axes, words | {"thin: side to the power of 4": GREY})
-        axes.set(xscale="log", yscale="log", title=title, xlabel="side of the image in pixels")
-        axes.set_xticks(sides, [str(side) for side in sides])
-        axes.minorticks_off()
+        key(axes, {"dashed: by hand": ORANGE, "solid: PyTorch's own": BLUE, "thin: side to the power of 4": GREY})
         axes.set_ylim(top=last * 60)
-    each = "; ".join(
-        f"{name}: {milliseconds[name][-1]:.3g} ms and {mebibytes[name][-1]:.3g} MiB" for name, _, _ in COST_STYLES
-    )
-    return picture(figure, f"Time and peak memory of attention over sides {sides[0]} to {sides[-1]}. At the end {each}")
+    ends = (f"{name}: {1e3 * seconds[name][-1]:.3g} ms and {peaks[name][-1] / 2**20:.3g} MiB" for name in names)
+    over = f"Time and peak memory of attention over sides {sides[0]} to {sides[-1]}"
+    return picture(figure, f"{over}. At the end {'; '.join(ends)}")
 
 
-class Query(NamedTuple):
-    """What the query panel shows."""
-
-    xt: Tensor  # (C, H, W) in [-1, 1]
-    x0_hat: Tensor  # (C, H, W)
-    weights: Tensor  # (h, w), sums to 1
-    row: int
-    column: int
-
-
-def query_picture(query: Query, where: str) -> Picture:
+def query_picture(xt: Tensor, x0_hat: Tensor, weights: Tensor, cell: tuple[int, int], where: str) -> Picture:
     """The noisy image with the query marked, where it looks, and what the network guesses.
 
     Args:
-        query: the images, the map and its query.
+        xt, x0_hat: (C, H, W) in [-1, 1].
+        weights: (h, w), sums to 1.
+        cell: row and column of the query.
         where: time and block in words.
     """
-    d, side, top = Diagram(860, 316), 250, 38
-    names = ("x_t, with the query in orange", "where the query looks, in %", "x0_hat, the network's guess")
-    for i, name in enumerate(names):
-        d.text(30 + 275 * i + side / 2, 20, name, 13, bold=True)
-    d.image(30, top, side, side, thumbnail(query.xt, side))
-    d.image(305, top, side, side, heat(query.weights, side))
-    d.image(580, top, side, side, thumbnail(query.x0_hat, side))
-    unit = side / len(query.weights)
-    percent_cells(d, query.weights, (305, top), unit)
+    d, side, top, unit = Diagram(860, 316), 250, 38, 250 / len(weights)
+    shown = {"x_t, with the query in orange": thumbnail(xt, side), "where the query looks, in %": heat(weights, side)}
+    shown["x0_hat, the network's guess"] = thumbnail(x0_hat, side)
+    for left, (name, image) in zip((30, 305, 580), shown.items(), strict=True):
+        d.text(left + side / 2, 20, name, 13, bold=True)
+        d.image(left, top, side, side, image)
+    percent_cells(d, weights, (305, top), unit)
     for left in (30, 305):
-        x, y = left + query.column * unit, top + query.row * unit
+        x, y = left + cell[1] * unit, top + cell[0] * unit
         d.line([(x, y), (x + unit, y), (x + unit, y + unit), (x, y + unit), (x, y)], ORANGE, width=3)
-    best = int(query.weights.argmax())
-    row, column = divmod(best, query.weights.shape[1])
+    row, column = divmod(int(weights.argmax()), weights.shape[1])
     verdict = (
-        f"most to row {row}, column {column}: {float(query.weights.max()):.0%}; to itself "
-        f"{float(query.weights[query.row, query.column]):.0%}; spread over {spread(query.weights):.1f} pixels"
+        f"most to row {row}, column {column}: {weights.max():.0%}; to itself {weights[cell]:.0%}; "
+        f"spread over {effective_pixels(weights.flatten()):.1f} pixels"
     )
     d.text(430, 302, verdict, 13)
-    return d.picture(f"Attention of the query at row {query.row}, column {query.column}, {where}: {verdict}")
-
-
-def spread(weights: Tensor) -> float:
-    """Effective number of pixels of a map (h, w)."""
-    return float(effective_pixels(weights.flatten()))
+    return d.picture(f"Attention of the query at row {cell[0]}, column {cell[1]}, {where}: {verdict}")
 
 
 def percent_cells(d: Diagram, weights: Tensor, corner: tuple[float, float], unit: float) -> None:
@@ -282,10 +256,7 @@ def percent_cells(d: Diagram, weights: Tensor, corner: tuple[float, float], unit
 
 
 def looks_picture(
-    maps: Mapping[str, Sequence[Tensor]],
-    captions: Sequence[str],
-    cell: tuple[int, int],
-    images: Sequence[Tensor] = (),
+    maps: Mapping[str, Sequence[Tensor]], captions: Sequence[str], cell: tuple[int, int], images: Sequence[Tensor] = ()
 ) -> Picture:
     """Attention maps of one query in named rows, below the images where there are some, with the query outlined.
 
@@ -299,7 +270,8 @@ def looks_picture(
     rows |= {name: [heat(weights, 120) for weights in row] for name, row in maps.items()}
     n_cells = next(iter(maps.values()))[0].shape[1]
     sheet = {name: [marked(image, n_cells, cell) for image in row] for name, row in rows.items()}
-    spreads = "; ".join(f"{name} {', '.join(f'{spread(w):.1f}' for w in row)}" for name, row in maps.items())
+    pixels = {name: [f"{effective_pixels(weights.flatten()):.1f}" for weights in row] for name, row in maps.items()}
+    spreads = "; ".join(f"{name} {', '.join(row)}" for name, row in pixels.items())
     where = f"the query at row {cell[0]}, column {cell[1]} looks: {', '.join(captions)}"
     return picture(contact_sheet(sheet, captions, gap=10), f"Where {where}. Effective number of pixels: {spreads}")
 

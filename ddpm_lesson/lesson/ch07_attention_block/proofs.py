@@ -6,14 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.ch07_attention_block.cost import memory
-from ddpm_lesson.lesson.ch07_attention_block.experiments import (
-    attention,
-    attention_macs,
-    lively,
-    map_bytes,
-    without_norm,
-)
+from ddpm_lesson.lesson.ch07_attention_block.cost import attention_macs, map_bytes, memory
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention, lively, shuffled, without_norm
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.lesson.kit.xray import attention_parameters, counted_macs
 from ddpm_lesson.unet import AttentionBlock
@@ -105,12 +99,7 @@ def softmax_jacobian(a: Tensor) -> Tensor:
     return a.diag() - a[:, None] * a[None, :]
 
 
-@equation(
-    "7.3",
-    r"\frac{\partial a_i}{\partial s_j} = a_i\,([i = j] - a_j)",
-    "autograd",
-    1e-12,
-)
+@equation("7.3", r"\frac{\partial a_i}{\partial s_j} = a_i\,([i = j] - a_j)", "autograd", 1e-12)
 def softmax_reacts(formula: Formula = softmax_jacobian) -> float:
     """Against autograd, for scores from nearly equal to far apart."""
     errors = []
@@ -197,12 +186,7 @@ def scores(block: AttentionBlock, x: Tensor) -> Tensor:
 # No sense of place
 
 
-@equation(
-    "7.6",
-    r"\mathrm{Attention}(P x) = P\,\mathrm{Attention}(x)",
-    "pixels of a live block, shuffled",
-    1e-10,
-)
+@equation("7.6", r"\mathrm{Attention}(P x) = P\,\mathrm{Attention}(x)", "pixels of a live block, shuffled", 1e-10)
 def order_does_not_matter(formula: Formula = AttentionBlock.forward) -> float:
     """Shuffle pixels and apply the block, or apply it and shuffle; ten permutations P of 3x5 pixels."""
     x, errors = numbers(2, 8, 3, 5), []
@@ -213,22 +197,12 @@ def order_does_not_matter(formula: Formula = AttentionBlock.forward) -> float:
     return largest(errors)
 
 
-def shuffled(x: Tensor, order: Tensor) -> Tensor:
-    """The pixels of (B, C, H, W) in another order, (H*W,)."""
-    return x.flatten(2)[:, :, order].reshape(x.shape)
-
-
 # The price
 
 SETTINGS = ((8, 16, 1, None), (4, 8, 2, None), (16, 8, 1, 4), (5, 12, 3, 8))  # side, channels, heads, d_k
 
 
-@equation(
-    "7.7",
-    r"\text{multiply-adds} = 2\,S^4\,h\,d_k + 4\,S^2\,C\,h\,d_k",
-    "torch.utils.flop_counter",
-    0.0,
-)
+@equation("7.7", r"\text{multiply-adds} = 2\,S^4\,h\,d_k + 4\,S^2\,C\,h\,d_k", "torch.utils.flop_counter", 0.0)
 def multiply_adds(formula: Formula = attention_macs) -> float:
     """Against what PyTorch counts while a block runs, for several sizes."""
     return largest(
@@ -237,12 +211,7 @@ def multiply_adds(formula: Formula = attention_macs) -> float:
     )
 
 
-@equation(
-    "7.8",
-    r"\text{bytes of the map} = 4\,h\,S^4",
-    "the largest piece of memory that the profiler sees",
-    0.0,
-)
+@equation("7.8", r"\text{bytes of the map} = 4\,h\,S^4", "the largest piece of memory that the profiler sees", 0.0)
 def map_memory(formula: Formula = map_bytes) -> float:
     """Against the largest allocation while attention runs in single precision with its map written out."""
     errors = []

@@ -33,8 +33,7 @@ def keeps_the_shape(built) -> str:
     """Maps of even sides, then of odd ones, and of one channel."""
     for shape in ((2, 4, 6, 10), (1, 1, 4, 2), (3, 2, 7, 5), (1, 2, 8, 3)):
         what = f"For sides of {shape[2]} and {shape[3]}, BUILT"
-        wrong = unlike(built(shape[1])(numbers(*shape, seed=1)), shape, what=what)
-        if wrong:
+        if wrong := unlike(built(shape[1])(numbers(*shape, seed=1)), shape, what=what):
             return wrong
     return ""
 
@@ -48,10 +47,8 @@ def sees_far(built) -> str:
         places = torch.nonzero(seen.any(1 - dim)).flatten()
         before, after = start - int(places[0]), int(places[-1]) - start - 1
         if min(before, after) < 4 or abs(before - after) > 2:
-            far = ways.format(after)
-            return (
-                f"A pixel of the answer depends on pixels up to {before} {far}; far and evenly is wanted, 4 at least."
-            )
+            far = f"{before} {ways.format(after)}"
+            return f"A pixel of the answer depends on pixels up to {far}; far and evenly is wanted, 4 at least."
     return ""
 
 

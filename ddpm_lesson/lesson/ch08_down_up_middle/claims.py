@@ -9,15 +9,9 @@ from torch import nn
 
 from ddpm_lesson.data import load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
-    convolutions_only,
-    extent,
-    guess_without,
-    learn_upsampling,
-    stage_influences,
-    train_without,
-    up_blocks,
-)
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import guess_without, train_without, up_blocks
+from ddpm_lesson.lesson.ch08_down_up_middle.upsampling import learn_upsampling
+from ddpm_lesson.lesson.ch08_down_up_middle.windows import convolutions_only, extent, stage_influences
 from ddpm_lesson.lesson.kit.claim import ClaimBook
 from ddpm_lesson.lesson.kit.probe import fresh_noise
 from ddpm_lesson.lesson.kit.shipped import DIGITS, digits, network

@@ -6,26 +6,9 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
-    METHODS,
-    Guess,
-    convolutions_only,
-    enlarge,
-    guess_without,
-    layers_down,
-    receptive_fields,
-    stage_influences,
-    stages,
-    taps_at,
-    up_blocks,
-)
-from ddpm_lesson.lesson.ch08_down_up_middle.plots import (
-    CheckerboardPlot,
-    FieldPlot,
-    Seen,
-    fields_picture,
-    without_skips_picture,
-)
+from ddpm_lesson.lesson.ch08_down_up_middle import plots, windows
+from ddpm_lesson.lesson.ch08_down_up_middle.experiments import Guess, guess_without, up_blocks
+from ddpm_lesson.lesson.ch08_down_up_middle.upsampling import METHODS, enlarge, taps_at
 from ddpm_lesson.lesson.kit.figure import SCALE, Picture, picture, stacked
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider
 from ddpm_lesson.unet import UNet
@@ -45,20 +28,21 @@ def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 144) -> Pan
     """
     shape = (1, unet.settings["image_channels"], image_size, image_size)
     xt = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = {name: Seen(name, seen) for name, seen in stage_influences(convolutions_only(unet), xt, t).items()}
-    names = stages(unet)
+    seen = windows.stage_influences(windows.convolutions_only(unet), xt, t)
+    found = {name: plots.Seen(name, each) for name, each in seen.items()}
+    names = windows.stages(unet)
     down = names[: names.index("middle") + 1]
-    formula = {name: receptive_fields(layers_down(unet, name))[-1].size for name in down}
-    plot = FieldPlot(list(found.values()), formula)
+    formula = {name: windows.receptive_fields(windows.layers_down(unet, name))[-1].size for name in down}
+    plot = plots.FieldPlot(list(found.values()), formula)
 
     @cache
-    def everything(stage: str) -> Seen:
-        return Seen(stage, stage_influences(unet, xt, t, [stage])[stage])
+    def everything(stage: str) -> plots.Seen:
+        return plots.Seen(stage, windows.stage_influences(unet, xt, t, [stage])[stage])
 
     return Panel(
         "How far does a pixel of each stage see, and what widens its view most?",
         lambda stage, what: plot.draw(found[stage] if what == WHAT_COUNTS[0] else everything(stage), what),
-        static=fields_picture(list(found.values()), formula),
+        static=plots.fields_picture(list(found.values()), formula),
         stage=choice("stage", names),
         what=choice("what counts", WHAT_COUNTS),
     )
@@ -66,7 +50,7 @@ def show_receptive_field(unet: UNet, t: int = 500, image_size: int = 144) -> Pan
 
 def show_checkerboard() -> Panel:
     """What upsampling makes of a constant image."""
-    plot = CheckerboardPlot(BOARD)
+    plot = plots.CheckerboardPlot(BOARD)
 
     def draw(method: str, kernel: int, stride: int, weights: str) -> Picture:
         weight = torch.ones(kernel, kernel)
@@ -116,9 +100,8 @@ def show_without_skips(diffusion: DenoiseDiffusion, x0: Tensor) -> Panel:
         rows = {"x_0": x0, "x_t": whole.xt, "x0_hat": whole.x0_hat, "skip zeroed": cut.x0_hat}
         losses = {"whole": whole.loss, "without": cut.loss}
         shown = {name: images.cpu() for name, images in rows.items()}
-        return without_skips_picture(
-            shown, losses, f"t = {t}, no {'skips' if which == 'all' else f'skip into {which}'}"
-        )
+        gone = "skips" if which == "all" else f"skip into {which}"
+        return plots.without_skips_picture(shown, losses, f"t = {t}, no {gone}")
 
     return Panel(
         "Which skip does the trained network lean on, and does it depend on t?",

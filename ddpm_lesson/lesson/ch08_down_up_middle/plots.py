@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from PIL import ImageOps
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import extent, spectrum, unevenness
+from ddpm_lesson.lesson.ch08_down_up_middle.upsampling import spectrum, unevenness
+from ddpm_lesson.lesson.ch08_down_up_middle.windows import extent
 from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREY, ORANGE
 from ddpm_lesson.lesson.kit.diagram import Box, Diagram
 from ddpm_lesson.lesson.kit.figure import GRID, WIDTH, LiveFigure, Picture, headline, key, picture
@@ -112,10 +113,8 @@ def tap_counts(module: Downsample | Upsample) -> Tensor:
     nn.init.ones_(module.conv.weight)  # every tap counts 1
     x = torch.zeros(1, module.conv.in_channels, n, n, dtype=torch.float64, requires_grad=True)
     y = module(x)
-    i = y.shape[2] // 2
-    maps = [influence(y, x, (i, j)).sum(0) for j in range(y.shape[3])]
-    counts = torch.stack(maps)  # (out, in), times the taps down a column and the channels
-    counts = counts / counts[counts > 0].min()
+    counts = torch.stack([influence(y, x, (y.shape[2] // 2, j)).sum(0) for j in range(y.shape[3])])  # (out, in)
+    counts = counts / counts[counts > 0].min()  # without the taps down a column and the channels
     return (counts.T if isinstance(module, Downsample) else counts).round().long()
 
 
@@ -135,18 +134,14 @@ def connections(d: Diagram, left: float, top: float, title: str, counts: Tensor)
         d.box("resample", x0 + 2 * j * CELL, coarse, 2 * CELL, 30, f"{j}")
     seen = counts[:, 1].nonzero().flatten()
     middle = float((seen[0] + seen[-1]) / 2)
-    d.rectangle(dot(x0, middle, fine, 6), "white", ORANGE, 6)
-    d.rectangle(dot(x0, 2.5, fine, 3), ORANGE, ORANGE, 3)
+    for position, radius, fill in ((middle, 6, "white"), (2.5, 3, ORANGE)):  # at the lower edge of the fine pixels
+        corner = x0 + (position + 0.5) * CELL - radius, fine + 30 - radius
+        d.rectangle(Box(*corner, 2 * radius, 2 * radius), fill, ORANGE, radius)
     joined = f"coarse pixel 1 is joined to {int(seen[0])}..{int(seen[-1])}, centre {middle:g}"
     d.text(left + 207, top + 199, f"{joined} (ring); it lies at 2.5 (dot)", 12, ORANGE)
     d.text(x0 - 8, fine + 15, "fine\n(taps)", 12, GREY, "rm")
     d.text(x0 - 8, coarse + 15, "coarse", 12, GREY, "rm")
     return f"{title}: taps at the fine pixels {counts.sum(1).tolist()}, {joined}; it lies at 2.5"
-
-
-def dot(x0: float, position: float, fine: float, radius: float) -> Box:
-    """Where to mark a position along the fine pixels, at the lower edge of their boxes."""
-    return Box(x0 + (position + 0.5) * CELL - radius, fine + 30 - radius, 2 * radius, 2 * radius)
 
 
 # Windows that grow
@@ -174,13 +169,6 @@ class Seen(NamedTuple):
 DECADES = 6  # of influence that the colours tell apart
 
 
-def logarithm(seen: Tensor) -> np.ndarray:
-    """Influence in powers of ten below the largest; NaN where there is none."""
-    values = seen.double().numpy()
-    with np.errstate(divide="ignore"):
-        return np.where(values > 0, np.log10(values / values.max()), np.nan)
-
-
 def influence_axes(axes: Axes, shape: Sequence[int]):
     """An empty map of influence with a frame for the window."""
     axes.set(xticks=[], yticks=[])
@@ -191,9 +179,9 @@ def influence_axes(axes: Axes, shape: Sequence[int]):
 
 
 def show_seen(image, frame, seen: Seen) -> None:
-    """Put what a stage sees into a map and its frame."""
+    """Put what a stage sees into a map and its frame: influence in powers of ten below the largest."""
     top, bottom, left, right = extent(seen.influence)
-    image.set_data(logarithm(seen.influence))
+    image.set_data((seen.influence.double() / seen.influence.max()).log10().numpy())  # -inf, like NaN, has no colour
     frame.set_bounds(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1)
 
 
@@ -213,9 +201,7 @@ def sides_axes(axes: Axes, found: Sequence[Seen], formula: Mapping[str, int]) ->
 class FieldPlot:
     """Which pixels of the input move the pixel in the middle, beside the side of the window at every stage.
 
-    Args:
-        found: what every stage sees with convolutions only.
-        formula: stage -> side by the recursion, for those stages that have one.
+    ``found`` is what every stage sees with convolutions only, ``formula`` the side by the recursion where there is one.
     """
 
     def __init__(self, found: Sequence[Seen], formula: Mapping[str, int]):
@@ -261,11 +247,7 @@ def fields_picture(found: Sequence[Seen], formula: Mapping[str, int]) -> Picture
 
 
 class CheckerboardPlot:
-    """Taps that reach each pixel, what becomes of a constant image, and its spectrum along a row.
-
-    Args:
-        side: of the output, in pixels.
-    """
+    """Taps that reach each pixel, what becomes of a constant image of ``side`` pixels, and its spectrum along a row."""
 
     def __init__(self, side: int = 24):
         figure = Figure(figsize=(WIDTH, 3.3))
@@ -288,13 +270,9 @@ class CheckerboardPlot:
         self.live = LiveFigure(figure, moving, headline(figure, 0.012))
 
     def draw(self, what: str, stride: int, taps: Tensor, output: Tensor) -> Picture:
-        """The picture for one upsampling of a constant image.
+        """The picture for one upsampling of a constant image; ``what`` says how.
 
-        Args:
-            what: method, kernel and stride in words.
-            stride: of the method.
-            taps: (4, 4), how many reach each pixel.
-            output: (H, W), away from the border.
+        ``taps`` (4, 4) counts those that reach each pixel, ``output`` (H, W) is what comes out, away from the border.
         """
         most = int(taps.max())
         self.taps.set_data((taps / most).numpy())

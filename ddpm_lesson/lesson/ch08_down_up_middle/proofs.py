@@ -7,16 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_lesson.lesson.ch08_down_up_middle.experiments import (
-    conv_size,
-    extent,
-    nearest_kernel,
-    nyquist_gain,
-    receptive_fields,
-    taps_at,
-    transposed_size,
-    up_channels,
-)
+from ddpm_lesson.lesson.ch08_down_up_middle.upsampling import nearest_kernel, taps_at
+from ddpm_lesson.lesson.ch08_down_up_middle.windows import conv_size, extent, receptive_fields
 from ddpm_lesson.lesson.kit.influence import influence
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.unet import UNet, UpBlock
@@ -75,6 +67,14 @@ def size_of_convolution(formula: Formula = conv_size) -> float:
     return largest(errors)
 
 
+def transposed_size(n: int, kernel: int, stride: int = 1, crop: int = 0) -> int:
+    """Pixels that come out of a transposed convolution; ``crop``, PyTorch's padding, is cut off on both sides.
+
+    Dumoulin and Visin 2016, relationship 13.
+    """
+    return (n - 1) * stride + kernel - 2 * crop
+
+
 @equation("8.3", r"n_\text{out} = (n - 1)\,s + k - 2p", "PyTorch's transposed convolution", 0)
 def size_of_transposed(formula: Formula = transposed_size) -> float:
     """Against the size of what ``conv_transpose1d`` puts out."""
@@ -86,10 +86,7 @@ def size_of_transposed(formula: Formula = transposed_size) -> float:
 
 
 @equation(
-    "8.4",
-    r"m(y) = \Big\lceil \frac{k - (y \bmod s)}{s} \Big\rceil",
-    "a transposed convolution of ones with ones",
-    1e-9,
+    "8.4", r"m(y) = \Big\lceil \frac{k - (y \bmod s)}{s} \Big\rceil", "a transposed convolution of ones with ones", 1e-9
 )
 def overlap(formula: Formula = taps_at) -> float:
     """Against what reaches each pixel away from the border when every tap and every pixel is 1."""
@@ -99,6 +96,12 @@ def overlap(formula: Formula = taps_at) -> float:
         reached = F.conv_transpose1d(ones, torch.ones(1, 1, k, dtype=torch.float64), stride=s)[0, 0]
         errors += [formula(y % s, k, s) - reached[y] for y in range(k, 12 * s - s + 1)]
     return largest(errors)
+
+
+def nyquist_gain(weight: Tensor) -> Tensor:
+    """Size of the checkerboard that a transposed convolution of stride 2 draws on ones; its taps count by turns."""
+    sign = 1 - 2 * (torch.arange(len(weight)) % 2).to(weight)
+    return (weight * sign * sign[:, None]).sum().abs() / 4
 
 
 @equation(
@@ -118,12 +121,7 @@ def checkerboard_size(formula: Formula = nyquist_gain) -> float:
     return largest(errors)
 
 
-@equation(
-    "8.6",
-    r"K_{ab} = \sum_{e=0}^{1}\sum_{f=0}^{1} w_{2-a+e,\;2-b+f}",
-    "both ways on random images",
-    1e-12,
-)
+@equation("8.6", r"K_{ab} = \sum_{e=0}^{1}\sum_{f=0}^{1} w_{2-a+e,\;2-b+f}", "both ways on random images", 1e-12)
 def nearest_is_transposed(formula: Formula = nearest_kernel) -> float:
     """A transposed convolution with this kernel against nearest-neighbour interpolation and a 3x3 convolution."""
     errors = []
@@ -140,12 +138,7 @@ def conv_of_parts(x: Tensor, skip: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(x, of_x, padding=1) + F.conv2d(skip, of_skip, padding=1)
 
 
-@equation(
-    "8.7",
-    r"W * [x, s] = W_x * x + W_s * s",
-    "PyTorch's convolution of both at once",
-    1e-12,
-)
+@equation("8.7", r"W * [x, s] = W_x * x + W_s * s", "PyTorch's convolution of both at once", 1e-12)
 def concatenated(formula: Formula = conv_of_parts) -> float:
     """Against ``conv2d`` of the concatenated maps."""
     errors = []
@@ -154,6 +147,16 @@ def concatenated(formula: Formula = conv_of_parts) -> float:
         weight = numbers(out, below + across, 3, 3, seed=2)
         errors.append(formula(x, skip, weight) - F.conv2d(torch.cat((x, skip), 1), weight, padding=1))
     return largest(errors)
+
+
+def up_channels(n_channels: int, ch_mults: Sequence[int], n_blocks: int) -> list[int]:
+    """Channels that enter each up block: those from below and those of its skip, for ``narrow="after"``.
+
+    Ho et al. 2020, Appendix B, and the authors' code.
+    """
+    w, last = [n_channels, *(n_channels * m for m in ch_mults)], len(ch_mults)  # w[0] leaves the first convolution
+    blocks = [(i, j) for i in range(last, 0, -1) for j in range(n_blocks + 1)]
+    return [w[min(i + (j == 0), last)] + w[i - (j == n_blocks)] for i, j in blocks]
 
 
 @equation(

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from ddpm_lesson.lesson.ch07_attention_block import exercises as ex
-from ddpm_lesson.lesson.ch07_attention_block.experiments import attention as by_hand
-from ddpm_lesson.lesson.ch07_attention_block.experiments import attention_macs
+from ddpm_lesson.lesson.ch07_attention_block.cost import attention_macs
+from ddpm_lesson.lesson.ch07_attention_block.exercises.block import attention_block, in_convolutions
+from ddpm_lesson.lesson.ch07_attention_block.experiments import attention
 from ddpm_lesson.unet import AttentionBlock
 
 
@@ -38,7 +39,7 @@ def block_with_einsum(x, norm, projection, output):
     B, C, H, W = x.shape
     tokens = norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
     q, k, v = projection(tokens).split(C, dim=2)
-    h = output(by_hand(q, k, v))
+    h = output(attention(q, k, v))
     return h.view(B, H, W, C).permute(0, 3, 1, 2) + x
 
 
@@ -51,7 +52,6 @@ def block_with_einsum(x, norm, projection, output):
         (ex.check_to_image, lambda tokens, h, w: tokens.mT.unflatten(2, (h, w))),
         (ex.check_attention, attention_by_softmax_of_logs),
         (ex.check_attention, F.scaled_dot_product_attention),
-        (ex.check_attention, by_hand),
         (ex.check_split_heads, heads_by_chunks),
         (ex.check_attention_block, block_with_einsum),
         (ex.check_in_convolutions, lambda side, n_channels: (2 * side**2 / n_channels + 4) / 9),
@@ -64,13 +64,13 @@ def test_right_answer_is_accepted_in_other_forms(exercise, answer):
 def test_solution_is_the_block_of_the_package():
     torch.manual_seed(0)
     block, x = AttentionBlock(8, n_groups=2), torch.randn(2, 8, 3, 5)
-    answer = ex.attention_block(x, block.norm, block.projection, block.output)
+    answer = attention_block(x, block.norm, block.projection, block.output)
     torch.testing.assert_close(answer, block(x), atol=1e-5, rtol=1e-5)
 
 
 def test_cost_in_convolutions_is_that_of_the_package():
     conv = 9 * 24**2 * 40**2
-    assert ex.in_convolutions(24, 40) == pytest.approx(sum(attention_macs(24, 40)) / conv)
+    assert in_convolutions(24, 40) == pytest.approx(sum(attention_macs(24, 40)) / conv)
 
 
 def test_forgotten_norm_is_named():

@@ -5,12 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ddpm_lesson.lesson.ch07_attention_block.cost import attention_macs
 from ddpm_lesson.lesson.ch07_attention_block.experiments import (
     attention,
     attention_blocks,
     attention_inputs,
-    attention_macs,
-    attention_weights,
     effective_pixels,
     looks,
     reach,
@@ -49,7 +48,7 @@ def test_by_hand_is_what_pytorch_computes():
 
 def test_rows_of_the_map_sum_to_one_and_columns_do_not():
     q, k = torch.randn(2, 3, 7, 4, generator=torch.Generator().manual_seed(0))
-    weights = attention_weights(q, k)
+    weights = attention(q, k, torch.eye(7))
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 7))
     assert (weights.sum(-2) - 1).abs().max() > 0.1
 

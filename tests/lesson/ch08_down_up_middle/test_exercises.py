@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_lesson.lesson.ch08_down_up_middle import exercises as ex
-from ddpm_lesson.lesson.ch08_down_up_middle import experiments
+from ddpm_lesson.lesson.ch08_down_up_middle import proofs, windows
 from ddpm_lesson.unet import UNet, UpBlock
 
 
@@ -23,7 +23,7 @@ def field_by_going_back(layers):
 
 def packages_field(layers):
     spread = [((kernel - 1) * dilation + 1, stride, 0) for kernel, stride, dilation in layers]
-    return experiments.receptive_fields(spread)[-1].size
+    return windows.receptive_fields(spread)[-1].size
 
 
 def field_by_autograd(layers):
@@ -59,7 +59,7 @@ def packages_up_block(res, attn, x, skip, t_emb):
         (ex.check_receptive_field, packages_field),
         (ex.check_receptive_field, field_by_autograd),
         (ex.check_up_channels, channels_of_a_live_network),
-        (ex.check_up_channels, experiments.up_channels),
+        (ex.check_up_channels, proofs.up_channels),
         (ex.check_up_block, packages_up_block),
     ],
 )

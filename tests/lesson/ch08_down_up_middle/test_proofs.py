@@ -6,8 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddpm_lesson.lesson.ch08_down_up_middle import experiments as r
+from ddpm_lesson.lesson.ch08_down_up_middle import proofs
 from ddpm_lesson.lesson.ch08_down_up_middle.proofs import prove
+from ddpm_lesson.lesson.ch08_down_up_middle.upsampling import nearest_kernel
+from ddpm_lesson.lesson.ch08_down_up_middle.windows import Field
+from ddpm_lesson.lesson.kit.xray import bridges
+from ddpm_lesson.unet import UNet, Upsample
 
 
 def recursion(size=lambda size, k, s, jump: size + (k - 1) * jump, jump=lambda jump, s: jump * s,
@@ -15,9 +19,9 @@ def recursion(size=lambda size, k, s, jump: size + (k - 1) * jump, jump=lambda j
     """``receptive_fields`` with an error planted."""
 
     def formula(layers):
-        found = r.Field(1, 1, 0.0)
+        found = Field(1, 1, 0.0)
         for k, s, before in layers:
-            found = r.Field(
+            found = Field(
                 size(found.size, k, s, found.jump),
                 jump(found.jump, s),
                 found.centre + centre(k, before) * found.jump,
@@ -29,7 +33,7 @@ def recursion(size=lambda size, k, s, jump: size + (k - 1) * jump, jump=lambda j
 
 def untied(weight):
     """A kernel that repeats pixels but forgets to turn the weights round."""
-    return r.nearest_kernel(weight.flip(-1, -2))
+    return nearest_kernel(weight.flip(-1, -2))
 
 
 def added(x, skip, weight):
@@ -48,11 +52,11 @@ def swapped(x, skip, weight):
 def compounding(n_channels, ch_mults, n_blocks):
     """The source document's widths: every level multiplies the one above."""
     products = [math.prod(ch_mults[: i + 1]) for i in range(len(ch_mults))]
-    return r.up_channels(n_channels, products, n_blocks)
+    return proofs.up_channels(n_channels, products, n_blocks)
 
 
 def no_extra_block(n_channels, ch_mults, n_blocks):
-    return r.up_channels(n_channels, ch_mults, n_blocks - 1)
+    return proofs.up_channels(n_channels, ch_mults, n_blocks - 1)
 
 
 PLANTED = [
@@ -72,17 +76,17 @@ PLANTED = [
     ("8.4", lambda phase, k, s: -(-k // s)),
     ("8.4", lambda phase, k, s: (k - phase) // s),
     ("8.5", lambda w: w.sum().abs() / 4),
-    ("8.5", lambda w: r.nyquist_gain(w) * 4),
+    ("8.5", lambda w: proofs.nyquist_gain(w) * 4),
     ("8.5", lambda w: (w[::2].sum() - w[1::2].sum()).abs() / 4),  # stripes, not a checkerboard
     ("8.6", untied),
-    ("8.6", lambda w: r.nearest_kernel(w) / 4),
+    ("8.6", lambda w: nearest_kernel(w) / 4),
     ("8.6", lambda w: F.pad(w.flip(-1, -2).transpose(0, 1), (0, 1, 0, 1))),
     ("8.7", added),
     ("8.7", swapped),
     ("8.8", compounding),
     ("8.8", no_extra_block),
     ("8.8", lambda c, mults, n: [2 * c * m for m in reversed(mults) for _ in range(n + 1)]),
-    ("8.8", lambda c, mults, n: r.up_channels(c, mults, n)[::-1]),
+    ("8.8", lambda c, mults, n: proofs.up_channels(c, mults, n)[::-1]),
 ]
 
 
@@ -98,3 +102,27 @@ def test_every_equation_has_a_planted_error():
 @pytest.mark.parametrize("number", ["8.2", "8.4", "8.5"])
 def test_a_formula_that_is_not_a_number_is_found_out(number):
     assert not prove(number, formula=lambda *_: torch.tensor(torch.nan)).holds
+
+
+def test_size_of_transposed_convolution_is_that_of_the_packages_upsampling():
+    assert Upsample(1, "transposed")(torch.zeros(1, 1, 7, 7)).shape[-1] == proofs.transposed_size(7, 4, 2, 1) == 14
+
+
+@pytest.mark.parametrize("settings", [(24, (1, 2, 4), 1), (16, (2, 1, 3), 2), (32, (1,), 3)])
+def test_channels_that_enter_are_those_of_live_blocks(settings):
+    n_channels, ch_mults, n_blocks = settings
+    model = UNet(1, n_channels, ch_mults, (False,) * len(ch_mults), n_blocks, n_groups=8)
+    assert proofs.up_channels(*settings) == [up.module.res.norm1.num_channels for _, up in bridges(model)]
+
+
+def test_channels_that_enter_are_those_of_diffusers():
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.UNet2DModel(
+        sample_size=16,
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        layers_per_block=2,
+    )
+    entering = [resnet.norm1.num_channels for block in theirs.up_blocks for resnet in block.resnets]
+    assert proofs.up_channels(32, (1, 2, 2), 2) == entering
