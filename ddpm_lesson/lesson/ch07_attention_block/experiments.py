@@ -1,4 +1,4 @@
-"""Attention written out by hand, what it costs, and what the attention blocks of a network look at."""
+"""Attention written out by hand, and what the attention blocks of a network look at."""
 
 import copy
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def attention_inputs(model: nn.Module, xt: Tensor, t: Tensor) -> dict[str, Tenso
 
 
 def looks(model: nn.Module, xt: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a network answers to the same, and where its attention blocks look on the way, in one pass.
+    """What a network answers, and where its attention blocks look on the way; it is asked as in ``attention_inputs``.
 
     By each block's name its map (B, heads, H', W', H', W'): of the query at [row, column] over every pixel.
     """

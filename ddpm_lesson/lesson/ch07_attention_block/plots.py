@@ -172,7 +172,7 @@ class ScalePlot:
 
 
 def two_curves(axes: Axes, x: Sequence[int], solid: Sequence[float], dashed: Sequence[float], **what: Any) -> None:
-    """A solid and a dashed line with marks over numbers on a logarithmic axis; ``what`` else as in ``axes.set``."""
+    """A solid and a dashed line with marks over ``x`` on a logarithmic axis; more of ``what`` ``axes.set`` takes."""
     axes.plot(x, dashed, "s--", color=ORANGE, linewidth=2)
     axes.plot(x, solid, "o-", color=BLUE, linewidth=2)
     axes.set(xscale="log", **what)

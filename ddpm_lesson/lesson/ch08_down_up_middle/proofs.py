@@ -99,7 +99,7 @@ def overlap(formula: Formula = taps_at) -> float:
 
 
 def nyquist_gain(weight: Tensor) -> Tensor:
-    """Size of the checkerboard that a transposed convolution of stride 2 draws on ones; its taps count by turns."""
+    """Size of the checkerboard that a kernel (k, k) of stride 2 draws on ones: the taps count with alternating sign."""
     sign = 1 - 2 * (torch.arange(len(weight)) % 2).to(weight)
     return (weight * sign * sign[:, None]).sum().abs() / 4
 

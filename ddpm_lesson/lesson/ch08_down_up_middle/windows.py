@@ -92,8 +92,8 @@ def stage_influences(model: UNet, xt: Tensor, t: int = 0, names: Sequence[str] |
     def keep(name: str, _: nn.Module, __: tuple, answer: Tensor) -> None:
         kept[name] = answer
 
-    xt, modules = xt.detach().to(next(model.parameters())).requires_grad_(), dict(model.named_modules())
-    with hooked(modules[name].register_forward_hook(partial(keep, name)) for name in names or stages(model)):
+    xt = xt.detach().to(next(model.parameters())).requires_grad_()
+    with hooked(model.get_submodule(n).register_forward_hook(partial(keep, n)) for n in names or stages(model)):
         eval_mode(model)(xt, torch.full((1,), t, device=xt.device))
     return {name: influence(y, xt).cpu() for name, y in kept.items()}
 

@@ -92,6 +92,8 @@ def test_reach_of_an_even_look_and_of_one_at_oneself():
 def test_reach_of_corners_that_look_across_the_map():
     across = torch.eye(16).flip(1).view(4, 4, 4, 4)  # every pixel at the one opposite; 12 of 16 lie at the rim
     assert reach(across) == pytest.approx((0, 12 / 16, 1))
+    mirrored = torch.eye(8).view(2, 4, 2, 4).flip(3)  # to the other side of 2 rows of 4: three columns on, or one
+    assert reach(mirrored) == pytest.approx((0, 1 / 2, 1))
 
 
 def test_without_the_scale_a_wide_head_settles_on_one_key():
