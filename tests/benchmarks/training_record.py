@@ -17,7 +17,7 @@ from torch import Tensor
 from ddpm_lesson import checkpoint, get_preset, load_images
 from ddpm_lesson.data import to_bytes
 from ddpm_lesson.diffusion import DenoiseDiffusion
-from ddpm_lesson.lesson.ch10_training.record import Look, Record
+from ddpm_lesson.lesson.ch10_training.record import Record
 from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.sample import ddim_steps, eval_mode, final_samples
 from ddpm_lesson.train import TrainState, train
@@ -51,17 +51,17 @@ def question(diffusion: DenoiseDiffusion, images: Tensor, times: tuple[int, ...]
 
 
 @torch.no_grad()
-def look(diffusion: DenoiseDiffusion, asked: Question, n_steps: int = SAMPLE_STEPS) -> Look:
-    """Answer a question, and draw as many samples from noise of seed 0 with ``n_steps`` of DDIM."""
+def look(diffusion: DenoiseDiffusion, asked: Question, n_steps: int = SAMPLE_STEPS) -> tuple[Tensor, Tensor]:
+    """As many samples from noise of seed 0 with ``n_steps`` of DDIM, and the answers to a question, x0_hat."""
     steps = ddim_steps(diffusion, asked.x0.shape, n_steps, generator=torch.Generator().manual_seed(0))
     samples, guesses = final_samples(steps), eval_mode(diffusion).denoise(asked.xt, asked.t)
-    return Look(samples.cpu(), guesses.cpu())
+    return samples.cpu(), guesses.cpu()
 
 
 def save(record: Record, folder: Path, name: str) -> None:
     """Write ``name.png`` (xt above a row a look: samples, then guesses), ``name.csv`` and ``name.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    sheets = [torch.cat([record.xt.cpu()] * 2), *(torch.cat(tuple(look)) for look in record.looks)]
+    sheets = [torch.cat([record.xt.cpu()] * 2), *map(torch.cat, record.looks)]
     rows = [torch.cat(tuple(sheet), dim=-1) for sheet in sheets]  # each (C, H, 2 N W)
     pixels = to_bytes(torch.cat(rows, dim=1)).permute(1, 2, 0).numpy()
     Image.fromarray(pixels.squeeze()).save(folder / f"{name}.png", optimize=True)

@@ -114,9 +114,8 @@ def draws_well(built) -> str:
     off = (eps.mean(), (eps * image).mean() / image.square().mean().sqrt(), (eps.square().mean() - 1) / 2**0.5)
     if any(abs(float(one)) > error for one in off):
         return "What the model is shown is not sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps with eps from N(0, 1)."
-    known = torch.full((len(t), 6), torch.nan, dtype=eps.dtype)
-    known[near] = eps.flatten(1)
-    known = known.view(400, 32, 6)
+    known = torch.full((400, 32, 6), torch.nan, dtype=eps.dtype)
+    known[near.view(400, 32)] = eps.flatten(1)
     for what, pairs in (("image", known[:, 1:] * known[:, :-1]), ("update", known[1:] * known[:-1])):
         if abs(float(pairs.nanmean())) > 5 / int(pairs.isfinite().sum()) ** 0.5:
             return f"The noise of one {what} is that of the next: every value wants noise of its own."

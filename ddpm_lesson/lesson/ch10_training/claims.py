@@ -12,7 +12,7 @@ from ddpm_lesson import checkpoint
 from ddpm_lesson.data import ImageDataset, load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.evaluate import distance_of_features, draw_samples, extractor, features_of, load_classifier
-from ddpm_lesson.lesson.ch10_training.diagnosis import SMALL, Course, course_of
+from ddpm_lesson.lesson.ch10_training.diagnosis import SMALL, course_of
 from ddpm_lesson.lesson.ch10_training.measure import losses_by_time, principal_variances, spread, straight_line_loss
 from ddpm_lesson.lesson.ch10_training.record import load_curve
 from ddpm_lesson.lesson.kit.claim import ClaimBook
@@ -43,16 +43,12 @@ def over_the_line(seed: int) -> Tensor:
     return by_time(seed).mean(1) / straight_line_loss(principal_variances(train[:]), diffusion.schedule)[MIDDLES]
 
 
-def aftermath(n: int) -> float:
-    """Size of a usual step of Adam, in learning rates, n steps after a gradient of 1,000 times the usual."""
-    v = 0.001 * 1000**2 + 0.999 * 1
-    return (1 + 0.999**n * (v - 1)) ** -0.5
-
-
 @claim("a twentieth after a thousand more, and a third after five thousand", low=0.9, high=1.1, seeds=(0,))
 def steps_stay_small(seed: int) -> float:
-    """The worse of the two, in multiples of what is claimed."""
-    return max((aftermath(1000) * 20, aftermath(5000) * 3), key=lambda ratio: abs(ratio - 1))
+    """A usual step of Adam so long after a gradient of 1,000 times the usual, in multiples of the claim; the worse."""
+    v = 0.001 * 1000**2 + 0.999  # Adam's mean square, of which 1 is usual
+    ratios = (claimed / (1 + 0.999**n * (v - 1)) ** 0.5 for n, claimed in ((1000, 20), (5000, 3)))
+    return max(ratios, key=lambda ratio: abs(ratio - 1))
 
 
 @cache
@@ -105,12 +101,8 @@ def agreement(
 ) -> float:
     """How often two runs that go on from the same x_t, with noise of their own, end in the same class.
 
-    Args:
-        diffusion: the model; it takes 40 steps with the posterior's variance.
-        read: images (B, C, H, W) -> (B, classes), the largest of which is the answer.
-        shape: of the batch of runs.
-        t: where they part, 0 .. T-1; the nearest time of the chain is taken.
-        seed: of all noise.
+    They take 40 steps with the posterior's variance, and part at the time that is nearest to t. ``read`` gives images
+    their classes (B, classes), the largest of which counts.
     """
     steps = partial(ddpm_steps, diffusion, shape, torch.Generator().manual_seed(seed), sigma="posterior")
     times = spaced_times(diffusion.n_steps, 40)
@@ -147,7 +139,6 @@ class StraightAbove(nn.Module):
         return torch.where((t >= self.start)[:, None, None, None], line.view_as(xt), self.network(xt, t))
 
 
-@cache
 def distance_from(start: int, seed: int) -> float:
     """Frechet distance of 500 samples whose guesses are a straight line from ``start`` on."""
     diffusion, train, _ = digits()
@@ -177,21 +168,16 @@ def wobble_is_the_draw_of_t(seed: int) -> float:
     return parts.between / (parts.between + parts.within)
 
 
-@cache
-def course(illness: str, seed: int) -> Course:
-    """A short run with one thing wrong."""
-    return course_of(illness, replace(SMALL, seed=seed), n_samples=1, sample_steps=2)
-
-
 @claim("the curve lies *below* the healthy one", high=0.95, slow=True)
 def half_the_range_looks_better(seed: int) -> float:
     """Loss of the last 30 steps in multiples of the healthy one's."""
-    ill, healthy = (np.mean(course(name, seed).losses[-30:]) for name in ("data in [0, 1]", "healthy"))
+    courses = (course_of(name, replace(SMALL, seed=seed), 1, 2) for name in ("data in [0, 1]", "healthy"))
+    ill, healthy = (np.mean(course.losses[-30:]) for course in courses)
     return float(ill / healthy)
 
 
 @claim("Held-out loss near 1 for the average and small for the weights", low=4, slow=True)
 def average_without_warm_up(seed: int) -> float:
     """Held-out loss of the average in multiples of that of the weights."""
-    ill = course("average without warm-up", seed)
+    ill = course_of("average without warm-up", replace(SMALL, seed=seed), 1, 2)
     return ill.probe_ema / ill.probe

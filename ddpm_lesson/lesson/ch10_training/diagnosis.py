@@ -41,12 +41,7 @@ ILLNESSES = {  # settings that the healthy run has not; and a function of the pa
 
 
 def course_of(illness: str, config: TrainConfig = SMALL, n_samples: int = 8, sample_steps: int = 20) -> Course:
-    """Train with one thing wrong, on the CPU, and look.
-
-    Args:
-        illness: one of ``ILLNESSES``, ``"healthy"`` among them.
-        config: the healthy run.
-        n_samples, sample_steps: how many images to draw, with how many steps of DDIM.
+    """Train on the CPU with one thing wrong, one of ``ILLNESSES``, and look; draw samples with so many steps of DDIM.
 
     Raises:
         ValueError: if the illness is not known.

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.kit.probe import fresh_generator, image_losses
-from ddpm_lesson.lesson.kit.proof import numbers
 from ddpm_lesson.schedule import NoiseSchedule
 
 
@@ -65,8 +64,3 @@ def average_of(weights: Tensor, decay: float, *, warm_up: bool = True) -> tuple[
         shares[k] = 1 - d
         averages.append(d * averages[-1] + (1 - d) * weights[k])
     return torch.stack(averages), shares
-
-
-def wandering_weight(n_steps: int = 200) -> Tensor:
-    """An example of a weight in training, (n_steps + 1,): from a random start to about 0, and noisy ever after."""
-    return 1.5 * torch.exp(-torch.arange(n_steps + 1) / 15) + 0.2 * numbers(n_steps + 1)

@@ -7,19 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.ch10_training.measure import average_of, spread, wandering_weight
+from ddpm_lesson.lesson.ch10_training.measure import average_of, spread
 from ddpm_lesson.lesson.ch10_training.memory import MemoryNeeds
-from ddpm_lesson.lesson.ch10_training.plots import (
-    AveragePlot,
-    MemoryPlot,
-    WobblePlot,
-    time_machine_picture,
-    time_machine_strip,
-)
+from ddpm_lesson.lesson.ch10_training.plots import AveragePlot, MemoryPlot, WobblePlot, look_picture, looks_strip
 from ddpm_lesson.lesson.ch10_training.record import CURVES, Record, load_curve
 from ddpm_lesson.lesson.kit.dashboard import Dashboard, TrainingChoice
 from ddpm_lesson.lesson.kit.figure import Picture
 from ddpm_lesson.lesson.kit.panel import Panel, choice, slider, stops
+from ddpm_lesson.lesson.kit.proof import numbers
 
 
 def watch_training(selected: TrainingChoice) -> Dashboard:
@@ -41,19 +36,19 @@ def show_time_machine(record: Record) -> Panel:
     @lru_cache
     def draw(step: int) -> Picture:
         i = record.steps.index(step)
-        return time_machine_picture(step, samples[i], record.xt, guesses[i], what)
+        return look_picture(step, samples[i], record.xt, guesses[i], what)
 
     return Panel(
         "What does a network learn first, and what last?",
         draw,
-        static=time_machine_strip(record.steps, samples, record.xt, guesses, what),
+        static=looks_strip(record.steps, samples, record.xt, guesses, what),
         step=stops("step", record.steps, record.steps[0]),
     )
 
 
 def show_average() -> Panel:
-    """A weight that wanders, and its running average with and without warm-up."""
-    weights = wandering_weight()
+    """A weight from a random start to about 0, noisy ever after, and its running average with and without warm-up."""
+    weights = 1.5 * torch.exp(-torch.arange(201) / 15) + 0.2 * numbers(201)
     plot, n = AveragePlot(weights), len(weights) - 1
 
     def draw(decay: float, warm_up: str, step: int) -> Picture:
@@ -94,12 +89,7 @@ def show_wobble(losses: Tensor) -> Panel:
 
 
 def show_memory(measured: dict[str, MemoryNeeds], start: str = "cifar10") -> Panel:
-    """Memory of training and sampling, over the batch and the parts it is worked off in.
-
-    Args:
-        measured: preset -> its memory.
-        start: preset to begin with.
-    """
+    """Memory of training and sampling, over the batch and the parts it is worked off in, for ``measured`` presets."""
     sizes = (16, 32, 64, 128, 256)
     largest = {name: memory.training(sizes[-1]) for name, memory in measured.items()}
     plots = {name: MemoryPlot(list(parts), sum(parts.values()) * 1.15) for name, parts in largest.items()}

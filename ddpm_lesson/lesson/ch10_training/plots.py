@@ -9,18 +9,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from ddpm_lesson.lesson.kit.colours import BLACK, BLUE, GREEN, GREY, LINES, ORANGE, PINK, SKY, YELLOW
-from ddpm_lesson.lesson.kit.figure import (
-    GRID,
-    LEFT,
-    SCALE,
-    WIDTH,
-    LiveFigure,
-    Picture,
-    headline,
-    key,
-    picture,
-    subplots,
-)
+from ddpm_lesson.lesson.kit.figure import GRID, SCALE, WIDTH, LiveFigure, Picture, headline, key, picture, subplots
 from ddpm_lesson.lesson.kit.images import contact_sheet
 from ddpm_lesson.lesson.kit.progress import grid_of
 from ddpm_lesson.pictures import grid_image
@@ -29,7 +18,7 @@ STRIP = 8  # steps beside each other in a strip
 PART_COLOURS = (BLUE, SKY, GREEN, YELLOW, ORANGE, PINK)
 
 
-def time_machine_picture(step: int, samples: Tensor, xt: Tensor, guesses: Tensor, what: str) -> Picture:
+def look_picture(step: int, samples: Tensor, xt: Tensor, guesses: Tensor, what: str) -> Picture:
     """What the run ``what`` could do at one step: samples, noisy images, and guesses of these; (16, C, H, W) each."""
     alt = (
         f"The run {what} after {step} steps: 16 samples with brightness spread {float(samples.std()):.2f}, and its "
@@ -39,7 +28,7 @@ def time_machine_picture(step: int, samples: Tensor, xt: Tensor, guesses: Tensor
     return sheet_picture({"": [grid_of(x, 380) for x in (samples, xt, guesses)]}, captions, alt)
 
 
-def time_machine_strip(
+def looks_strip(
     steps: Sequence[int], samples: Sequence[Tensor], xt: Tensor, guesses: Sequence[Tensor], what: str
 ) -> Picture:
     """Samples over guesses, one column for each step, and the question in front.
@@ -114,13 +103,7 @@ def rate_picture(rates: Mapping[str, Sequence[float]]) -> Picture:
 def curve_picture(
     steps: Sequence[int], losses: Sequence[float], what: str, window: int = 0, marks: Mapping[int, str] | None = None
 ) -> Picture:
-    """The loss of the run ``what`` over the steps.
-
-    Args:
-        steps, losses, what: points of the curve, and the name of the run.
-        window: points on either side of each for a running mean; no mean if 0.
-        marks: step -> what happened there.
-    """
+    """The loss of a run, what happened at its ``marks``, and the mean over ``window`` points on either side."""
     figure, (axes,) = subplots(3.2, which="both")
     axes.plot(steps, losses, color=BLUE, linewidth=0.7 if window else 1.5, alpha=0.4 if window else 1)
     told = f"{losses[0]:.2f} at step {steps[0]:,} and {losses[-1]:.3f} at step {steps[-1]:,}"
@@ -143,9 +126,8 @@ def loss_by_time_picture(times: Tensor, losses: Tensor, straight: Tensor) -> Pic
     """Losses (n, B) at times (n,), mean and the middle 80 % of the images, over that of the best straight line (T,)."""
     figure, (axes,) = subplots(3.5, which="both")
     mean, end = losses.mean(1).numpy(), len(straight)
-    axes.fill_between(
-        times.numpy(), *(losses.quantile(q, dim=1).numpy() for q in (0.1, 0.9)), color=SKY, alpha=0.5, linewidth=0
-    )
+    band = (losses.quantile(q, dim=1).numpy() for q in (0.1, 0.9))
+    axes.fill_between(times.numpy(), *band, color=SKY, alpha=0.5, linewidth=0)
     axes.plot(times.numpy(), mean, color=BLUE, linewidth=2)
     axes.plot(straight.numpy(), color=ORANGE, linestyle="--", linewidth=2)
     axes.axhline(1, color=GREY, linewidth=1)
@@ -179,16 +161,12 @@ class WobblePlot:
         self.points.set_data(np.arange(self.n) + 0.5, losses.numpy())
         self.mean.set_ydata([mean] * 2)
         words = f"{what}: standard deviation {float(losses.std()):.3f}, predicted {predicted:.3f}"
-        return self.live.picture(
-            f"Losses of {self.n} batches, {words}; mean {mean:.3f}; the first three {first}", words
-        )
+        alt = f"Losses of {self.n} batches, {words}; mean {mean:.3f}; the first three {first}"
+        return self.live.picture(alt, words)
 
 
 def courses_picture(courses: Mapping[str, Any], words: Mapping[str, str]) -> Picture:
-    """Runs by name under each other: the loss of every step beside the samples, with ``words`` on what can be read off.
-
-    The first of the courses is the healthy one, drawn into all.
-    """
+    """Runs under each other, the healthy one first and drawn into all: losses, samples, and what they say in words."""
     n, (healthy, *_) = len(courses), courses.values()
     figure, steps, height = Figure(figsize=(WIDTH, 1.5 * n + 0.3)), range(1, len(healthy.losses) + 1), 0.6 / n
     for i, (name, course) in enumerate(courses.items()):
@@ -223,10 +201,12 @@ class MemoryPlot:
         self.bars = [axes.barh(1, 0, color=c, edgecolor=BLACK, linewidth=0.5)[0] for c in PART_COLOURS[: len(parts)]]
         self.sampling = axes.barh(0, 0, color=GREY)[0]
         self.texts = [axes.text(0, y, "", va="center") for y in (0, 1)]
+        top = headline(figure)
         for i, (part, colour) in enumerate(zip(parts, PART_COLOURS, strict=False)):
-            figure.text(LEFT + 0.165 * i, 0.77, "■", color=colour)
-            figure.text(LEFT + 0.017 + 0.165 * i, 0.77, part, fontsize=9)
-        self.live = LiveFigure(figure, [*self.bars, self.sampling, *self.texts], headline(figure))
+            x = top.get_position()[0] + 0.165 * i
+            figure.text(x, 0.77, "■", color=colour)
+            figure.text(x + 0.017, 0.77, part, fontsize=9)
+        self.live = LiveFigure(figure, [*self.bars, self.sampling, *self.texts], top)
 
     def draw(self, training: Mapping[str, float], sampling: float, what: str) -> Picture:
         """Bytes of each part in the order of ``parts``, and of sampling."""

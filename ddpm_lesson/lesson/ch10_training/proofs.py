@@ -26,8 +26,7 @@ equation, prove, ledger = BOOK.equation, BOOK.prove, BOOK.ledger
 
 def weights_of_the_past(n: int, decay: float) -> Tensor:
     """What each of the weights w_0 .. w_n counts in their running average after n steps, (n+1,)."""
-    age = torch.arange(n, -1, -1, dtype=torch.float64)
-    counts = (1 - decay) * decay**age
+    counts = (1 - decay) * decay ** torch.arange(n, -1, -1, dtype=torch.float64)
     counts[0] = decay**n
     return counts
 
@@ -81,9 +80,7 @@ def half_of_the_past(formula: Formula = lambda decay: math.log(0.5) / math.log(d
 )
 def first_weights_are_forgotten(formula: Formula = lambda n: math.factorial(10) / math.perm(n + 10, 9)) -> float:
     """Weights that are 1 at first and 0 from then on: their average is the share of the first."""
-    weights = torch.zeros(51, 1, dtype=torch.float64)
-    weights[0] = 1
-    ema = averages(average_with_warmup(0.9999), weights)
+    ema = averages(average_with_warmup(0.9999), torch.eye(51, 1, dtype=torch.float64))
     return largest(formula(n) - ema[n] for n in range(1, 51))
 
 
@@ -136,13 +133,10 @@ def best_straight_line(formula: Formula = straight_line_loss) -> float:
     """Against the normal equations, with a full covariance of the data: 1 - Cov(eps, x) Cov(x)^-1 Cov(x, eps)."""
     root, schedule = numbers(5, 5), NoiseSchedule.linear(20, 1e-3, 0.3)
     covariance = root @ root.T
-    got = formula(torch.linalg.eigvalsh(covariance), schedule)
-    one, errors = torch.eye(5, dtype=torch.float64), []
-    for t, alpha_bar in enumerate(schedule.to(torch.float64).alpha_bar.tolist()):
-        shared = math.sqrt(1 - alpha_bar) * one  # Cov(eps, x_t)
-        rest = one - shared @ torch.linalg.solve(alpha_bar * covariance + (1 - alpha_bar) * one, shared)
-        errors.append(got[t] - rest.trace() / 5)
-    return largest(errors)
+    alpha_bar, one = schedule.to(torch.float64).alpha_bar.view(-1, 1, 1), torch.eye(5, dtype=torch.float64)
+    shared = (1 - alpha_bar).sqrt() * one  # Cov(eps, x_t), (T, 5, 5)
+    rest = one - shared @ torch.linalg.solve(alpha_bar * covariance + (1 - alpha_bar) * one, shared)
+    return largest([formula(torch.linalg.eigvalsh(covariance), schedule) - rest.diagonal(dim1=1, dim2=2).mean(1)])
 
 
 def variance_of_batch(losses: Tensor, n: int) -> list[float]:

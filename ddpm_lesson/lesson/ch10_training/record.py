@@ -16,25 +16,18 @@ from ddpm_lesson.runtime import assets_folder
 CURVES = {"digits": "digits.csv", "mnist": "mnist_full.csv"}  # of the runs that come with the lesson, whole
 
 
-class Look(NamedTuple):
-    """What a model can do at one moment of its training; images in [-1, 1]."""
-
-    samples: Tensor  # (N, C, H, W), from the same noise at every look
-    guesses: Tensor  # (N, C, H, W), x0_hat of the question
-
-
 class Record(NamedTuple):
-    """Looks at a run, and its loss curve."""
+    """Looks at what a run could do, and its loss curve; images in [-1, 1]."""
 
     info: dict  # settings of the run, and how it was recorded; anything that JSON can hold
     xt: Tensor  # (N, C, H, W), noisy images that the guesses belong to
     steps: list[int]  # optimiser steps at which the looks were taken
-    looks: list[Look]  # one a step
+    looks: list[tuple[Tensor, Tensor]]  # one a step: (N, C, H, W) samples, from the same noise always, and x0_hat of xt
     losses: list[tuple[int, float]]  # (step, loss), as often as they were written down
 
 
 def load_record(name: str, folder: Path | None = None) -> Record:
-    """Read a record that ``python -m tests.benchmarks.training_record`` wrote, of the lesson's unless in a folder.
+    """Read what ``python -m tests.benchmarks.training_record`` wrote, into the folder of the lesson unless another.
 
     Raises:
         ValueError: if there is no record of this name.
@@ -47,13 +40,12 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     channels, height, width = info["image_shape"]
     pixels = torch.from_numpy(np.array(Image.open(folder / f"{name}.png"))).reshape(len(info["steps"]) + 1, height, -1)
     images = from_bytes(pixels.unflatten(-1, (2, -1, width, channels))).permute(0, 2, 3, 5, 1, 4)  # (n, 2, N, C, H, W)
-    return Record(info, images[0, 0], info["steps"], [Look(*row) for row in images[1:]], points(folder / f"{name}.csv"))
+    return Record(info, images[0, 0], info["steps"], list(map(tuple, images[1:])), points(folder / f"{name}.csv"))
 
 
 def load_curve(name: str) -> tuple[list[int], list[float]]:
     """Steps and losses of the whole of a run in ``CURVES``."""
-    steps, losses = map(list, zip(*points(assets_folder() / "training" / CURVES[name]), strict=True))
-    return steps, losses
+    return tuple(map(list, zip(*points(assets_folder() / "training" / CURVES[name]), strict=True)))
 
 
 def points(file: Path) -> list[tuple[int, float]]:

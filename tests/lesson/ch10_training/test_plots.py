@@ -2,7 +2,7 @@
 
 import torch
 
-from ddpm_lesson.lesson.ch10_training.plots import STRIP, curve_picture, time_machine_strip
+from ddpm_lesson.lesson.ch10_training.plots import STRIP, curve_picture, looks_strip
 
 
 def test_curve_tells_its_mean_and_what_happened_on_the_way():
@@ -16,7 +16,7 @@ def test_curve_tells_its_mean_and_what_happened_on_the_way():
 def test_strip_keeps_the_first_step_and_the_last_ones():
     steps = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 20000]
     looks = [torch.zeros(4, 1, 4, 4)] * len(steps)
-    shown = time_machine_strip(steps, looks, torch.zeros(4, 1, 4, 4), looks, "on noise")
+    shown = looks_strip(steps, looks, torch.zeros(4, 1, 4, 4), looks, "on noise")
     assert f"after steps {', '.join(map(str, steps[:1] + steps[1 - STRIP :]))}:" in shown.alt
-    few = time_machine_strip(steps[:3], looks[:3], torch.zeros(4, 1, 4, 4), looks[:3], "on noise")
+    few = looks_strip(steps[:3], looks[:3], torch.zeros(4, 1, 4, 4), looks[:3], "on noise")
     assert "after steps 1, 3, 10:" in few.alt

@@ -73,8 +73,7 @@ check_averaged = Exercise(
             After the first step it would hold a tenth of the weights, or a ten-thousandth.
             Start with a copy of the first weights."""),
         Mistake(
-            "starts at zero and says so",
-            ("weights.clone()", "0", "return ", "return 1 / (1 - decay ** len(updates)) * "),
+            "starts at zero and says so", ("weights.clone()", "0", "return ", "return 1 / (1 - decay**len(updates)) * ")
         ).says("""
             This looks like Adam's way: start at zero and divide by $1 - d^n$.
             A good idea, but (10.1) starts with a copy of the first weights.

@@ -110,8 +110,7 @@ check_draw_batch = RandomExercise(
             What does the network learn from a second visit with the same $t$ and the same noise?
             Leave `manual_seed`, or a generator with a seed of its own, out of the function."""),
         Mistake(
-            "early times more often",
-            ("randint(n_steps, (len(images),))", "rand(len(images)).square().mul(n_steps).long()"),
+            "early times more often", ("int(n_steps, (len(images),))", "(len(images)).square().mul(n_steps).long()")
         ).says("""
             This looks like small $t$ drawn more often than large ones.
             The sum over $t$ weighs all times alike. Which distribution does that take?

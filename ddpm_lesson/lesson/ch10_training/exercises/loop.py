@@ -1,6 +1,5 @@
 """The loop: Algorithm 1 on batches that are drawn already."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,8 +8,6 @@ from torch.optim import Optimizer
 
 from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake
 from ddpm_lesson.lesson.kit.toy import Toy
-
-Batch = tuple[Tensor, Tensor, Tensor]  # x0, t and eps
 
 
 def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
@@ -24,9 +21,7 @@ def toy_case(seed: int, n_batches: int, max_norm: float) -> tuple[Any, ...]:
     return model, optimizer, batches, alpha_bar, max_norm
 
 
-def train_on(
-    eps_model: nn.Module, optimizer: Optimizer, batches: Sequence[Batch], alpha_bar: Tensor, max_norm: float
-) -> list[float]:
+def train_on(eps_model: nn.Module, optimizer: Optimizer, batches: list, alpha_bar: Tensor, max_norm: float) -> list:
     """Algorithm 1 on batches of x0, t and eps -> their losses."""
     losses = []
     for x0, t, eps in batches:
