@@ -2,14 +2,16 @@
 
 import contextlib
 import itertools
+import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from statistics import median
 from timeit import timeit
 from typing import Any, NamedTuple
 
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 
@@ -39,16 +41,19 @@ class MemoryUse(NamedTuple):
 def memory(function: Callable[..., Any], *args: Any) -> MemoryUse:
     """Call a function and add up every piece of memory that PyTorch takes and gives back on the CPU, in order.
 
-    PyTorch's profiler sees the pieces that an operation uses only inside, too; the events that it sums up for each
-    operation do not tell them one by one. There is one cycle only: without ``acc_events``, some versions of PyTorch
-    warn that they would forget earlier ones.
+    PyTorch's profiler sees the pieces that an operation uses only inside, too. Its trace tells them one by one; the
+    events it sums up for each operation do not. There is one cycle only: without ``acc_events``, some versions of
+    PyTorch warn that they would forget earlier ones.
     """
     with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as watched:
         result = function(*args)  # alive until the profiler stops
     del result
-    events = [event for event in watched.profiler.kineto_results.events() if event.name() == "[memory]"]
-    on_cpu = [event for event in events if event.device_type() == DeviceType.CPU]
-    pieces = [event.nbytes() for event in sorted(on_cpu, key=lambda event: event.start_ns())]  # negative if given back
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        watched.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    found = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0]
+    pieces = [event["args"]["Bytes"] for event in sorted(found, key=lambda event: event["ts"])]  # negative: given back
     return MemoryUse(max(itertools.accumulate(pieces), default=0), max(pieces, default=0))
 
 
