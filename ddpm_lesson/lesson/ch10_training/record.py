@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 def load_record(name: str, folder: Path | None = None) -> Record:
-    """Read what ``python -m tests.benchmarks.training_record`` wrote, into the folder of the lesson unless another.
+    """Read what ``python -m tests.benchmarks.training_record`` wrote, from the lesson's folder unless another is given.
 
     Raises:
         ValueError: if there is no record of this name.
@@ -44,7 +44,9 @@ def load_record(name: str, folder: Path | None = None) -> Record:
 
 
 def load_curve(name: str) -> tuple[list[int], list[float]]:
-    """Steps and losses of the whole of a run in ``CURVES``."""
+    """Steps and losses of the whole of a run in ``CURVES``; a ValueError if it is not there."""
+    if name not in CURVES:
+        raise ValueError(f"name must be one of {', '.join(CURVES)}; got {name!r}")
     return tuple(map(list, zip(*points(assets_folder() / "training" / CURVES[name]), strict=True)))
 
 

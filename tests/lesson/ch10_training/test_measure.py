@@ -184,9 +184,10 @@ def test_every_record_of_the_lesson_is_named_and_its_curve_is_whole():
     assert load_curve("mnist")[0][-1] == 22_000 > load_record("mnist").losses[-1][0]
 
 
-def test_unknown_record_is_refused(tmp_path):
+@pytest.mark.parametrize("load", [load_record, load_curve])
+def test_unknown_record_is_refused(load):
     with pytest.raises(ValueError, match=r"name must be one of digits, mnist; got 'digit'"):
-        load_record("digit")
+        load("digit")
 
 
 # Illnesses
