@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 SWAPS = {
@@ -146,6 +147,27 @@ def habits(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., An
     yield "loss as a number", wrapped(as_number)
     yield "inputs changed in place", wrapped(input_changed)
     yield "seed set inside", wrapped(seeded)
+
+
+def changed(value: Any) -> bool:
+    """Change a value in place, as little as may be: itself or what it holds; whether there was a way."""
+    match value:
+        case torch.Tensor() if type(value) is torch.Tensor and value.numel():
+            with torch.no_grad():
+                value.copy_(~value if value.dtype == torch.bool else value + 1)
+        case np.ndarray():
+            value += 1
+        case list() if value and not changed(value[-1]):
+            value[-1] = (*value[-1], 0) if isinstance(value[-1], tuple) else value[-1] + 1
+        case dict() if value and not changed(last := list(value.values())[-1]):
+            value[list(value)[-1]] = last + 1
+        case list() | dict():
+            return bool(value)
+        case tuple():
+            return any(map(changed, value))
+        case _:
+            return False
+    return True
 
 
 def each(change: Callable[[Any], Any], result: Any) -> Any:

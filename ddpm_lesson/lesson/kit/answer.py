@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -81,12 +82,23 @@ def settled(result: Any, longest: int) -> Any:
 
 
 def differ(one: Any, other: Any) -> bool:
-    """Whether plain tensors, or lists of such, differ; models and optimisers are there to be changed."""
-    if type(one) is Tensor:
-        return not torch.equal(one, other)
+    """Whether plain values differ: numbers, words, tensors, arrays, and lists, tuples, sets or dictionaries of such.
+
+    Anything else, such as a model or an optimiser, is there to be changed.
+    """
+    if type(one) is not type(other):
+        return True
     if isinstance(one, (list, tuple)):
         return len(one) != len(other) or any(map(differ, one, other))
-    return False
+    if isinstance(one, dict):
+        return one.keys() != other.keys() or any(differ(value, other[key]) for key, value in one.items())
+    if type(one) is Tensor:
+        return (
+            one.dtype != other.dtype or one.shape != other.shape or bool((one.nan_to_num() != other.nan_to_num()).any())
+        )
+    if isinstance(one, np.ndarray):
+        return not np.array_equal(one, other)
+    return isinstance(one, (int, float, str, set)) and one != other
 
 
 def read(result: Any, like: Any = None) -> Answer:

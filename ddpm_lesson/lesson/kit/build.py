@@ -1,21 +1,25 @@
 """Exercises that build: what a learner built is taken through stages, each judged by what the thing does."""
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.answer import FAILURES, SEED
-from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, place
+from ddpm_lesson.lesson.kit.answer import FAILURES, SEED, differ
+from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, overwrites, place, told_apart
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 from ddpm_lesson.runtime import first_line
 
 
-def unlike(value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = torch.inf, what: str = "BUILT") -> str:
+def unlike(
+    value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = torch.inf, what: str = "BUILT", gives: bool = True
+) -> str:
     """What is wrong with something that a build gave: its type, its shape, a NaN, or a number too far off; or nothing.
 
     Args:
@@ -23,22 +27,52 @@ def unlike(value: Any, wanted: Tensor | Sequence[int], off: float | Tensor = tor
         wanted: the right tensor, or only its shape.
         off: by how much each number may differ from ``wanted``.
         what: how to call it in the sentence.
+        gives: whether ``what`` is that which gives the value, and not the value itself.
     """
+    give, have, gave = ("must give", "must give", "gave") if gives else ("must be", "must have", "is")
     shape = tuple(wanted.shape if isinstance(wanted, Tensor) else wanted)
     if not isinstance(value, Tensor):
         got = "nothing. Is the `return` missing?" if value is None else f"{type(value).__name__}."
-        return f"{what} must give a tensor; got {got}"
+        return f"{what} {give} a tensor; got {got}"
     if tuple(value.shape) != shape:
-        return f"{what} must give shape {shape} here; got {tuple(value.shape)}."
+        return f"{what} {have} shape {shape} here; got {tuple(value.shape)}."
     if not value.isfinite().all():
-        return f"{what} gave NaN or infinity."
+        return f"{what} {gave} NaN or infinity."
     if not isinstance(wanted, Tensor):
         return ""
     far = (value.detach().double() - wanted.double()).abs() - torch.as_tensor(off).double()
     if (far <= 0).all():
         return ""
     i = int(far.argmax())
-    return f"{what} gave {float(value.flatten()[i]):.4g} where {float(wanted.flatten()[i]):.4g} is right."
+    return f"{what} {gave} {told_apart(float(value.flatten()[i]), float(wanted.flatten()[i]))}."
+
+
+def watched(built: Callable[..., Any], overwritten: list[tuple[int, Any]]) -> Callable[..., Any]:
+    """The same function; what it changes in place is noted, the argument's position and the argument.
+
+    A class stays as it is, and models and dictionaries are there to be carried on.
+    """
+    if isinstance(built, type):
+        return built
+
+    @functools.wraps(built)
+    def noting(*arguments: Any, **named: Any) -> Any:
+        before = [snapshot(argument) for argument in arguments]
+        result = built(*arguments, **named)
+        pairs = enumerate(zip(arguments, before, strict=True))
+        overwritten.extend((i, now) for i, (now, then) in pairs if not isinstance(now, dict) and differ(now, then))
+        return result
+
+    return noting
+
+
+def snapshot(value: Any) -> Any:
+    """A list, tuple, array or tensor as it is now, without a graph; anything else itself."""
+    if type(value) in (list, tuple):
+        return type(value)(map(snapshot, value))
+    if type(value) is Tensor:
+        return value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 @dataclass(frozen=True)
@@ -88,9 +122,13 @@ class Build:
         if misfit:
             return self.wrong(misfit)
         for number, stage in enumerate(self.stages):
-            finding = found(stage.judge, built)
+            overwritten: list[tuple[int, Any]] = []
+            finding = found(stage.judge, watched(built, overwritten))
             if finding is NotImplemented:
                 return CheckResult(False, None, f"*Your turn:* `{self.name}` is not finished yet.")
+            for position, argument in overwritten:
+                name = list(inspect.signature(self.solution).parameters)[position]
+                return self.wrong(f"BUILT {overwrites(name, argument)}")
             if finding:
                 return self.wrong(finding, number)
         return CheckResult(True, None, f"**It works.** {self.consequence}")

@@ -267,12 +267,9 @@ def misconduct(exercise: Exercise, attempts: Sequence[Attempt], answers: Sequenc
     """What a function with the right answers does that it must not; empty if there is nothing."""
     numbers_right = f"The numbers are right, but `{exercise.function}`"
     names = list(inspect.signature(exercise.solution).parameters)
-    for name in (names[i] for one in attempts for i in one.changed):
-        return (
-            f"{numbers_right} changes its argument `{name}` in place: whoever called it finds `{name}` overwritten. "
-            f"Make a new tensor instead: `a = a + b` for `a += b`, `a.mul(b)` for `a.mul_(b)`, or start with a "
-            f"`{name}.clone()`."
-        )
+    changes = [(names[i], case[i]) for case, one in zip(exercise.cases, attempts, strict=True) for i in one.changed]
+    if changes:
+        return f"{numbers_right} {overwrites(*changes[0])}"
     if any(one.seeded for one in attempts):
         return f"{numbers_right} sets the global seed: every batch would get the same noise. Leave the seed alone."
     if any(right.learns and not own.learns for own, right in zip(answers, exercise.right, strict=True)):
@@ -281,6 +278,21 @@ def misconduct(exercise: Exercise, attempts: Sequence[Attempt], answers: Sequenc
             "itself: no `.item()`, `float(...)`, `.detach()` or `no_grad`."
         )
     return ""
+
+
+def overwrites(name: str, value: Any) -> str:
+    """That an argument is changed in place, and what to do instead: the rest of a sentence about a function."""
+    instead = (
+        f"Only read from it and from what it holds (no `pop`, `sort` or `{name}[i] = ...`), or start with a copy: "
+        f"`{type(value).__name__}({name})`."
+    )
+    if not isinstance(value, (list, tuple, dict)):
+        copy = "clone" if isinstance(value, Tensor) else "copy"
+        instead = (
+            f"Make a new one instead: `a = a + b` for `a += b`, `a.mul(b)` for `a.mul_(b)`, or start with a "
+            f"`{name}.{copy}()`."
+        )
+    return f"changes its argument `{name}` in place: whoever called it finds `{name}` overwritten. {instead}"
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
@@ -336,7 +348,11 @@ def apart(x: Tensor, y: Tensor) -> str:
     """Where an answer is farthest from the right one, with as many digits as it takes to tell them apart."""
     off = (x - y).abs() / y.abs().clamp(min=1e-3 * largest(y) or 1.0)
     i = int(off.nan_to_num(torch.inf).argmax())
-    got, wanted = (float(z.flatten()[i]) for z in (x, y))
+    return told_apart(float(x.flatten()[i]), float(y.flatten()[i]))
+
+
+def told_apart(got: float, wanted: float) -> str:
+    """Two numbers, what is and what is right, with as many digits as it takes to tell them apart."""
     texts = [(in_words(got, digits), in_words(wanted, digits)) for digits in (4, 6, 9, 17)]
     return "{} where {} is right".format(*next((pair for pair in texts if len(set(pair)) == 2), texts[-1]))
 

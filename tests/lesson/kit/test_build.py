@@ -5,6 +5,7 @@ import inspect
 import itertools
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -61,6 +62,28 @@ def test_every_slip_is_refused_unless_it_changes_nothing(name):
     accepted = [slip for slip, accepted in passed if accepted]
     print(f"{name}: {len(passed)} made, {len(passed) - len(accepted)} refused, {len(accepted)} equivalent")
     assert sorted(accepted) == sorted(EQUIVALENT.get(name, {}))
+
+
+FUNCTIONS = [
+    (name, i)
+    for name, build in BUILDS.items()
+    if not isinstance(build.solution, type)
+    for i, _ in enumerate(inspect.signature(build.solution).parameters)
+]
+
+
+@pytest.mark.parametrize(("name", "position"), FUNCTIONS)
+def test_a_right_build_that_changes_a_list_or_tensor_is_refused(name, position):
+    build, changes = BUILDS[name], []
+
+    def careless(*arguments, **named):
+        result = build.solution(*arguments, **named)
+        if len(arguments) > position and isinstance(arguments[position], (list, tuple, np.ndarray, torch.Tensor)):
+            changes.append(mutants.changed(arguments[position]))
+        return result
+
+    message = build(careless).message
+    assert ("changes its argument" in message) == any(changes)
 
 
 class Empty:
@@ -160,6 +183,52 @@ def no_return(x):
 )
 def test_what_was_seen_is_said(built, words):
     assert re.search(words, DOUBLE(built).message)
+
+
+def test_numbers_are_told_with_as_many_digits_as_it_takes():
+    near = Build(double, [Stage(lambda built: unlike(built(torch.ones(())), torch.tensor(2.0), 1e-6))], "")
+    assert "gave 2.00001 where 2 is right" in near(lambda x: 2 * x + 1e-5).message
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1.0], "The sum must be a tensor; got list."),
+        (torch.ones(2), "The sum must have shape (1,) here; got (2,)."),
+        (torch.tensor([torch.nan]), "The sum is NaN or infinity."),
+        (torch.tensor([3.0]), "The sum is 3 where 1 is right."),
+    ],
+)
+def test_what_a_build_gave_may_be_called_by_its_own_name(value, words):
+    assert unlike(value, torch.ones(1), 0, "The sum", gives=False) == words
+
+
+def total(parts, state):
+    state["calls"] = state.get("calls", 0) + 1
+    return torch.stack(parts).sum()
+
+
+def sums(built):
+    return unlike(built([torch.ones(2), torch.ones(2)], {}), torch.tensor(4.0), 0)
+
+
+TOTAL = Build(total, [Stage(sums, "Add.", "`sum`")], "It is the sum.")
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        lambda parts, state: (parts.pop() + parts.pop()).sum(),
+        lambda parts, state: parts[0].add_(parts[1]).sum(),
+        lambda parts, state: (total(parts, state), parts.reverse(), parts.clear())[0],
+    ],
+)
+def test_what_is_changed_in_place_is_named(careless):
+    assert "`total` changes its argument `parts` in place" in TOTAL(careless).message
+
+
+def test_a_state_is_there_to_be_carried_on():
+    assert TOTAL(total).passed
 
 
 def unfinished(x):

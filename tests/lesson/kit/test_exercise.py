@@ -1,5 +1,6 @@
 """Checks of exercises: right answers pass in any form, mistakes are named, and nothing a learner writes breaks them."""
 
+import copy
 import inspect
 import runpy
 from dataclasses import replace
@@ -13,6 +14,7 @@ from traitlets.config import Config
 from ddpm_lesson.lesson.kit.chance import RandomExercise
 from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, halved, is_stub
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
+from tests.lesson.mutants import changed
 
 EXERCISES = exercises()
 BANK = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.known]
@@ -233,6 +235,68 @@ def test_lists_of_arguments_must_stay_as_they_are_too():
     )
     assert total(lambda parts: sum(list(parts))).passed
     assert "changes its argument `parts`" in total(lambda parts: parts.pop() + sum(parts)).message
+
+
+ARGUMENTS = [
+    (name, position)
+    for name, exercise in EXERCISES.items()
+    for position in range(len(exercise.cases[0]))
+    if changed(copy.deepcopy(exercise.cases[0][position]))
+]
+
+
+@pytest.mark.parametrize(("name", "position"), ARGUMENTS)
+def test_a_right_answer_that_changes_any_argument_is_refused(name, position):
+    exercise = EXERCISES[name]
+    asked = list(inspect.signature(exercise.solution).parameters)[position]
+
+    def careless(*case):
+        answer = copy.copy(exercise.solution(*case))
+        answer = parts(lambda part: part.clone() if isinstance(part, torch.Tensor) else part)(answer)
+        changed(case[position])
+        return answer
+
+    assert f"changes its argument `{asked}` in place" in exercise(careless).message
+
+
+@pytest.mark.parametrize(
+    ("value", "change"),
+    [
+        ([3, 1, 2], list.sort),
+        ([3, 1, 2], list.pop),
+        ([3, 1], lambda x: x.append(2)),
+        ([(3, 1), (2, 2)], lambda x: x.__setitem__(0, (0, 0))),
+        ([[3.0], [1.0]], lambda x: x[1].clear()),
+        ((torch.ones(2), 1), lambda x: x[0].zero_()),
+        ({"a": 1}, lambda x: x.update(b=2)),
+        ({"a": torch.ones(2)}, lambda x: x["a"].add_(1)),
+        ({1, 2}, lambda x: x.discard(1)),
+        (np.ones(2), lambda x: x.fill(0)),
+        (torch.tensor([True, False]), lambda x: x.logical_not_()),
+        (torch.ones(2), lambda x: x.resize_(1)),
+    ],
+)
+def test_every_kind_of_argument_is_compared(value, change):
+    any_answer = Exercise(
+        function="one", solution=lambda x: 1, cases=((value,),), mistakes=(), consequence="One.", where=""
+    )
+    assert any_answer(lambda x: 1).passed
+    assert "changes its argument `x` in place" in any_answer(lambda x: (change(x), 1)[1]).message
+
+
+def test_what_is_no_number_stays_the_same():
+    learning = replace(EXAMPLE, cases=((torch.tensor([torch.nan, 1.0]),),))
+    assert learning(lambda x: 2 * x).passed
+
+
+def test_how_to_leave_an_argument_alone_fits_its_kind():
+    total = Exercise(
+        function="total", solution=lambda parts: sum(parts), cases=(([1, 2, 3],),), mistakes=(), consequence="Summed."
+    )
+    message = total(lambda parts: parts.pop() + sum(parts)).message
+    assert "start with a copy: `list(parts)`" in message
+    assert "clone" not in message
+    assert "`x.clone()`" in EXAMPLE(lambda x: x.mul_(2)).message
 
 
 def test_a_model_may_be_changed():
