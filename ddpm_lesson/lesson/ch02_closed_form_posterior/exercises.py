@@ -6,7 +6,7 @@ A time t is code's: t = 0 .. T-1 is the paper's step t+1. ``beta`` is the whole 
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved
 
 STEPS = torch.linspace(0.05, 0.4, 8, dtype=torch.float64)
 UNEVEN = torch.tensor([0.3, 0.1, 0.25, 0.02, 0.5])
@@ -81,10 +81,7 @@ check_q_step = Exercise(
             This looks like noise added to x_prev as it is.
             Then the variance grows by beta at every step. What should happen to x_prev first?
             Shrink it: multiply x_prev by `(1 - beta) ** 0.5` before you add the noise."""),
-        Mistake("halved for rooted", ("(1 - beta) ** 0.5", "(1 - beta) / 2", "beta**0.5", "beta / 2")).says("""
-            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
-            What is `9 ** 1/2`? It is not 3.
-            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        halved(),
         Mistake("factors swapped", lambda x_prev, beta, eps: beta**0.5 * x_prev + (1 - beta) ** 0.5 * eps).says("""
             This looks like the two factors were swapped.
             For a small beta one step should leave x_prev almost as it is. Does yours?
@@ -288,10 +285,7 @@ check_posterior_mean = Exercise(
             This looks like a division by sqrt(1 - alpha_bar_t).
             1 - alpha_bar_t comes from the sum of the precisions. Do those have roots?
             Divide by `1 - alpha_bar[t]` as it is."""),
-        Mistake("halved for rooted", ("prev**0.5", "prev / 2", "alpha[t] ** 0.5", "alpha[t] / 2")).says("""
-            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
-            What is `9 ** 1/2`? It is not 3.
-            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        halved(),
         Mistake("alpha_bar for alpha in the weight of xt", ("alpha[t] ** 0.5", "alpha_bar[t] ** 0.5")).says(r"""
             This looks like $\sqrt{\bar\alpha_t}$ in the weight of $x_t$.
             One step leads from $x_{t-1}$ to $x_t$. By which factor does one step shrink the image?

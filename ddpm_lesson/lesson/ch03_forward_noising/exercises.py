@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved
 
 
 def quadratic_alpha_bar(n_steps: int, beta_start: float, beta_end: float) -> Tensor:
@@ -80,6 +80,7 @@ check_quadratic_alpha_bar = Exercise(
             This looks right, with a 1 too many in front: n_steps + 1 values.
             The data themselves are not one of the n_steps times of the code.
             Index 0 is after the first step: alpha_bar[0] = 1 - beta[0]."""),
+        halved(),
     ),
     consequence="With the paper's two ends its betas add up to 7.2, not 10, and 0.0007 of the image's power is left. "
     "Section 5 asks whether that is little enough.",
@@ -158,10 +159,7 @@ check_q_sample = Exercise(
             This looks like (3.1) without its square roots.
             1 - alpha_bar is a variance. What multiplies eps, a variance or a standard deviation?
             Both factors are roots: sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps."""),
-        Mistake("halved for rooted", ("a.sqrt()", "a / 2", "(1 - a).sqrt()", "(1 - a) / 2")).says("""
-            This looks like `** 1/2`: Python takes the power first, and then divides by 2.
-            What is `9 ** 1/2`? It is not 3.
-            Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`."""),
+        halved(),
         Mistake("image not dimmed", ("a.sqrt() * x0", "x0")).says("""
             This looks like noise on top of the whole image.
             The power of the two must stay 1. What has the image to give up?

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch06_residual_block.experiments import group_norm, surviving_shift
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers
 from ddpm_lesson.unet import ResidualBlock
 
 
@@ -113,6 +113,7 @@ check_group_norm = Exercise(
             This looks like `x - mean / root`: only the mean was divided.
             A division comes before a minus sign, unless there are brackets.
             `(x - mean) / (var + eps).sqrt()`."""),
+        halved(),
     ),
     consequence="Whether the input is ten times as strong or a hundred, what comes out is the same. The layers behind "
     "it never have to learn how loud their input is.",
@@ -234,6 +235,7 @@ check_arriving_shift = Exercise(
             This looks like `n_groups` used as the number of channels in a group.
             With 6 channels and `n_groups` = 2 there are two groups of three.
             The axis after the batch has length `n_groups`."""),
+        halved(),
     ),
     consequence="With one channel a group nothing is left, whatever the shift: such a block would be deaf to the time.",
 )

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved
 
 F64 = torch.float64
 
@@ -422,6 +422,7 @@ check_nearest = Exercise(
             This looks right, with distance and index swapped.
             Which of the two comes first?
             `return index, distance`."""),
+        halved(),
     ),
     consequence=(
         "A distance of 0 is a copy. Whether a distance above 0 is suspicious only unseen real images can tell, "

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers
 
 doubles = partial(numbers, dtype=torch.float64)
 
@@ -52,6 +52,7 @@ check_image_by_score = Exercise(
             This looks like the score added as it is.
             A score has the units of one over x. Which variance brings it to the units of x?
             `(1 - alpha_bar) * score`."""),
+        halved(),
     ),
     consequence="So whoever can denoise knows the score, and whoever knows the score can denoise. Tweedie's formula "
     "(1956) is older than neural networks.",
@@ -224,6 +225,7 @@ check_image_and_noise = Exercise(
             This looks like the formula for a network that guesses noise.
             $v$ is a mix of noise and image. Two equations, that of $x_t$ and that of $v$, have two unknowns.
             Multiply that of $x_t$ by one root, that of $v$ by the other, and add or subtract: one unknown goes."""),
+        halved(),
     ),
     consequence="No division: at alpha_bar = 0, where the image by the noise would be 0 / 0, an answer v still is an "
     "image, minus v itself.",

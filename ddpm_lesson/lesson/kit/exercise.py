@@ -49,7 +49,7 @@ class Mistake:
     """
 
     name: str  # such as "alpha for alpha_bar"
-    function: Callable[..., Any] | tuple[str, ...]  # what such a learner would write; or edits of the solution
+    function: Callable[..., Any] | tuple[str | re.Pattern, ...]  # what such a learner would write; or solution's edits
     words: tuple[str, str, str] = ("", "", "")  # what the answer looks like, a hint, and a stronger one
 
     def says(self, words: str) -> "Mistake":
@@ -70,30 +70,43 @@ def lines_of(text: str, count: int, whose: str) -> list[str]:
     return [" ".join(line.split()) for line in lines]
 
 
+ROOT = re.compile(r"\.sqrt\(\)| ?\*\* ?0\.5")
+
+
 def halved(*edits: str) -> Mistake:
-    """The slip that may befall every root: ``** 1/2`` halves. ``edits`` of the solution, as in ``Mistake``."""
-    return Mistake("halved for rooted", edits).says("""
+    """The slip that may befall a root: ``** 1/2`` halves. All roots of the solution, unless ``edits`` say which."""
+    return Mistake("halved for rooted", edits or (ROOT, " / 2")).says("""
         This looks like `** 1/2`: Python takes the power first, and then divides by 2.
         What is `9 ** 1/2`? It is not 3.
         Write `** 0.5`, or `** (1 / 2)`, or `.sqrt()`.""")
 
 
+def own_noise(given: str, like: str) -> Mistake:
+    """The slip of whoever draws noise although the argument ``given`` brings it, of the shape of ``like``."""
+    return Mistake("own noise", (f"* {given}\n", f"* {like}.clone().normal_()\n")).says(f"""
+        This looks like noise that you drew yourself.
+        It would do just as well. But here `{given}` is given, so that your step can be checked.
+        Use the argument `{given}`.""")
+
+
 @functools.cache
-def edited(function: Callable[..., Any], *pieces: str) -> Callable[..., Any]:
+def edited(function: Callable[..., Any], *pieces: str | re.Pattern) -> Callable[..., Any]:
     """A function with pieces of its source replaced, in a namespace like its own.
 
     Args:
         function: a ``def``; its docstring and annotations are source as well.
-        pieces: old, new, old, new, ...; each edit sees what those before it have left.
+        pieces: old, new, old, new, ...; each edit sees what those before it have left. An old piece that is a pattern
+            is replaced wherever it stands.
 
     Raises:
-        ValueError: unless every old piece stands in the source exactly once and has a new one.
+        ValueError: unless every old piece stands in the source, once if it is text, and has a new one.
     """
     source = textwrap.dedent(inspect.getsource(function))
     for old, new in zip(pieces[::2], pieces[1::2], strict=True):
-        if source.count(old) != 1:
-            raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {source.count(old)} times")
-        source = source.replace(old, new)
+        everywhere = isinstance(old, re.Pattern)
+        source, count = re.subn(old if everywhere else re.escape(old), lambda _, new=new: str(new), source)
+        if count != 1 and not (count and everywhere):
+            raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {count} times")
     namespace = dict(function.__globals__)
     exec(compile(source, inspect.getfile(function), "exec"), namespace)
     return namespace[function.__name__]

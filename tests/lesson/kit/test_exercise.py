@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 import runpy
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from ddpm_lesson.lesson.kit.chance import RandomExercise
-from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, halved, is_stub
+from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, halved, is_stub, own_noise
 from tests.lesson.chapters import NOTEBOOKS, cells, exercises
 from tests.lesson.mutants import changed
 
@@ -508,6 +509,35 @@ def test_a_root_that_was_halved_is_recognised_by_its_words():
     edit = replace(EXAMPLE, mistakes=[halved("2 * x", "x ** 1 / 2")])
     assert edit(lambda x: x / 2).misconception == "halved for rooted"
     assert "What is `9 ** 1/2`?" in edit(lambda x: x / 2).message
+
+
+def both_roots(x):
+    return x.sqrt() + (1 + x) ** 0.5
+
+
+def test_without_edits_all_roots_are_halved():
+    rooted = replace(EXAMPLE, solution=both_roots, cases=((torch.tensor([4.0, 9.0]),),), mistakes=[halved()])
+    assert rooted(lambda x: x**1 / 2 + (1 + x) ** 1 / 2).misconception == "halved for rooted"
+
+
+@pytest.mark.parametrize("name", sorted(set(EXERCISES) - {"check_train_on"}))  # which asks for a loop, not for roots
+def test_whoever_halves_in_place_of_a_root_is_told(name):
+    exercise = EXERCISES[name]
+    if re.search(r"\.sqrt\(\)|\*\* ?0\.5", inspect.getsource(exercise.solution)):
+        assert "halved for rooted" in [mistake.name for mistake in exercise.mistakes]
+
+
+def noisy(x, z):
+    return x + 2 * z
+
+
+def test_noise_of_ones_own_is_recognised():
+    drawn = replace(
+        EXAMPLE, solution=noisy, cases=((torch.ones(5), torch.zeros(5)),), mistakes=[own_noise("z", like="x")]
+    )
+    result = drawn(lambda x, z: x + 2 * torch.randn_like(x))
+    assert result.misconception == "own noise"
+    assert "Use the argument `z`." in result.message
 
 
 @pytest.mark.parametrize("old", ["4 * x", "x"])

@@ -62,7 +62,7 @@ check_predict_x0 = Exercise(
             This looks like $1-\sqrt{\bar\alpha_t}$ in front of the noise.
             The *variances* of image and noise add up to 1. What follows for the factors?
             Subtract first, then take the root: `(1 - alpha_bar) ** 0.5`."""),
-        halved(") ** 0.5", ") / 2", "bar**0.5", "bar / 2"),
+        halved(),
         Mistake("the other half", lambda xt, eps, alpha_bar: predict_x0(xt, eps, 1 - alpha_bar)).says(r"""
             This looks like the two factors exchanged.
             Which factor belongs to the image in the forward formula, and which to the noise?
@@ -149,7 +149,7 @@ check_mean_from_eps = Exercise(
             This looks like a division of `xt` alone.
             What stands in the brackets of (4.4)?
             Brackets around the whole difference, then divide it by `alpha[t] ** 0.5`."""),
-        halved("alpha_bar) ** 0.5", "alpha_bar) / 2", "alpha[t] ** 0.5", "alpha[t] / 2"),
+        halved(),
         Mistake("multiplied instead of divided", ("/ alpha[t]", "* alpha[t]")).says(r"""
             This looks like a multiplication by $\sqrt{\alpha_t}$ where a division belongs.
             The forward step dims the image; the step back has to make it brighter.

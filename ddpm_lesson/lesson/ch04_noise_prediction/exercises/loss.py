@@ -110,7 +110,7 @@ check_simple_loss = Exercise(
             This looks like noise multiplied by its variance $1-\bar\alpha_t$.
             Look at both coefficients of the forward formula: is one root missing?
             `(1 - alpha_bar_t).sqrt() * eps`."""),
-        halved("a.sqrt()", "a / 2", "(1 - a).sqrt()", "(1 - a) / 2"),
+        halved(),
         Mistake("image not dimmed", ("a.sqrt() * x0", "x0")).says("""
             This looks like noise on top of the whole image.
             Compare the image's factor with the forward formula: it is not 1.

@@ -61,7 +61,7 @@ check_reverse_step = Exercise(
             This looks like $\sqrt{1-\bar\alpha_t}\,z$.
             That is the noise of all steps so far. One step back adds the noise of one step.
             Without the bar: `(1 - alpha[t]) ** 0.5`, which is `beta[t] ** 0.5`."""),
-        halved("beta[t] ** 0.5", "beta[t] / 2"),
+        halved(),
         Mistake("no fresh noise", (" + sigma * z", "")).says(r"""
             This looks like the mean alone.
             A step back is a *draw* from a Gaussian.

@@ -1,7 +1,7 @@
 """Attention of queries, keys and values."""
 
 from ddpm_lesson.lesson.ch07_attention_block.experiments import attention
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers
 
 check_attention = Exercise(
     solution=attention,
@@ -99,6 +99,7 @@ check_attention = Exercise(
             This looks like taking the best key only.
             A choice has no gradient, so it cannot be learned. That is what the soft maximum is for.
             `softmax(dim=-1)`."""),
+        halved(),
     ),
     consequence="`F.scaled_dot_product_attention(q, k, v)` gives the same numbers, and never holds the whole map.",
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_lesson.lesson.ch07_attention_block.experiments import lively
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers
 from ddpm_lesson.unet import AttentionBlock
 
 
@@ -103,6 +103,7 @@ check_attention_block = Exercise(
             This looks like the input added twice.
             Is there an in-place `+=` on the way, or a second `x +`?
             Add `x` once, at the very end."""),
+        halved(),
     ),
     consequence="This is `AttentionBlock.forward` for one head, with the norm that some well-known versions forget.",
 )

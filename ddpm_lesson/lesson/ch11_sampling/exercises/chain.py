@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, numbers
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, numbers, own_noise
 
 doubles = partial(numbers, dtype=torch.float64)
 BETA = torch.linspace(0.02, 0.5, 8, dtype=torch.float64)
@@ -27,7 +27,7 @@ def clipped_step(xt: Tensor, eps: Tensor, t: int, beta: Tensor, z: Tensor) -> Te
 
 def clipped_case(t: int, *shape: int, seed: int) -> tuple[Any, ...]:
     """A noisy batch, noise of which some guesses leave [-1, 1], a time, the schedule and fresh noise."""
-    return 1.5 * doubles(*shape, seed=seed), doubles(*shape, seed=seed + 1), t, BETA, doubles(*shape, seed=seed + 2)
+    return 3 * doubles(*shape, seed=seed), doubles(*shape, seed=seed + 1), t, BETA, 3 * doubles(*shape, seed=seed + 2)
 
 
 check_clipped_step = Exercise(
@@ -43,6 +43,10 @@ check_clipped_step = Exercise(
             This looks right everywhere but at t = 0, where it still adds noise.
             At t = 0 the mean is the picture. Who would remove the noise that you add?
             Add `sigma * z` only if `t > 0`."""),
+        Mistake("the paper's t", ("b.sqrt() if t else", "b.sqrt() if t > 1 else")).says("""
+            This looks right everywhere but at t = 1, which gets no noise: so line 3 of Algorithm 2 has it, `t > 1`.
+            The paper counts from 1 to T, your index from 0 to T - 1. Which index has the last step?
+            Add `sigma * z` if `t > 0`."""),
         Mistake("not clipped", (".clamp(-1, 1)", "")).says(r"""
             This looks like a step with $\hat x_0$ as it comes.
             Some of the guesses lie outside [-1, 1], where no picture lives.
@@ -131,6 +135,8 @@ check_clipped_step = Exercise(
             This looks like the other choice, $\sigma_t^2 = \tilde\beta_t$.
             It is a good choice too, but here the task asks for $\sigma_t^2 = \beta_t$.
             The factor of `z` is `beta[t] ** 0.5`, and 0 at t = 0."""),
+        halved(),
+        own_noise("z", like="xt"),
     ),
     consequence="That is `p_sample`, line for line. Without the clip it would be the step of notebook 04, by (11.1).",
 )
@@ -197,10 +203,7 @@ check_spaced_variances = Exercise(
             This looks like $1 - \bar\alpha$: all the noise since the image.
             A step adds what has come since the *last visited time*.
             Divide $\bar\alpha$ by its value at the visited time before."""),
-        Mistake(
-            "the first step forgotten",
-            ("return beta * (1 - before) / (1 - visited)", "return (beta * (1 - before) / (1 - visited))[1:]"),
-        ).says(r"""
+        Mistake("the first step forgotten", lambda *case: spaced_variances(*case)[1:]).says(r"""
             This looks right, but the first step is missing.
             Before the first visited time comes the image itself. What is $\bar\alpha$ there?
             Put a 1 in front of the visited alpha_bars before you divide."""),
@@ -212,10 +215,7 @@ check_spaced_variances = Exercise(
             This looks like $1 - \sqrt{\alpha'}$.
             $\sqrt{\alpha'}$ multiplies the image. $\beta'$ is a variance.
             Leave out the root."""),
-        Mistake(
-            "backwards",
-            ("return beta * (1 - before) / (1 - visited)", "return (beta * (1 - before) / (1 - visited)).flip(0)"),
-        ).says("""
+        Mistake("backwards", lambda *case: spaced_variances(*case).flip(0)).says("""
             These look like the right numbers from the last to the first.
             Sampling goes from the last time to the first, but a schedule is written from the first on.
             Return them in the order of `times`."""),
@@ -239,8 +239,8 @@ check_spaced_variances = Exercise(
             The betas are right. The factor looks like a ratio of two $\bar\alpha$.
             What is left of the image, or what has come of noise: which of the two makes the step back unsure?
             $(1 - \bar\alpha_{\tau_{i-1}}) / (1 - \bar\alpha_{\tau_i})$."""),
-        Mistake("square roots", ("return beta", "return beta.sqrt()")).says("""
-            This looks like a root of the betas.
+        Mistake("standard deviations", lambda *case: spaced_variances(*case).sqrt()).says("""
+            These look like the roots of the right numbers.
             A variance is asked for, not a standard deviation.
             Leave out the root."""),
     ),

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ddpm_lesson.lesson.ch11_sampling.exercises.chain import doubles
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, own_noise
 
 
 def ddim_step(xt: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_prev: float, eta: float, z: Tensor) -> Tensor:
@@ -43,13 +43,7 @@ check_ddim_step = Exercise(
             This looks like a clip on the way to the noise as well.
             Images lie between -1 and 1. Does noise?
             Clip the guess of the image, and nothing else."""),
-        Mistake(
-            "state clipped",
-            (
-                "return prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * noise + sigma2**0.5 * z",
-                "return (prev**0.5 * x0_hat + (1 - prev - sigma2) ** 0.5 * noise + sigma2**0.5 * z).clamp(-1, 1)",
-            ),
-        ).says(r"""
+        Mistake("state clipped", lambda *case: ddim_step(*case).clamp(-1, 1)).says(r"""
             This looks like a clip of the new state as well.
             $x_\mathrm{prev}$ holds noise, and noise has no bounds.
             Clip the guess, never the state."""),
@@ -127,6 +121,8 @@ check_ddim_step = Exercise(
             This looks like $\sqrt{\bar\alpha_t}$ in front of $\hat x_0$.
             How much of the image should be left at the *earlier* time?
             $\sqrt{\bar\alpha_\mathrm{prev}}$."""),
+        halved(),
+        own_noise("z", like="xt"),
     ),
     consequence="At eta = 0 nothing in it is random: the start decides the picture. At eta = 1 it is Algorithm 2 with "
     "the posterior's variance, by (11.7).",

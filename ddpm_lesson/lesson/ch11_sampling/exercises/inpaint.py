@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lesson.lesson.ch11_sampling.exercises.chain import ALPHA_BAR, doubles
-from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Mistake, halved, own_noise
 
 
 def inpaint_step(known: Tensor, mask: Tensor, x_prev: Tensor, t: int, alpha_bar: Tensor, eps: Tensor) -> Tensor:
@@ -80,10 +80,8 @@ check_inpaint_step = Exercise(
             This looks like an average of what is known and what the model drew.
             Where the image is known, what can the model add?
             Replace the known part altogether."""),
-        Mistake("own noise", ("* eps", "* torch.randn_like(known)")).says("""
-            This looks like noise that you drew yourself.
-            It would do just as well. But here `eps` is given, so that your step can be checked.
-            Use the argument `eps`."""),
+        own_noise("eps", like="known"),
+        halved(),
     ),
     consequence="A model trained to draw whole digits now completes them, and has never been told what a hole is.",
 )
