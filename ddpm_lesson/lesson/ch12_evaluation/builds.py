@@ -29,18 +29,15 @@ def cloud(n: int, seed: int, shift: float = 0.0, spread: float = 1.0) -> Tensor:
 
 
 def gives_two(built) -> str:
-    """A number, and one number a draw, from tensors that stay as they are."""
+    """A number, and one number a draw."""
     for n, m, draws in ((40, 90, 5), (30, 200, 1)):
-        samples, real = cloud(n, 1), cloud(m, 2)
-        result = built(samples, real, draws)
+        result = built(cloud(n, 1), cloud(m, 2), draws)
         if not isinstance(result, tuple | list) or len(result) != 2:
             return f"BUILT must return two things, distance and floor; got {type(result).__name__}."
         distance, floor = result
-        wrong = unlike(torch.as_tensor(distance), (), what="The distance") or unlike(floor, (draws,), what="The floor")
-        if wrong:
-            return wrong.replace("must give", "must have")
-        if not (torch.equal(samples, cloud(n, 1)) and torch.equal(real, cloud(m, 2))):
-            return "BUILT changes `samples` or `real` in place."
+        wrong = unlike(torch.as_tensor(distance), (), what="The distance", gives=False)
+        if wrong := wrong or unlike(floor, (draws,), what="The floor", gives=False):
+            return wrong
     return ""
 
 
@@ -52,14 +49,17 @@ def by_product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def is_the_distance(built) -> str:
-    """(12.4) by another way; also for no more rows than features, where an eigenvalue is 0."""
+    """(12.4) by another way; also for no more rows than features, where an eigenvalue is 0.
+
+    Such an eigenvalue comes out as large as the rounding of the answer's kind of number, and its root is what counts.
+    """
     flat = [(2 + i % 2, 30, -0.5, 2.0, i) for i in range(8)]  # rounding puts the zeros on either side
     for n, m, shift, spread, seed in ((40, 90, 0.0, 1.0, 3), (41, 300, 1.5, 0.3, 3), *flat):
         x, y = cloud(n, seed, shift, spread), cloud(m, 40 + seed)
         got, right = torch.as_tensor(built(x, y, 1)[0]), by_product(x, y)
-        wrong = unlike(got, right, 1e-5 * (1 + right), f"For {n} samples and {m} real rows the distance")
-        if wrong:
-            return wrong.replace("gave", "was")
+        off = 4 * torch.finfo(got.dtype).eps ** 0.5 * (1 + right)
+        if wrong := unlike(got, right, off, f"For {n} samples and {m} real rows the distance", gives=False):
+            return wrong
     return ""
 
 
@@ -82,11 +82,26 @@ def has_a_floor(built) -> str:
         spread = float(floor.std() / pairs.std())
         if not 0.4 < spread < 2.5:
             return f"The draws of the floor scatter {spread:.2f} times as much as those of two fresh sets."
-    real[50] = 1000.0
-    if min(float(built(cloud(n, 6), real, 30)[1].min()) for n in (40, 120)) < 10:
-        return (
-            "A row that is far from all others stands in exactly one of two sets that share none; in yours not always."
-        )
+    return ""
+
+
+def splits_the_rows(built) -> str:
+    """A row that is far from all others tells by the distance how large the set is in which it stands.
+
+    R away in each of D features, it moves the mean of k rows by R / k and makes their variances R^2 / k, so that the
+    distance is D R^2 (1 / k^2 + 1 / k). What the other rows add is smaller by a factor of R.
+    """
+    real, size = cloud(240, 5), 1e6
+    real[50] = size
+    for n in (40, 120):
+        distances = built(cloud(n, 6), real, 60)[1].double() / (3 * size**2)
+        rows = (1 + (1 + 4 * distances).sqrt()) / (2 * distances)  # k of each draw
+        far = (rows[:, None] / torch.tensor([n, 240.0 - n]) - 1).abs().amin(1)
+        if far.max() > 0.01:
+            return (
+                f"With {n} samples each of the 240 real rows stands in exactly one of two sets, of {n} and {240 - n} "
+                f"rows. Here one stood in a set of {float(rows[far.argmax()]):.3g}, or in both, or in none."
+            )
     return ""
 
 
@@ -120,9 +135,13 @@ build_evaluate = Build(
             "of the roots of the eigenvalues of `root @ cov_y @ root`.",
         ),
         Stage(
+            splits_the_rows,
+            "A floor is the distance of two sets of *real* rows that share none: as many as `samples`, and the rest.",
+            "`real[order[:n]]` against `real[order[n:]]`, with `n = len(samples)`.",
+        ),
+        Stage(
             has_a_floor,
-            "A floor is the distance of two sets of *real* rows that share none, one of them as large as `samples`, "
-            "drawn anew each time.",
+            "Which rows come into the smaller set? They must be drawn anew each time, and each row as likely as any.",
             "`order = torch.randperm(len(real))`, then `real[order[:n]]` against `real[order[n:]]`.",
         ),
         Stage(
