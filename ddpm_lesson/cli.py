@@ -26,10 +26,10 @@ from ddpm_lesson.evaluate import (
     EvaluationError,
     accuracy,
     check_evaluation,
-    draw_samples,
     evaluate,
     extractor,
     features_of_classifier,
+    in_batches,
     load_classifier,
     save_classifier,
     train_classifier,
@@ -188,9 +188,15 @@ def check_writable(folder: Path) -> None:
 )
 @click.option("--scale", type=float, help=f"Guidance: 1 follows the label, more exaggerates it.  [default: {SCALE:g}]")
 @click.option(
-    "--solver", type=click.Choice([*SOLVERS, "euler"]), help="How to go back.  [default: ddim with --steps, else ddpm]"
+    "--solver",
+    type=click.Choice([*SOLVERS, "euler"]),
+    help="How to go back.  [default: ddpm, ddim with --steps or --eta, or euler for a flow]",
 )
-@click.option("--steps", type=int, help="How many steps.  [default: all of DDPM]")
+@click.option(
+    "--steps",
+    type=int,
+    help=f"How many steps.  [default: all of ddpm, {', '.join(f'{n} of {solver}' for solver, n in STEPS.items())}]",
+)
 @click.option("--eta", type=float, help="Randomness of the DDIM sampler, 0 to 1.  [default: 0]")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -230,12 +236,12 @@ def way_back(
 ) -> tuple[Callable[..., Iterator[Any]], int]:
     """What draws a batch of a shape, and in how many steps; ValueError if choices do not fit model or each other."""
     flow, n_classes = isinstance(model, FlowMatching), n_classes_of(model)
-    solver = solver or ("euler" if flow else "ddpm" if steps is None else "ddim")
+    solver = solver or ("euler" if flow else "ddpm" if steps is None and eta is None else "ddim")
     if solver not in (known := FLOW_SOLVERS if flow else SOLVERS):
         kind = "a flow" if flow else "a diffusion"
         raise ValueError(f"solver must be one of {', '.join(known)} for {kind}; got {solver}")
-    if eta is not None and (solver != "ddim" or steps is None):
-        raise ValueError(f"eta belongs to the DDIM sampler: give --steps too; got {eta} without")
+    if eta is not None and solver != "ddim":
+        raise ValueError(f"eta belongs to the solver ddim; got {eta:g} for {solver}")
     if scale is not None and not labels:
         raise ValueError(f"scale belongs to a label: give --label too; got {scale:g} without")
     for label in labels:
@@ -265,6 +271,15 @@ def n_classes_of(model: DenoiseDiffusion | FlowMatching) -> int | None:
     return network.n_classes if isinstance(network, UNet) else None
 
 
+def all_labels(model: DenoiseDiffusion, scale: float | None) -> tuple[int, ...]:
+    """Every label, to be drawn in turn, if a scale asks for them; ValueError if the model takes none."""
+    if scale is None:
+        return ()
+    if not (n_classes := n_classes_of(model)):
+        raise ValueError(f"scale must be left out: this model takes no labels; got {scale:g}")
+    return tuple(range(n_classes))
+
+
 def flow_way_back(
     model: FlowMatching, labels: tuple[int, ...], scale: float | None, solver: str, steps: int
 ) -> tuple[Callable[..., Iterator[Any]], int]:
@@ -286,8 +301,10 @@ def flow_way_back(
     "--out", type=click.Path(path_type=Path), default="evaluation", show_default=True, help="Folder to write."
 )
 @click.option("--n", "n_samples", type=COUNT, default=1000, show_default=True, help="Samples to draw.")
-@click.option("--steps", default=50, show_default=True, help="Steps of the DDIM sampler.")
-@click.option("--eta", default=0.0, show_default=True, help="Randomness of the DDIM sampler, 0 to 1.")
+@click.option("--solver", type=click.Choice(list(SOLVERS)), default="ddim", show_default=True, help="How to go back.")
+@click.option("--steps", type=int, help="How many steps.  [default: as in 'sample']")
+@click.option("--eta", type=float, help="Randomness of the DDIM sampler, 0 to 1.  [default: 0]")
+@click.option("--scale", type=float, help="Guidance: ask for every label in turn.  [default: ask for none]")
 @click.option("--features", type=click.Choice(list(EXTRACTORS)), default="classifier", show_default=True)
 @click.option("--classifier", help="Folder or name of a classifier.  [default: the data set's, if one is shipped]")
 @click.option(
@@ -301,8 +318,10 @@ def evaluate_command(
     data: str | None,
     out: Path,
     n_samples: int,
-    steps: int,
-    eta: float,
+    solver: str,
+    steps: int | None,
+    eta: float | None,
+    scale: float | None,
     seed: int,
     device: str,
     **rest: Any,
@@ -314,6 +333,7 @@ def evaluate_command(
     needs("torchmetrics", extra="evaluate")
     diffusion = checkpoint.load(model, device)
     shape = (n_samples, *checkpoint.image_shape(model))
+    draw, n_steps = way_back(diffusion, all_labels(diffusion, scale), scale, solver, steps, eta)
     training, held_out, data = real_images(model, data)
     held_out = unseen(held_out, training)
     classifier = fitting_classifier(rest["classifier"], data, shape[1:], diffusion.device)
@@ -325,7 +345,7 @@ def evaluate_command(
     check_evaluation(diffusion, shape, training, held_out, features, classifier, n_times)
     check_writable(out)
     with tqdm(total=n_samples, desc="sample", unit="image") as bar:
-        samples = draw_samples(diffusion, shape, steps, eta, generator, bar.update)
+        samples = in_batches(draw, shape, generator, bar.update)
     measured = evaluate(
         diffusion,
         samples,
@@ -338,7 +358,8 @@ def evaluate_command(
         generator=generator,
     )
     click.echo("\n\n".join(measured.tables()))
-    settings = {"model": model, "data": data, "n": n_samples, "steps": steps, "eta": eta, "seed": seed}
+    how = {"solver": solver, "steps": n_steps, "eta": eta, "scale": scale}
+    settings = {"model": model, "data": data, "n": n_samples, **how, "seed": seed}
     with writing(out):
         text = json.dumps({**settings, **measured.record()}, indent=2) + "\n"
         (out / "evaluation.json").write_text(text, encoding="utf-8")

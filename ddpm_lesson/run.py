@@ -31,6 +31,7 @@ from ddpm_lesson.train import (
     any_process,
     check_labels,
     first_process_first,
+    parts_of_batch,
     together,
     train,
 )
@@ -89,6 +90,7 @@ def run(
         with first_process_first():
             dataset = images_of(config, saved)
         check_labels(config, dataset)
+        parts_of_batch(config, min(config.batch_size, len(dataset)))  # a batch that cannot be cut is told of now
         state = TrainState(config, dataset.shape, device)
         if not resume:
             lock(folder, stack)

@@ -37,6 +37,7 @@ from ddpm_lesson.evaluate.report import (
     diagnose,
     draw_samples,
     evaluate,
+    in_batches,
     unseen,
 )
 
@@ -69,6 +70,7 @@ __all__ = [
     "frechet_distance",
     "frechet_map",
     "gaussian_frechet",
+    "in_batches",
     "judge",
     "load_classifier",
     "moments",

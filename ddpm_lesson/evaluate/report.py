@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,16 +37,25 @@ def draw_samples(
     n_steps: int = 50,
     eta: float = 0.0,
     generator: torch.Generator | None = None,
+) -> Tensor:
+    """Samples in batches, as ``ddim_steps`` draws them; (N, C, H, W) in [-1, 1] on the CPU."""
+    return in_batches(partial(ddim_steps, diffusion, n_steps=n_steps, eta=eta), shape, generator)
+
+
+def in_batches(
+    steps: Callable[..., Iterator[Any]],
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator | None = None,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Tensor:
-    """Samples in batches, as ``ddim_steps`` draws them; (N, C, H, W) in [-1, 1] on the CPU.
+    """Samples of any sampler that is called as ``steps(shape, generator=generator)``, a batch at a time.
 
-    ``progress`` is called with the number of images after every batch.
+    Returns:
+        (N, C, H, W) in [-1, 1] on the CPU. ``progress`` is called with the number of images after every batch.
     """
     batches = []
     for part in torch.arange(shape[0]).split(BATCH):
-        steps = ddim_steps(diffusion, (len(part), *shape[1:]), n_steps, eta, generator)
-        batches.append(final_samples(steps).clamp(-1, 1).cpu())
+        batches.append(final_samples(steps((len(part), *shape[1:]), generator=generator)).clamp(-1, 1).cpu())
         progress(len(part))
     return torch.cat(batches)
 

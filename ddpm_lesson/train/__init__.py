@@ -2,7 +2,7 @@
 
 from ddpm_lesson.train.loop import TrainState, TrainStep, build_diffusion, check_labels, seconds_per_image, train
 from ddpm_lesson.train.presets import PRESETS, TrainConfig, get_preset
-from ddpm_lesson.train.processes import any_process, first_process_first, together
+from ddpm_lesson.train.processes import any_process, first_process_first, parts_of_batch, together
 
 __all__ = [
     "PRESETS",
@@ -14,6 +14,7 @@ __all__ = [
     "check_labels",
     "first_process_first",
     "get_preset",
+    "parts_of_batch",
     "seconds_per_image",
     "together",
     "train",

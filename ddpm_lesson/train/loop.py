@@ -64,7 +64,7 @@ class TrainState:
         step: optimiser steps taken.
 
     Raises:
-        ValueError: if the settings do not make a model, or the device or its precision is not there.
+        ValueError: if the settings make no model, or none for such images, or the device or its precision is not there.
     """
 
     def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int], device: str | torch.device = "auto"):
@@ -73,6 +73,7 @@ class TrainState:
         self.image_shape = tuple(image_shape)
         with seeded(config.seed, device):
             self.diffusion = laid_out(build_diffusion(config, image_shape[0]).to(device), config)
+        self.diffusion.eps_model.check_input(torch.zeros(1, *image_shape), torch.zeros(1))
         self.ema = AveragedModel(self.diffusion.eps_model, multi_avg_fn=average_with_warmup(config.ema_decay))
         fused = device.type == "cpu"  # in one pass over the weights instead of ten
         self.optimizer = torch.optim.Adam(self.diffusion.eps_model.parameters(), lr=config.lr, fused=fused)

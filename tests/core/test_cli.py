@@ -188,7 +188,7 @@ def test_interrupt_is_no_traceback_and_no_success(monkeypatch, tmp_path):
     assert (result.exit_code, result.output) == (130, "interrupted\n")
 
 
-@pytest.mark.parametrize("sampler", [[], ["--steps=7", "--eta=0.5"]])
+@pytest.mark.parametrize("sampler", [[], ["--steps=7", "--eta=0.5"], ["--eta=0.5"]])
 def test_sample_writes_a_grid_and_an_animation(trained, tmp_path, sampler):
     result = invoke("sample", trained, "--out", tmp_path / "new", "--n=4", "--device=cpu", *sampler)
     assert result.exit_code == 0, result.output
@@ -257,7 +257,8 @@ def test_the_labels_decide_in_turn_what_is_drawn(kinds, tmp_path, model, monkeyp
         ("guided", ["--solver=euler"], "solver must be one of ddpm, ddim, heun, dpm for a diffusion; got euler"),
         ("guided", ["--solver=dpm", "--steps=1"], "n_steps must be at least 2"),
         ("guided", ["--solver=heun", "--steps=0"], "n_steps must be"),
-        ("guided", ["--solver=dpm", "--steps=5", "--eta=0.5"], "eta belongs to the DDIM sampler"),
+        ("guided", ["--solver=dpm", "--steps=5", "--eta=0.5"], "eta belongs to the solver ddim; got 0.5 for dpm"),
+        ("flow", ["--steps=5", "--eta=0.5"], "eta belongs to the solver ddim; got 0.5 for euler"),
         ("flow", ["--solver=dpm"], "solver must be one of euler, heun for a flow; got dpm"),
         ("flow", ["--steps=0"], "n_steps must be"),
         ("flow", ["--solver=heun", "--steps=1"], "n_steps must be at least 2"),
@@ -270,6 +271,25 @@ def test_choices_that_do_not_fit_are_answered_in_a_sentence(kinds, tmp_path, mod
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert words in result.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_guided_samples_are_evaluated_with_every_label_in_turn(kinds, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("ddpm_lesson.cli.guided", lambda model, labels, scale: asked.append((labels, scale)) or model)
+    options = ("--n=40", "--bits-images=2", "--bits-times=2", "--device=cpu", "--out", tmp_path)
+    result = invoke("evaluate", kinds["guided"], *options, "--scale=1.5", "--solver=dpm", "--steps=2")
+    assert result.exit_code == 0, result.output
+    ((labels, scale),) = asked
+    assert (labels.bincount().tolist(), scale) == ([4] * 10, 1.5)
+    record = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert (record["solver"], record["steps"], record["scale"]) == ("dpm", 2, 1.5)
+
+
+def test_a_scale_without_labels_is_answered_before_any_sampling(kinds, tmp_path):
+    result = invoke("evaluate", "digits", "--out", tmp_path / "new", "--scale=2")
+    assert result.exit_code == 1
+    assert "scale must be left out: this model takes no labels; got 2" in result.output
     assert not (tmp_path / "new").exists()
 
 
@@ -318,7 +338,7 @@ def test_more_images_than_fit_at_once_are_sampled_in_batches(trained, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--eta=0.7"], "eta belongs to the DDIM sampler: give --steps too; got 0.7 without"),
+        (["--solver=ddpm", "--eta=0.7"], "eta belongs to the solver ddim; got 0.7 for ddpm"),
         (["--out=FILE/out"], "cannot write into"),
     ],
 )

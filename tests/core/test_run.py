@@ -150,6 +150,23 @@ def test_run_does_not_overwrite_a_model_that_someone_saved(config, finished, tmp
         run(replace(config, train_steps=1), tmp_path, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image_size": 9}, "image sides must be divisible by 2"),
+        ({"ch_mults": (1, 1, 1, 1, 1), "is_attn": (False,) * 5}, "image sides must be divisible by 16"),
+        ({"batch_size": 7, "accumulation_steps": 2}, "batch_size must be a multiple of 2"),
+        ({"n_classes": 3}, "n_classes must be left out for images without labels"),
+        ({"n_groups": 5}, "5"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_leave_no_run_behind(config, tmp_path, settings, words):
+    with pytest.raises(ValueError, match=words):
+        run(replace(config, **settings), tmp_path / "run", "cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_resuming_with_another_architecture_is_refused_and_changes_nothing(config, finished):
     before = contents(finished[1])
     with pytest.raises(CheckpointError, match="of another run: n_channels is 8 there and 16 here"):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,13 @@ from ddpm_lesson.evaluate import (
     draw_samples,
     evaluate,
     frechet_distance,
+    in_batches,
     judge,
     load_classifier,
     save_classifier,
     unseen,
 )
+from ddpm_lesson.sample import ddim_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,8 +47,10 @@ def test_a_diagnosis_has_a_row_for_every_set(digits):
 
 def test_samples_come_in_batches_and_in_range(model):
     seen = []
-    samples = draw_samples(model, (260, 1, 8, 8), 2, generator=torch.Generator().manual_seed(0), progress=seen.append)
-    assert samples.shape == (260, 1, 8, 8)
+    steps, shape = partial(ddim_steps, model, n_steps=2, eta=0.5), (260, 1, 8, 8)
+    samples = in_batches(steps, shape, torch.Generator().manual_seed(0), seen.append)
+    assert torch.equal(samples, draw_samples(model, shape, 2, 0.5, torch.Generator().manual_seed(0)))
+    assert samples.shape == shape
     assert seen == [250, 10]
     assert float(samples.abs().max()) <= 1
 
@@ -104,7 +109,7 @@ def test_command_answers_mistakes_in_a_sentence(trained, tmp_path, options, word
 
 def test_features_that_are_missing_are_missed_before_any_sampling(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    monkeypatch.setattr("ddpm_lesson.cli.draw_samples", lambda *arguments: pytest.fail("it sampled"))
+    monkeypatch.setattr("ddpm_lesson.cli.in_batches", lambda *arguments: pytest.fail("it sampled"))
     result = invoke("evaluate", trained, "--out", tmp_path, "--features=inception", "--device=cpu")
     assert result.exit_code == 1
     assert 'pip install "ddpm-lesson[inception]"' in result.output
@@ -148,7 +153,7 @@ def folder_of(images, folder):
 
 
 def nothing_is_sampled(monkeypatch):
-    monkeypatch.setattr("ddpm_lesson.cli.draw_samples", lambda *arguments: pytest.fail("it sampled"))
+    monkeypatch.setattr("ddpm_lesson.cli.in_batches", lambda *arguments: pytest.fail("it sampled"))
 
 
 def test_training_images_are_not_held_out_again(digits, caplog):
