@@ -38,6 +38,29 @@ def keeps_the_shape(built) -> str:
     return ""
 
 
+def asked(net: nn.Module, x: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """What a network answers, and what each of its convolutions was given and answered, in their order."""
+    calls: list[tuple[Tensor, Tensor]] = []
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda _, given, answer: calls.append((given[0], answer)))
+    return net(x), calls
+
+
+def has_its_parts(built) -> str:
+    """Five convolutions without norms, of which the second halves both sides and the fourth has them doubled."""
+    net = built(2)
+    for kind in (type(layer).__name__ for layer in net.modules() if type(layer).__module__.startswith("torch.")):
+        if "Norm" in kind:
+            return f"There is `{kind}` in BUILT: here it is asked for without norms."
+        if "Transpose" in kind:
+            return f"There is `{kind}` in BUILT: `Upsample` copies pixels, and its convolution has stride 1."
+    sides = [f"{answer.shape[2]} x {answer.shape[3]}" for _, answer in asked(net, numbers(1, 2, 8, 6, seed=5))[1]]
+    right = ["8 x 6", "4 x 3", "4 x 3", "8 x 6", "8 x 6"]
+    wrong = f"From a map of 8 x 6 its convolutions make {', '.join(sides)}; {', '.join(right)} are wanted."
+    return wrong if sides != right else ""
+
+
 def sees_far(built) -> str:
     """From two neighbours of the answer, by autograd, to the farthest pixels that matter, up, down, left and right."""
     x = numbers(1, 2, 24, 32, seed=2).double().requires_grad_()
@@ -53,52 +76,35 @@ def sees_far(built) -> str:
 
 
 def halves_and_doubles(built) -> str:
-    """Far from the border, shifting by two must commute with the module, and shifting by one must not."""
+    """Far from the border, shifting by two must commute with the module, and so must cutting off the last pixel."""
     x, net = numbers(1, 2, 32, 40, seed=3).double(), built(2).double()
     for dim in (2, 3):
-        off = {}
-        for step in (1, 2):
-            difference = net(x.roll(step, dim)) - net(x).roll(step, dim)
-            off[step] = float(difference[..., 12:-12, 12:-12].detach().abs().max())
-        if off[1] < 1e-6:
-            return "A shift by one pixel only shifts the answer: nothing in it works on a map of half the sides."
-        if off[2] > 1e-9:
-            return (
-                "A shift by two pixels does more than shift the answer: some map is not half as high and half as wide."
-            )
         n = x.shape[dim] - 1
-        odd = (net(x.narrow(dim, 0, n)) - net(x).narrow(dim, 0, n))[..., 12:-12, 12:-12]
-        if odd.detach().abs().max() > 1e-9:
+        shifted = net(x.roll(2, dim)) - net(x).roll(2, dim)
+        odd = net(x.narrow(dim, 0, n)) - net(x).narrow(dim, 0, n)
+        if shifted[..., 12:-12, 12:-12].abs().max() > 1e-9:
+            return "A shift by two pixels does more than shift the answer: some map is not half as high and as wide."
+        if odd[..., 12:-12, 12:-12].abs().max() > 1e-9:
             return "Where a side is odd, what comes from below is one pixel off: which end is to be cut?"
     return ""
 
 
-def goes_past_the_lower_level(built) -> str:
-    """Every map with shorter sides is set to zero: single pixels must still reach the answer."""
-
-    def cut(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
-        return output * 0 if output.ndim == 4 and output.shape[2] < 16 else output
-
-    net = built(2).double()
-    for module in net.modules():
-        module.register_forward_hook(cut)
-    x = numbers(1, 2, 16, 12, seed=4).double().requires_grad_()
-    seen = influence(net(x), x)
-    return "" if seen.any() else "With nothing but zeros on the lower level the answer does not depend on x: no skip."
+def joins_both(built) -> str:
+    """The last convolution sees both maps, side by side."""
+    channels = asked(built(2), numbers(1, 2, 8, 6, seed=5))[1][4][0].shape[1]
+    wrong = f"The last convolution gets {channels} channels where 4 are wanted: both maps, side by side and not added."
+    return wrong if channels != 4 else ""
 
 
 def bends(built) -> str:
-    """What crosses and what goes up again has come through Swish: the answers of the convolutions, one by one."""
-    net, x, calls = built(2).double(), 3 * numbers(1, 2, 8, 6, seed=5).double(), []
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            layer.register_forward_hook(lambda _, given, answer: calls.append((given[0], answer)))
-    net(x)
-    if not any(torch.allclose(part, F.silu(calls[0][1])) for part in calls[-1][0].split(2, dim=1)):
+    """What crosses and what goes up again has come through Swish, and the last convolution has the last word."""
+    answer, calls = asked(built(2).double(), 3 * numbers(1, 2, 8, 6, seed=5).double())
+    if not any(torch.allclose(part, F.silu(calls[0][1])) for part in calls[4][0].split(2, dim=1)):
         return "The last convolution is not given what the first one answers, behind `F.silu`: that is the skip."
-    below = max(i for i, (_, answer) in enumerate(calls) if answer.shape[2] < 8)
-    if calls[below + 1][0].min() < -0.279:  # the valley of Swish
-        return "What the lower level's convolution answers goes up without `F.silu`."
+    if not torch.allclose(calls[3][0], F.interpolate(F.silu(calls[2][1]), scale_factor=2)):
+        return "What the lower level's convolution answers does not go up through `F.silu` and `Upsample`."
+    if not torch.allclose(answer, calls[4][1]):
+        return "The answer is not that of the last convolution: something is done or added behind it."
     return ""
 
 
@@ -122,22 +128,26 @@ build_TwoLevels = Build(
             Halving an odd side must round one way, and doubling cannot know what it was. Who does know?
             `Downsample(n_channels, 'symmetric')` rounds up; after `up`, cut the map to the sides of `x`:
                 `[:, :, : x.shape[2], : x.shape[3]]`."""),
+        Stage(has_its_parts).says("""
+            Which parts does the text list, in their order? Each is called once, and nothing else has weights.
+            A 3x3 convolution, `Downsample`, a 3x3 convolution, `Upsample`, and the last one over both maps."""),
         Stage(sees_far).says("""
             Does what comes from below enter the answer at all? And does each 3x3 convolution pad by one?
             `torch.cat((below, skip), dim=1)`, and a convolution over both; `padding=1` on every level."""),
         Stage(halves_and_doubles).says("""
-            Look at the sides of each map on the way: between the two ends one should be half as large.
-            `self.down(skip)` before the coarse convolution, `self.up` behind it, each once."""),
-        Stage(goes_past_the_lower_level).says("""
+            Pixel i of the lower map belongs to pixel 2i above. Which of the doubled pixels is one too many?
+            Cut the last row and column and never the first: `[:, :, : x.shape[2], : x.shape[3]]`."""),
+        Stage(joins_both).says("""
             Everything went down. What should cross at full resolution?
             Keep the map from before `down`, and give it to the last convolution:
                 `torch.cat((below, skip), dim=1)`."""),
         Stage(bends).says("""
             Which map crosses: what came in, what the first convolution made of it, or that behind its bend?
-            `skip = F.silu(self.fine(x))` and `below = F.silu(self.coarse(self.down(skip)))`."""),
+            `skip = F.silu(self.fine(x))` and `below = F.silu(self.coarse(self.down(skip)))`; nothing behind
+                `self.join`."""),
         Stage(learns).says("""
-            Is every layer used, and can the gradient pass? Has the answer an activation behind it?
-            Call each layer of `__init__` once in `forward`; end with the plain convolution: noise has both signs."""),
+            Is every layer used, and can the gradient pass?
+            Call each layer of `__init__` once in `forward`, without `detach` or `no_grad`."""),
     ),
     "Single pixels cross by the skip, and what many pixels say together comes from below. "
     "Put a second one in the place of `coarse`, and you have three levels: so notebooks 09 and 13 go on.",

@@ -60,9 +60,7 @@ check_upsample_nearest = Exercise(
             This looks like axes 1 and 2 repeated: channels and rows.
             Images are (B, C, H, W). Which axes are height and width?
             Repeat along axes 2 and 3."""),
-        Mistake(
-            "scrambled by reshape", lambda x: x.repeat_interleave(4, 3).unflatten(3, (2, -1)).flatten(2, 3)
-        ).says("""
+        Mistake("scrambled", lambda x: x.repeat_interleave(4, 3).unflatten(3, (2, -1)).flatten(2, 3)).says("""
             This looks like four copies of every pixel, in the wrong places.
             `reshape` keeps the order in memory; each new axis must stand directly behind the one it enlarges.
             `x[:, :, :, None, :, None]`, expanded to (B, C, H, 2, W, 2) and then reshaped. Or `repeat_interleave`."""),

@@ -103,16 +103,16 @@ def toy_attn(x: Tensor) -> Tensor:
     return x / (1 + x.abs()) + x.mean((2, 3), keepdim=True)
 
 
-def up_block_case(channels: int, seed: int) -> tuple[Any, ...]:
-    """Stand-ins, and two maps of one shape, so that wrong ways to join them go unnoticed."""
+def up_block_case(images: int, channels: int, seed: int) -> tuple[Any, ...]:
+    """Stand-ins, and two maps of one shape, so that wrong ways to join them go unnoticed; one image fits two."""
     g = torch.Generator().manual_seed(seed)
-    x, skip = torch.randn(2, 2, channels, 4, 6, generator=g)
-    return toy_res, toy_attn, x, skip, torch.randn(2, 8, generator=g)
+    x, skip = torch.randn(2, images, channels, 4, 6, generator=g)
+    return toy_res, toy_attn, x, skip, torch.randn(images, 8, generator=g)
 
 
 check_up_block = Exercise(
     solution=up_block,
-    cases=[up_block_case(3, 0), up_block_case(4, 1), up_block_case(1, 2)],
+    cases=[up_block_case(2, 3, 0), up_block_case(1, 4, 1), up_block_case(1, 1, 2)],
     mistakes=(
         Mistake("skip first", ("(x, skip)", "(skip, x)")).says("""
             This looks like the skip in front of what comes from below.
@@ -130,7 +130,7 @@ check_up_block = Exercise(
             This looks like the maps side by side: concatenated along axis 3.
             Images are (B, C, H, W). Which axis holds the channels?
             `dim=1`."""),
-        Mistake("along the batch", ("skip), 1", "skip)", "(h, t_emb)", "(h, t_emb.repeat(2, 1))")).says("""
+        Mistake("along the batch", ("skip), 1", "skip)")).says("""
             This looks like twice as many images: concatenated along axis 0.
             `torch.cat` without a `dim` joins along the batch.
             `dim=1`, the channels."""),
