@@ -108,7 +108,7 @@ def load_images(
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
-    if image_size is not None and not (isinstance(image_size, int) and 1 <= image_size <= LARGEST_SIDE):
+    if image_size is not None and not (type(image_size) is int and 1 <= image_size <= LARGEST_SIDE):
         raise ValueError(f"image_size must be a whole number of pixels in 1 .. {LARGEST_SIDE}; got {image_size!r}")
     folder = os.path.expanduser(str(name_or_path))
     if name_or_path == "digits":

@@ -81,8 +81,8 @@ class DenoiseDiffusion(nn.Module):
             raise ValueError(f"n_steps must be {schedule.n_steps} like the schedule, or left out; got {n_steps}")
         if sigma not in ("beta", "posterior"):
             raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
-        if not clip_x0 >= 0:
-            raise ValueError(f"clip_x0 must be True, False or a number above 0; got {clip_x0}")
+        if not isinstance(clip_x0, int | float) or not clip_x0 >= 0:
+            raise ValueError(f"clip_x0 must be True, False or a number of at least 0; got {clip_x0!r}")
         check_prediction(prediction, schedule)
         self.eps_model = eps_model
         self.prediction = prediction
@@ -233,7 +233,7 @@ class DenoiseDiffusion(nn.Module):
     def denoise(self, xt: Tensor, t: Tensor) -> Tensor:
         """The network's estimate x0_hat of the data behind ``xt``, clipped to [-1, 1] if ``clip_x0``.
 
-        Ho et al. 2020, Eq. 15; from v, Salimans and Ho 2022, Eq. 10.
+        Ho et al. 2020, Eq. 15; from v, Salimans and Ho 2022, section 4.
 
         Raises:
             ValueError: if t does not fit.
@@ -304,7 +304,7 @@ class DenoiseDiffusion(nn.Module):
             weights: what an error at each time counts, (T,), such as ``min_snr_weights``; 1 unless given.
 
         Returns:
-            A scalar. Predicting no noise at all costs 1.
+            A scalar. For eps, to answer 0 everywhere costs 1.
 
         Raises:
             ValueError: if ``x0`` is empty or holds whole numbers, ``noise`` or what the network returns has another

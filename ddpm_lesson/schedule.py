@@ -4,6 +4,7 @@ Index t = 0 .. T-1 is the paper's step t+1, so ``alpha_bar_prev[0]`` is 1.
 Everything is computed in float64 and stored in float32.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -68,14 +69,14 @@ class NoiseSchedule:
 
     @classmethod
     def quadratic(cls, n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "NoiseSchedule":
-        """sqrt(beta) grows linearly. Arguments and errors as in ``linear``."""
+        """sqrt(beta) grows linearly (``quad`` in the code of Ho et al. 2020). Arguments and errors as in ``linear``."""
         check_range(n_steps, beta_start, beta_end)
         beta = torch.linspace(beta_start**0.5, beta_end**0.5, n_steps, dtype=torch.float64) ** 2
         return cls(beta, _settings("quadratic", n_steps, beta_start, beta_end))
 
     @classmethod
     def sigmoid(cls, n_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "NoiseSchedule":
-        """beta rises along a logistic curve over [-6, 6]. Arguments and errors as in ``linear``."""
+        """beta rises along a logistic curve over [-6, 6], as in diffusers. Arguments and errors as in ``linear``."""
         check_range(n_steps, beta_start, beta_end)
         rise = torch.linspace(-6, 6, n_steps, dtype=torch.float64).sigmoid()
         return cls(beta_start + (beta_end - beta_start) * rise, _settings("sigmoid", n_steps, beta_start, beta_end))
@@ -116,13 +117,16 @@ class NoiseSchedule:
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "NoiseSchedule":
-        """Rebuild a schedule from its ``settings``; ValueError if its ``kind`` is unknown."""
+        """Rebuild a schedule from its ``settings``; ValueError if its ``kind`` or another of them is unknown."""
         arguments = dict(settings)
         kind = arguments.pop("kind", None)
         if kind == "from_betas" and "betas" in arguments:
             return cls.from_betas(arguments["betas"])
         if kind not in KINDS:
             raise ValueError(f"schedule must be one of {', '.join(KINDS)} or a NoiseSchedule; got {kind!r}")
+        known = inspect.signature(getattr(cls, kind)).parameters
+        if unknown := arguments.keys() - known:
+            raise ValueError(f"settings of a {kind} schedule are {', '.join(known)}; got {', '.join(sorted(unknown))}")
         return getattr(cls, kind)(**arguments)
 
     def spaced(self, times: Sequence[int]) -> "NoiseSchedule":

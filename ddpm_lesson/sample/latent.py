@@ -22,11 +22,14 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
         The shape of ``a``. Where ``a`` and ``b`` point the same way, the straight line.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or there are more weights than elements, or fewer.
     """
     same_shape("b", b, a)
     rows = (len(a), *[1] * (a.ndim - 1))
-    weight = torch.as_tensor(weight, dtype=a.dtype, device=a.device).expand(len(a)).view(rows)
+    weight = torch.as_tensor(weight, dtype=a.dtype, device=a.device)
+    if weight.shape not in ((), (1,), (len(a),)):
+        raise ValueError(f"weight must be a number or ({len(a)},), one an element; got {tuple(weight.shape)}")
+    weight = weight.expand(len(a)).view(rows)
     cosine = torch.cosine_similarity(a.flatten(1), b.flatten(1)).clamp(-1, 1).view(rows)
     angle = cosine.acos()
     parallel = angle.sin().abs() < 1e-4

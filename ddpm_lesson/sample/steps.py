@@ -215,7 +215,7 @@ def reverse_times(diffusion: DenoiseDiffusion, n_steps: int | None, t_start: int
 
 
 def spaced_times(T: int, n_steps: int) -> list[int]:
-    """``n_steps`` evenly spaced times out of 0 .. T-1, falling, the first of them T-1."""
+    """``n_steps`` evenly spaced times out of 0 .. T-1, falling, the first of them T-1 (Lin et al. 2024, "trailing")."""
     if isinstance(n_steps, bool) or not isinstance(n_steps, Integral) or not 1 <= n_steps <= T:
         raise ValueError(f"n_steps must be a whole number in 1 .. {T}, the steps of the model; got {n_steps!r}")
     return [round(T - i * T / n_steps) - 1 for i in range(n_steps)]

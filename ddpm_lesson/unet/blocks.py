@@ -27,13 +27,15 @@ class TimeEmbedding(nn.Module):
         freq_shift: 1 for a slowest frequency of 1/10,000 (the paper's code); 0 for one step short of it (diffusers).
 
     Raises:
-        ValueError: if ``n_channels`` is not such a multiple.
+        ValueError: if ``n_channels`` is not such a multiple, or ``freq_shift`` something else.
     """
 
     def __init__(self, n_channels: int, freq_shift: int = 1):
         super().__init__()
         if n_channels < 16 or n_channels % 8:
             raise ValueError(f"n_channels of TimeEmbedding must be a multiple of 8, at least 16; got {n_channels}")
+        if freq_shift not in (0, 1):
+            raise ValueError(f"freq_shift must be 0 or 1; got {freq_shift!r}")
         self.n_channels = n_channels
         self.freq_shift = freq_shift
         self.lin1 = nn.Linear(n_channels // 4, n_channels)
@@ -130,8 +132,9 @@ class AttentionBlock(nn.Module):
         norm_eps: float = 1e-6,
     ):
         super().__init__()
-        n_heads = n_heads or max(1, n_channels // (d_k or n_channels))
-        if d_k is None and n_channels % n_heads:
+        if n_heads is None:
+            n_heads = max(1, n_channels // (d_k or n_channels))
+        if n_heads < 1 or (d_k is None and n_channels % n_heads):
             raise ValueError(f"n_heads must divide the {n_channels} channels of the attention block; got {n_heads}")
         self.n_heads = n_heads
         self.d_k = d_k or n_channels // n_heads

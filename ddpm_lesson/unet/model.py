@@ -249,7 +249,7 @@ def check_settings(
     narrow: str,
     dropout: float,
     norm_eps: float,
-    freq_shift: int,
+    freq_shift: int,  # left to TimeEmbedding
     **counts: Any,
 ) -> None:
     """Raise a ValueError that names the first setting of ``UNet`` that cannot work."""
@@ -260,8 +260,6 @@ def check_settings(
         raise ValueError(f"n_channels must be even and at least 4; got {counts['n_channels']}")
     if counts["d_k"] and counts["n_heads"] != 1:
         raise ValueError(f"n_heads must be left out where d_k says how wide a head is; got {counts['n_heads']}")
-    if freq_shift not in (0, 1):
-        raise ValueError(f"freq_shift must be 0 or 1; got {freq_shift!r}")
     if not norm_eps > 0:
         raise ValueError(f"norm_eps must be above 0; got {norm_eps}")
     if not ch_mults or any(not isinstance(m, int) or m < 1 for m in ch_mults):

@@ -293,7 +293,15 @@ def test_one_coloured_image_makes_all_coloured(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "color", "expected"),
-    [("RGBA", (10, 20, 30, 255), [10, 20, 30]), ("LA", (10, 255), [10]), ("CMYK", (0, 255, 255, 0), [255, 0, 0])],
+    [
+        ("RGBA", (10, 20, 30, 255), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 128), [132, 137, 142]),  # 128 / 255 of the colour, the rest white
+        ("RGBA", (10, 20, 30, 0), [255, 255, 255]),
+        ("LA", (10, 255), [10]),
+        ("LA", (10, 128), [132]),
+        ("LA", (10, 0), [255]),
+        ("CMYK", (0, 255, 255, 0), [255, 0, 0]),
+    ],
 )
 def test_other_colour_modes_become_rgb_or_grey(tmp_path, mode, color, expected):
     assert corner(put(picture(mode, color=color), tmp_path / "a.tiff")) == expected
@@ -536,7 +544,7 @@ def test_a_name_that_cannot_be_a_folder_is_unknown(name):
         load_images(name)
 
 
-@pytest.mark.parametrize("size", [0, -8, 10**6, 8.0, "8"])
+@pytest.mark.parametrize("size", [0, -8, 10**6, 8.0, "8", True])
 def test_image_size_must_be_a_number_of_pixels_that_memory_can_hold(size):
     with pytest.raises(ValueError, match=f"image_size must be a whole number of pixels in 1 .. 4096; got {size!r}"):
         load_images("digits", image_size=size)

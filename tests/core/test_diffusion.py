@@ -494,6 +494,7 @@ def test_wrong_shapes_are_refused(diffusion, name, call, shape):
     [
         ({"sigma": "learned"}, "sigma must be 'beta' or 'posterior'; got 'learned'"),
         ({"sigma": None}, "sigma must be .*got None"),
+        ({"clip_x0": "yes"}, "clip_x0 must be True, False or a number of at least 0; got 'yes'"),
         ({"schedule": "cubic"}, "schedule must be one of linear.*got 'cubic'"),
         ({"schedule": None}, "schedule must be one of linear.*got None"),
         ({"schedule": "from_betas"}, "schedule must be one of linear.*got 'from_betas'"),

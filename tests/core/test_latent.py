@@ -16,11 +16,17 @@ def test_ends_are_the_two_tensors():
     torch.testing.assert_close(slerp(a, b, 1.0), b)
 
 
+def on_circle(degrees):
+    angle = math.radians(degrees)
+    return torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+
+
 @pytest.mark.parametrize("weight", [0.1, 0.5, 0.8])
-def test_angle_grows_evenly_on_the_circle(weight):
-    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    expected = torch.tensor([[math.cos(weight * math.pi / 2), math.sin(weight * math.pi / 2)]])
-    torch.testing.assert_close(slerp(a, b, weight), expected)
+@pytest.mark.parametrize("degrees", [0.1, 1, 10, 29, 90, 179])
+def test_angle_grows_evenly_on_the_circle(weight, degrees):
+    """At a tenth of a degree a straight line is 1e-7 away from the arc, rounding less than 1e-12."""
+    found = slerp(on_circle(0), on_circle(degrees), weight)
+    torch.testing.assert_close(found, on_circle(weight * degrees), rtol=0, atol=1e-10)
 
 
 def test_length_stays_between_tensors_of_one_length():
@@ -46,6 +52,8 @@ def test_parallel_tensors_are_mixed_on_the_straight_line():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"b must have the shape of the batch, \(2, 5\); got \(2, 4\)"):
         slerp(torch.zeros(2, 5), torch.zeros(2, 4), 0.5)
+    with pytest.raises(ValueError, match=r"weight must be a number or \(2,\), one an element; got \(3,\)"):
+        slerp(torch.zeros(2, 5), torch.zeros(2, 5), torch.zeros(3))
 
 
 # Between images

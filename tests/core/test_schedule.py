@@ -254,6 +254,11 @@ def test_tiny_betas_are_refused_or_work(beta):
         assert all(getattr(schedule, series).isfinite().all() for series in SERIES)
 
 
+def test_a_setting_that_a_schedule_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="settings of a linear schedule are n_steps, beta_start, beta_end; got nsteps"):
+        NoiseSchedule.from_settings({"kind": "linear", "nsteps": 3})
+
+
 @pytest.mark.parametrize("settings", [{"kind": "cubic"}, {"kind": None}, {}, {"kind": "to"}])
 def test_unknown_kind_is_refused(settings):
     with pytest.raises(ValueError, match=rf"schedule must be one of linear.*got {settings.get('kind')!r}"):

@@ -333,6 +333,30 @@ def test_output_has_the_shape_of_the_image(randomise, changes):
     assert model(xt, torch.tensor([3, 999])).shape == xt.shape
 
 
+def test_weights_start_as_in_the_authors_code():
+    """Uniform numbers with the variance 1 / (mean of fan in and fan out), q, k and v each a layer of its own.
+
+    Their last layer of each branch starts at 1e-10 of that, ours at 0. The standard deviation of n uniform numbers
+    has a standard error of sqrt(0.2 / n) of it.
+    """
+    model = small_unet(ch_mults=(1, 2, 2), is_attn=(False, True, True), n_heads=2)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        assert not layer.bias.any(), name
+        if name.endswith(("conv2", "output", "final")):
+            assert not layer.weight.any(), name
+            continue
+        weights = [layer.weight.detach()]
+        if name.endswith("projection"):
+            weights = layer.weight.detach().view(2, 3, -1, layer.in_features).transpose(0, 1).flatten(1, 2)
+        for weight in weights:
+            n_out, n_in, taps = *weight.shape[:2], weight[0, 0].numel()
+            std = (2 / (n_in + n_out) / taps) ** 0.5
+            assert float(weight.std()) == pytest.approx(std, rel=5 * (0.2 / weight.numel()) ** 0.5), name
+            assert weight.abs().max() <= 3**0.5 * std * (1 + 1e-6), name
+
+
 def test_untrained_network_predicts_no_noise():
     out = small_unet()(torch.randn(2, 3, 8, 8), torch.tensor([3, 999]))
     assert not out.any()
@@ -497,10 +521,12 @@ def test_unknown_way_to_resample_is_refused_by_the_block_itself(block):
         (lambda: ResidualBlock(8, 12, 16, n_groups=8), "8 does not divide 12"),
         (lambda: AttentionBlock(12, n_groups=8), "8 does not divide 12"),
         (lambda: AttentionBlock(16, 3, n_groups=8), "n_heads must divide the 16 channels.*got 3"),
+        (lambda: AttentionBlock(16, 0, n_groups=8), "n_heads must divide the 16 channels.*got 0"),
+        (lambda: TimeEmbedding(32, freq_shift=4), "freq_shift must be 0 or 1; got 4"),
         (lambda: group_norm(0, 8, 1e-6), "n_groups must.*0"),
     ],
-    ids=["residual groups", "attention groups", "attention heads", "no groups"],
+    ids=["residual groups", "attention groups", "attention heads", "no heads", "frequencies", "no groups"],
 )
-def test_blocks_refuse_what_does_not_divide(make, message):
+def test_blocks_refuse_what_does_not_fit(make, message):
     with pytest.raises(ValueError, match=message):
         make()
