@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
@@ -74,6 +76,31 @@ def test_decoder_weighs_the_bin_around_a_byte():
     normal = torch.distributions.Normal(mean, torch.tensor(std).double())
     expected = (normal.cdf(x0 + 1 / 255) - normal.cdf(x0 - 1 / 255)).log()
     torch.testing.assert_close(decoder_log_likelihood(x0, mean, torch.tensor(std**2).double()), expected)
+
+
+def cost_of_the_authors_decoder(x0, means, betas):
+    """Bits a dimension by the rule of Ho et al.'s code, written in its own names, (B,).
+
+    The log-variance of the last step, where the posterior has none, is cut off at that of the step before.
+    """
+    alphas_cumprod = np.cumprod(1 - betas)
+    posterior_variance = betas[1:] * (1 - alphas_cumprod[:-1]) / (1 - alphas_cumprod[1:])
+    log_scales = 0.5 * np.log(posterior_variance[0])
+    plus_in, min_in = (x0 - means + 1 / 255) / np.exp(log_scales), (x0 - means - 1 / 255) / np.exp(log_scales)
+    cdf_delta = norm.cdf(plus_in) - norm.cdf(min_in)
+    mass = np.where(x0 < -0.999, norm.cdf(plus_in), np.where(x0 > 0.999, norm.sf(min_in), cdf_delta))
+    return -np.log2(mass).reshape(len(x0), -1).mean(1)
+
+
+@pytest.mark.parametrize("sigma", ["beta", "posterior"])
+def test_the_last_step_costs_what_the_authors_decoder_says(sigma):
+    """With a network whose guess is known, so that it is the mean of the last step."""
+    x0 = torch.cat((bytes_batch(), torch.ones(1, 1, 4, 4).double(), -torch.ones(1, 1, 4, 4).double()))
+    schedule, guess = NoiseSchedule.linear(5, 0.01, 0.05), 0.9 * x0 + 0.03
+    diffusion = DenoiseDiffusion(lambda xt, t: guess, schedule=schedule, sigma=sigma, prediction="x0").double()
+    expected = cost_of_the_authors_decoder(x0.numpy(), guess.numpy(), np.linspace(0.01, 0.05, 5))
+    found = variational_bound(diffusion, x0).L_0
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("sigma", ["beta", "posterior"])

@@ -330,6 +330,11 @@ def test_steps_of_a_run_draw_different_noise():
     assert len(draws) == 200
 
 
+def test_runs_of_different_seed_share_no_seed_for_a_million_steps():
+    seeds = np.concatenate([combine_seeds(seed, np.arange(1_000_000)) for seed in (0, 1, 42)])
+    assert np.diff(np.sort(seeds)).all()
+
+
 def test_runs_of_different_seed_start_from_different_weights():
     first, second = (weights(start(replace(TINY, seed=seed))) for seed in (0, 1))
     assert not torch.equal(first[0], second[0])

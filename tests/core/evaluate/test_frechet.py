@@ -1,5 +1,6 @@
 """Frechet distances, held against scipy, closed forms and torchmetrics."""
 
+import math
 import sys
 
 import numpy as np
@@ -211,13 +212,29 @@ def test_inception_offline_says_what_works(monkeypatch):
         extractor("inception", (3, 32, 32))
 
 
-@pytest.mark.parametrize("variances", [(1.0,) * 5, (3.0, 1.0, 0.2, 0.0)])
+@pytest.mark.parametrize("variances", [(1.0,) * 5, (30.0, 10.0, 2.0, 0.0)])
 def test_expected_floor_is_the_mean_distance_of_equal_gaussians(variances):
+    """To five standard errors, and the 1 / n that first order leaves out."""
     scale = torch.tensor(variances, dtype=torch.float64).sqrt()
-    sets = [[torch.randn(n, len(scale), dtype=torch.float64) * scale for n in (200, 400)] for _ in range(200)]
-    distances = [gaussian_frechet(*moments(a), *moments(b)) for a, b in sets]
-    mean = float(torch.stack(distances).mean())
-    assert float(expected_floor(torch.diag(scale**2), 200, 400)) == pytest.approx(mean, rel=0.06)
+    turn = torch.linalg.qr(torch.randn(len(scale), len(scale), dtype=torch.float64)).Q
+    sets = ([torch.randn(n, len(scale), dtype=torch.float64) * scale @ turn for n in (200, 400)] for _ in range(1500))
+    distances = torch.stack([gaussian_frechet(*moments(a), *moments(b)) for a, b in sets])
+    mean, error = float(distances.mean()), float(distances.std()) / 1500**0.5
+    floor = float(expected_floor(turn.T @ torch.diag(scale**2) @ turn, 200, 400))
+    assert abs(floor - mean) < 5 * error + floor / 200
+
+
+@pytest.mark.parametrize("variance", [0.04, 3.0])
+def test_expected_floor_of_one_feature_is_that_of_means_and_standard_deviations(variance):
+    """E (m1 - m2)^2 + E (s1 - s2)^2 with E s = c4 sigma, exactly; first order leaves out a part in n."""
+
+    def c4(n):
+        return math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
+
+    n, m = 2000, 5000
+    exact = variance * (1 / n + 1 / m + 2 - 2 * c4(n) * c4(m))
+    cov = torch.tensor([[variance]], dtype=torch.float64)
+    assert float(expected_floor(cov, n, m)) == pytest.approx(exact, rel=2 / n)
 
 
 def test_expected_floor_of_whitened_features_grows_with_their_square():
