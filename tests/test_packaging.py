@@ -244,8 +244,11 @@ def test_workflows_are_safe_and_well_formed(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_citation_is_well_formed():
-    command = [script("check-jsonschema"), "--builtin-schema", "vendor.citation-file-format", ROOT / "CITATION.cff"]
+@pytest.mark.parametrize(
+    ("schema", "file"), [("citation-file-format", "CITATION.cff"), ("dependabot", ".github/dependabot.yml")]
+)
+def test_citation_and_updates_are_well_formed(schema, file):
+    command = [script("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", ROOT / file]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
