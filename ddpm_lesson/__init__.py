@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ddpm_lesson.data import ImageDataset, load_images
     from ddpm_lesson.diffusion import DenoiseDiffusion, gather
+    from ddpm_lesson.flow import FlowMatching, flow_steps
     from ddpm_lesson.runtime import get_device, seed_everything
-    from ddpm_lesson.sample import ReverseStep, ddim_steps, ddpm_steps
+    from ddpm_lesson.sample import ReverseStep, ddim_steps, ddpm_steps, dpm_steps, guided, heun_steps
     from ddpm_lesson.schedule import NoiseSchedule
     from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, get_preset
     from ddpm_lesson.unet import (
@@ -31,6 +32,7 @@ __all__ = [
     "DenoiseDiffusion",
     "DownBlock",
     "Downsample",
+    "FlowMatching",
     "ImageDataset",
     "MiddleBlock",
     "NoiseSchedule",
@@ -45,14 +47,18 @@ __all__ = [
     "Upsample",
     "ddim_steps",
     "ddpm_steps",
+    "dpm_steps",
+    "flow_steps",
     "gather",
     "get_device",
     "get_preset",
+    "guided",
+    "heun_steps",
     "load_images",
     "seed_everything",
 ]
 
-ROOMS = ("schedule", "diffusion", "unet", "data", "sample", "train", "runtime")  # where these names live
+ROOMS = ("schedule", "diffusion", "unet", "data", "sample", "flow", "train", "runtime")  # where these names live
 
 
 def __getattr__(name: str) -> Any:
