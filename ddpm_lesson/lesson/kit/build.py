@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_lesson.lesson.kit.answer import FAILURES, SEED, differ
 from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, overwrites, place, told_apart
@@ -47,23 +47,34 @@ def unlike(
     return f"{what} {gave} {told_apart(float(value.flatten()[i]), float(wanted.flatten()[i]))}."
 
 
-def watched(built: Callable[..., Any], overwritten: list[tuple[int, Any]]) -> Callable[..., Any]:
-    """The same function; what it changes in place is noted, the argument's position and the argument.
+def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> Any:
+    """The same function or module; arguments that a call changes in place are noted, by the solution's names for them.
 
-    A class stays as it is, and models and dictionaries are there to be carried on.
+    Models and dictionaries are there to be changed and carried on.
     """
-    if isinstance(built, type):
+
+    def noting(function: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
+        names = list(inspect.signature(like).parameters)
+
+        @functools.wraps(function)
+        def noted(*arguments: Any, **named: Any) -> Any:
+            before = [snapshot(argument) for argument in arguments]
+            result = function(*arguments, **named)
+            triples = zip(names, arguments, before, strict=False)
+            overwritten.extend((k, now) for k, now, then in triples if not isinstance(now, dict) and differ(now, then))
+            return result
+
+        return noted
+
+    if not isinstance(built, type):
+        return noting(built, solution)
+    if not issubclass(built, nn.Module):
         return built
-
-    @functools.wraps(built)
-    def noting(*arguments: Any, **named: Any) -> Any:
-        before = [snapshot(argument) for argument in arguments]
-        result = built(*arguments, **named)
-        pairs = enumerate(zip(arguments, before, strict=True))
-        overwritten.extend((i, now) for i, (now, then) in pairs if not isinstance(now, dict) and differ(now, then))
-        return result
-
-    return noting
+    methods = {
+        "__init__": noting(built.__init__, solution.__init__),
+        "__call__": noting(built.__call__, solution.forward),
+    }
+    return type(built.__name__, (built,), {"__module__": built.__module__, **methods})
 
 
 def snapshot(value: Any) -> Any:
@@ -122,13 +133,12 @@ class Build:
         if misfit:
             return self.wrong(misfit)
         for number, stage in enumerate(self.stages):
-            overwritten: list[tuple[int, Any]] = []
-            finding = found(stage.judge, watched(built, overwritten))
+            overwritten: list[tuple[str, Any]] = []
+            finding = found(stage.judge, watched(built, self.solution, overwritten))
             if finding is NotImplemented:
                 return CheckResult(False, None, f"*Your turn:* `{self.name}` is not finished yet.")
-            for position, argument in overwritten:
-                name = list(inspect.signature(self.solution).parameters)[position]
-                return self.wrong(f"BUILT {overwrites(name, argument)}")
+            if overwritten:
+                return self.wrong(f"BUILT {overwrites(*overwritten[0])}")
             if finding:
                 return self.wrong(finding, number)
         return CheckResult(True, None, f"**It works.** {self.consequence}")

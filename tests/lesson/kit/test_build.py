@@ -86,6 +86,24 @@ def test_a_right_build_that_changes_a_list_or_tensor_is_refused(name, position):
     assert ("changes its argument" in message) == any(changes)
 
 
+MODULES = [name for name, build in BUILDS.items() if isinstance(build.solution, type)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_right_module_that_changes_its_input_is_refused(name):
+    build, changes = BUILDS[name], []
+
+    class Careless(build.solution):
+        def forward(self, x, *others):
+            result = super().forward(x.clone(), *others)
+            changes.append(mutants.changed(x))
+            return result
+
+    argument = list(inspect.signature(build.solution.forward).parameters)[1]
+    assert f"changes its argument `{argument}` in place" in build(Careless).message
+    assert any(changes)
+
+
 class Empty:
     def __init__(self, *_, **__): ...
 
@@ -286,6 +304,29 @@ def test_words_of_a_stage_are_two_lines():
     assert stage == Stage(is_double, "A hint that goes on.", "A stronger one.")
     with pytest.raises(ValueError, match="words of 'is_double' must be 2 lines; got 1"):
         Stage(is_double).says("A hint.")
+
+
+class Powers(nn.Module):
+    """A factor for each of a list of exponents."""
+
+    def __init__(self, exponents):
+        super().__init__()
+        self.factors = [2**k for k in exponents]
+
+    def forward(self, x):
+        return [factor * x for factor in self.factors]
+
+
+class PopsExponents(Powers):
+    def __init__(self, exponents):
+        super().__init__(exponents)
+        exponents.pop()
+
+
+def test_what_makes_a_module_stays_as_it_is_too():
+    powers = Build(Powers, [Stage(lambda built: unlike(built([1, 2])(torch.ones(()))[0], torch.tensor(2.0)))], "")
+    assert powers(Powers).passed
+    assert "changes its argument `exponents` in place" in powers(PopsExponents).message
 
 
 CLASS = Build(Doubling, [Stage(lambda built: is_double(built()), "Twice.", "`2 * x`")], "It is twice as much.")
