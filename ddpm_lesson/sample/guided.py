@@ -13,8 +13,8 @@ from ddpm_lesson.sample.steps import with_network
 def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> DenoiseDiffusion:
     """The same model for images with given labels: every sampler works on it as on any other.
 
-    Ho and Salimans 2022, Eq. 6: eps = eps_null + scale (eps_label - eps_null). Here, as in diffusers, ``scale`` 0
-    leaves the labels out, 1 is the conditional model and more exaggerates; the paper counts from there, w = scale - 1.
+    Ho and Salimans 2022, Eq. 6: eps = eps_null + scale (eps_label - eps_null), with w = scale - 1. So 0 leaves the
+    labels out, 1 is the conditional model, more exaggerates. (diffusers counts like this, but guides above 1 only.)
     Since the two weights add up to 1, the same holds word for word for x0 and v.
 
     Args:

@@ -2,7 +2,8 @@
 
 from ddpm_lesson.lesson.ch14_bug_museum import not_bugs
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, named
-from ddpm_lesson.lesson.ch14_bug_museum.matrix import pairs, sweep
+from ddpm_lesson.lesson.ch14_bug_museum.exhibits.exhibit import SCHEDULE
+from ddpm_lesson.lesson.ch14_bug_museum.matrix import found_in, pairs, sick, sweep
 from ddpm_lesson.lesson.ch14_bug_museum.probes import findings
 from ddpm_lesson.lesson.ch14_bug_museum.symptoms import looks_healthy
 from ddpm_lesson.lesson.kit.claim import ClaimBook
@@ -15,6 +16,13 @@ claim = BOOK.claim
 def exhibits_that_look_healthy(seed: int) -> float:
     """Of the exhibits, in DDPM and DDIM."""
     return sum(looks_healthy(exhibit) for exhibit in EXHIBITS)
+
+
+@claim("the product of beta alarms twelve probes", low=12, high=12, seeds=(0,))
+def longest_row(seed: int) -> float:
+    """Alarms of the longest row, if it is that exhibit's, and it stands in the room of the schedule."""
+    longest = max(EXHIBITS, key=lambda exhibit: len(exhibit.seen_by))
+    return len(sick(found_in(longest))) * (longest.name == "the product of beta" and longest.room == SCHEDULE)
 
 
 @claim("fifteen pairs are told apart by their sentences alone", low=15, high=15, seeds=(0,), slow=True)
@@ -49,6 +57,32 @@ def gain_in_distance(seed: int) -> float:
     return not_bugs.distance(not_bugs.perfect(line_below=60), seed) / not_bugs.distance(not_bugs.perfect(), seed)
 
 
+@claim("More than nine tenths of the fall lie at $t < 10$", low=0.9, high=1, seeds=range(5))
+def share_of_the_fall_near_the_data(seed: int) -> float:
+    """What is left of the fall when the perfect network has taken the line's place at t = 10 and above."""
+    line, above, perfect = (not_bugs.loss(not_bugs.perfect(line_below=t), seed) for t in (60, 10, 0))
+    return (above - perfect) / (line - perfect)
+
+
+@claim("hardly nearer than those of the line", low=0.9, high=1, seeds=range(5))
+def distance_when_perfect_far_from_the_data(seed: int) -> float:
+    """Distance with the line below t = 10 only, over that with the line everywhere."""
+    line, above = (not_bugs.distance(not_bugs.perfect(line_below=t), seed) for t in (60, 10))
+    return above / line
+
+
+@claim("the loss falls by less than an eighth", low=0, high=1 / 8, seeds=range(5))
+def last_fall_of_the_loss(seed: int) -> float:
+    """From the line below t = 3 to the perfect network."""
+    return 1 - not_bugs.loss(not_bugs.perfect(), seed) / not_bugs.loss(not_bugs.perfect(line_below=3), seed)
+
+
+@claim("the distance by more than half", low=0.5, high=1, seeds=range(5))
+def last_fall_of_the_distance(seed: int) -> float:
+    """The same step, in the distance of the samples."""
+    return 1 - not_bugs.distance(not_bugs.perfect(), seed) / not_bugs.distance(not_bugs.perfect(line_below=3), seed)
+
+
 @claim("less than a tenth of the spread of the data", high=0.1, seeds=range(5))
 def spread_of_a_late_guess(seed: int) -> float:
     """Of the perfect x0_hat at t = 40 of 60."""
@@ -60,6 +94,12 @@ def beta_over_posterior_at_ten_steps(seed: int) -> float:
     """Frechet distances as stored."""
     beta, posterior = not_bugs.few_steps()[10]
     return beta / posterior
+
+
+@claim("it is the nearer of the two at 5, 10 and 20 steps", high=1, seeds=range(5))
+def beta_over_posterior_of_the_perfect_network(seed: int) -> float:
+    """The largest ratio of the two distances."""
+    return max(beta / posterior for beta, posterior in (not_bugs.exact_few_steps(n, seed) for n in (5, 10, 20)))
 
 
 @claim("about every second sheet", low=0.4, high=0.55, seeds=range(5))

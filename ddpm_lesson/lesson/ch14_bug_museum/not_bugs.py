@@ -1,4 +1,4 @@
-"""What people report as bugs and what is none: all with a perfect network, for which there is nothing to mend."""
+"""What people report as bugs and what is none: with a perfect network, in which there is nothing to mend."""
 
 import json
 
@@ -75,6 +75,12 @@ def share_with_an_odd_one(seed: int = 0, n: int = 64) -> float:
     sheets = DATA.sample(n * 500, fresh_generator(seed)).view(500, n)
     odd = (DATA.cdf(sheets) - 0.5).abs() > 0.495
     return float(odd.any(1).double().mean())
+
+
+def exact_few_steps(n_steps: int, seed: int = 0) -> tuple[float, float]:
+    """Distance with sigma^2 = beta and with the posterior's, of samples of the perfect network in ``n_steps``."""
+    beta, posterior = (distance(perfect(), seed, n_steps, sigma) for sigma in ("beta", "posterior"))
+    return beta, posterior
 
 
 def few_steps() -> dict[int, tuple[float, float]]:

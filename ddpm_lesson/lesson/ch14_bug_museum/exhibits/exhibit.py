@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from ddpm_lesson.lesson.kit.infection import diff_of, replaced
 from ddpm_lesson.lesson.kit.source import Source
 
-SLIPS, RANGE, SCHEDULE, TIME = "the seven slips", "range histogram", "schedule table", "vary t at fixed x"
-SAMPLER, TRACE, GUIDANCE, STATE = "analytic sampler oracle", "pixel and gradient trace", "guidance sweep", "state"
+SLIPS, RANGE, SCHEDULE, TIME = "the seven slips", "ranges", "schedule", "times"
+SAMPLER, TRACE, GUIDANCE, STATE = "samplers", "pixels and gradients", "guidance", "state"
 ROOMS = (SLIPS, RANGE, SCHEDULE, TIME, SAMPLER, TRACE, GUIDANCE, STATE)
 DOCUMENT = "the source document of this lesson"
 
@@ -21,8 +21,8 @@ class Exhibit:
 
     name: str
     source: str  # owner/repository#number of a public thread, or the document
-    symptom: str  # what a person sees
-    cause: str
+    symptom: str  # what a person sees, here or with other weights
+    cause: str  # with a word of how it was in the thread, where that was another way
     fix: str
     target: str  # module:function that is edited, such as "diffusion:DenoiseDiffusion.loss"
     infect: tuple[str, ...]  # old words, new words, old, new, ...

@@ -5,11 +5,12 @@ from ddpm_lesson.lesson.ch14_bug_museum.exhibits.exhibit import GUIDANCE, Exhibi
 GUIDED = in_room(
     GUIDANCE,
     Exhibit(
-        "the paper's w in the place of the scale",
-        "threestudio-project/threestudio#289",
+        "w in the place of the scale",
+        "threestudio-project/threestudio#269",
         "Guidance is stronger than others report for the same number, and 0 does not switch it off.",
-        "The paper's w begins at 0 with the conditional model, the scale of most code at 1: w = scale - 1. "
-        "Either is right; a number from one in the formula of the other is not.",
+        "The w of Ho and Salimans is 0 for the conditional model, the scale of most code is 1: w = scale - 1. "
+        "Either is right; a number from one in the formula of the other is not. "
+        "(There, one setting went into both formulas.)",
         "Say beside the number which of the two it is, and test both ends: without a label, and with it alone.",
         "sample.guided:Guided.forward",
         ("torch.lerp(null, label, self.scale)", "torch.lerp(null, label, 1 + self.scale)"),
@@ -29,7 +30,8 @@ GUIDED = in_room(
         "two halves in each other's place",
         "Nerogar/OneTrainer#775",
         "The larger the scale, the less the samples show what was asked for.",
-        "The batch is put together in one order and taken apart in the other: guidance pulls away from the label.",
+        "The batch is put together in one order and taken apart in the other: guidance pulls away from the label. "
+        "(There, with the output of one of two text encoders.)",
         "One order, and a test at scale 0, where no label may count.",
         "sample.guided:Guided.forward",
         ("null, label = ", "label, null = "),

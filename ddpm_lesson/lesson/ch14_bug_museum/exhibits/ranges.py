@@ -46,9 +46,10 @@ RANGES = in_room(
     ),
     Exhibit(
         "brought to [0, 1] twice",
-        "mlcommons/training#721",
+        "phillipi/pix2pix#20",
         "Samples are right in shape and washed out, as under fog.",
-        "The sampler scales its result to [0, 1], and so does what draws it.",
+        "The sampler scales its result to [0, 1], and so does what draws it. "
+        "(There, both divided by 255, and images were black.)",
         "One place scales, at the very end.",
         "sample.steps:final_samples",
         (".x0_hat", ".x0_hat / 2 + 0.5"),

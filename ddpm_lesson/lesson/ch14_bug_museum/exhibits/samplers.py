@@ -31,7 +31,7 @@ SAMPLERS = in_room(
         "x0 read as eps, or eps as x0",
         "huggingface/diffusers#1486",
         "Samples are noise from a model that trained well.",
-        "What the network says is taken for the image, and it is the noise.",
+        "What the network says is taken for the image, and it is the noise. (There, the other way round.)",
         "predict_x0(xt, t, eps).",
         "diffusion:DenoiseDiffusion.denoise",
         ("self.predict_x0(xt, t, output)", "output"),

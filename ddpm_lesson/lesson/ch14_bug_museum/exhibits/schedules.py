@@ -17,8 +17,9 @@ SCHEDULES = in_room(
     Exhibit(
         "the product of beta",
         "LuChengTHU/dpm-solver#13",
-        "The loss falls to nothing at once, and sampling divides by zero.",
-        "alpha_bar is the product of beta: zero after a few steps, so x_t is noise alone, and easily guessed.",
+        "The loss falls to nothing at once, and nothing can be sampled: code divides by zero, or refuses, as here.",
+        "alpha_bar is the product of beta: zero after a few steps, so x_t is noise alone, and easily guessed. "
+        "(There, only a comment said so.)",
         "The product of 1 - beta.",
         "schedule:NoiseSchedule.__init__",
         ("alpha.cumprod(0)", "beta.cumprod(0)"),

@@ -42,7 +42,7 @@ SEVEN_SLIPS = in_room(
         "noise at the last step",
         DOCUMENT,
         "Samples have a fine grain that no amount of training removes.",
-        "The step to x_0 adds noise like every other step (TeaPearce/Conditional_Diffusion_MNIST#10 as well).",
+        "The step to x_0 adds noise like every other step.",
         "No noise at t = 0.",
         "diffusion:DenoiseDiffusion.p_sample",
         ("(t > 0).view(sigma.shape)", "(t >= 0).view(sigma.shape)"),

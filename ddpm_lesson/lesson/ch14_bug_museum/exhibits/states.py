@@ -48,7 +48,8 @@ STATES = in_room(
         "training goes on from the average",
         "harubaru/waifu-diffusion#31",
         "Every resumption gives the loss a small jolt.",
-        "The weights to train are filled with their average; the optimiser's moments belong to others.",
+        "The weights to train are filled with their average; the optimiser's moments belong to others. "
+        "(There, at every saving.)",
         "Both are stored; each goes back to its place.",
         "checkpoint.training:restore",
         ('saved.part("model")', 'saved.part("ema")'),

@@ -37,8 +37,9 @@ TIMES = in_room(
     Exhibit(
         "the step's number told as its time",
         "Stability-AI/stablediffusion#226",
-        "All steps give good samples; fewer steps give grey ones.",
-        "On a shorter chain the network is told i, and not the t that it was trained with.",
+        "All steps give good samples; with fewer, those of DDPM are grey.",
+        "On a shorter chain the network is told i, and not the t that it was trained with. "
+        "(There, on the way from an image to its noise.)",
         "times[i].",
         "diffusion:AtTimes.forward",
         ("self.times[t]", "t"),
@@ -65,10 +66,11 @@ TIMES = in_room(
         ("embedding", "shipped weights"),
     ),
     Exhibit(
-        "t for t - 1",
-        "jychoi118/ilvr_adm#13",
-        "Nothing to see: samples are as good as ever.",
-        "Training and sampling count t from different ends of a step.",
+        "t - 1 for t",
+        "CompVis/stable-diffusion#533",
+        "Hardly anything to see: samples are nearly as good as ever.",
+        "Whoever adds noise and whoever takes it away count t from different ends of a step. "
+        "(There, an image was noised to one time more than the sampler began with.)",
         "One convention, written down once.",
         "diffusion:DenoiseDiffusion.denoise",
         ("self.eps_model(xt, t)", "self.eps_model(xt, (t - 1).clamp(min=0))"),
