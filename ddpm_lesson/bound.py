@@ -9,7 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import DenoiseDiffusion, check_batch, check_prediction, noise_like, pick
+from ddpm_lesson.diffusion import (
+    DenoiseDiffusion,
+    check_batch,
+    check_prediction,
+    noise_like,
+    pick,
+    reverse_variance,
+)
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -45,11 +52,8 @@ def loss_weights(schedule: NoiseSchedule, sigma: str = "beta") -> Tensor:
     Raises:
         ValueError: if ``sigma`` is neither ``"beta"`` nor ``"posterior"``.
     """
-    if sigma not in ("beta", "posterior"):
-        raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
     s = schedule.to(torch.float64)
-    sigma2 = s.beta if sigma == "beta" else s.beta_tilde
-    return s.beta**2 / (2 * sigma2 * s.alpha * s.one_minus_alpha_bar)
+    return s.beta**2 / (2 * reverse_variance(s, sigma) * s.alpha * s.one_minus_alpha_bar)
 
 
 def min_snr_weights(schedule: NoiseSchedule, prediction: str = "eps", gamma: float = 5.0) -> Tensor:
@@ -112,17 +116,23 @@ def variational_bound(diffusion: DenoiseDiffusion, x0: Tensor, generator: torch.
     if diffusion.n_steps < 2:
         raise ValueError(f"n_steps must be at least 2 for a bound with all its terms; got {diffusion.n_steps}")
     model = eval_mode(diffusion)
-    terms = [bound_term(model, x0, t, generator) for t in range(model.n_steps)]
+    terms = [bound_term(model, x0, t, generator)[0] for t in range(model.n_steps)]
     L_T = prior_bits(diffusion.schedule, x0).float().to(x0)
     L_t = torch.stack(terms, dim=1)
     return Bound(L_T, L_t, L_T + L_t.sum(1))
 
 
-def bound_term(diffusion: DenoiseDiffusion, x0: Tensor, t: int, generator: torch.Generator | None = None) -> Tensor:
-    """One draw of the term of step t, (B,) in bits per dimension: a KL divergence, or at t = 0 the decoder's."""
-    batch_t = torch.full((len(x0),), t, device=x0.device)
-    xt = diffusion.q_sample(x0, batch_t, noise_like(x0, generator))
-    return guess_bits(diffusion, x0, xt, diffusion.denoise(xt, batch_t), batch_t)
+def bound_term(
+    diffusion: DenoiseDiffusion, x0: Tensor, t: int | Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """One draw of the term of step t, (B,) in bits per dimension, and the guess x0_hat behind it, (B, ...).
+
+    ``t`` is one time for all images, or (B,).
+    """
+    t = torch.as_tensor(t, device=x0.device).expand(len(x0))
+    xt = diffusion.q_sample(x0, t, noise_like(x0, generator))
+    x0_hat = diffusion.denoise(xt, t)
+    return guess_bits(diffusion, x0, xt, x0_hat, t), x0_hat
 
 
 def guess_bits(diffusion: DenoiseDiffusion, x0: Tensor, xt: Tensor, x0_hat: Tensor, t: Tensor) -> Tensor:

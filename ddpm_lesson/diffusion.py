@@ -79,8 +79,6 @@ class DenoiseDiffusion(nn.Module):
             schedule = NoiseSchedule.from_settings({"kind": schedule, "n_steps": 1000 if n_steps is None else n_steps})
         elif n_steps not in (None, schedule.n_steps):
             raise ValueError(f"n_steps must be {schedule.n_steps} like the schedule, or left out; got {n_steps}")
-        if sigma not in ("beta", "posterior"):
-            raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
         if not isinstance(clip_x0, int | float) or not clip_x0 >= 0:
             raise ValueError(f"clip_x0 must be True, False or a number of at least 0; got {clip_x0!r}")
         check_prediction(prediction, schedule)
@@ -94,8 +92,7 @@ class DenoiseDiffusion(nn.Module):
 
         for name in SERIES:
             self.register_buffer(name, getattr(schedule, name).clone(), persistent=False)
-        sigma2 = schedule.beta if sigma == "beta" else schedule.beta_tilde
-        self.register_buffer("sigma2", sigma2.clone(), persistent=False)
+        self.register_buffer("sigma2", reverse_variance(schedule, sigma).clone(), persistent=False)
         if device is not None:
             self.to(get_device(device))
 
@@ -360,6 +357,17 @@ class AtTimes(nn.Module):
 def pick(values: Tensor, t: Tensor, ndim: int) -> Tensor:
     """``gather`` without a look at ``t``."""
     return values[t.long()].view(-1, *[1] * (ndim - 1))
+
+
+def reverse_variance(schedule: NoiseSchedule, sigma: str) -> Tensor:
+    """sigma^2 of the reverse steps, (T,): beta or the posterior's, the two choices of Ho et al. 2020, section 3.2.
+
+    Raises:
+        ValueError: if ``sigma`` is neither ``"beta"`` nor ``"posterior"``.
+    """
+    if sigma not in ("beta", "posterior"):
+        raise ValueError(f"sigma must be 'beta' or 'posterior'; got {sigma!r}")
+    return schedule.beta if sigma == "beta" else schedule.beta_tilde
 
 
 def check_prediction(prediction: str, schedule: NoiseSchedule) -> None:

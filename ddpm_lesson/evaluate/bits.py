@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.bound import Bound, guess_bits, prior_bits, variational_bound
-from ddpm_lesson.diffusion import DenoiseDiffusion, noise_like
+from ddpm_lesson.bound import Bound, bound_term, per_dimension, prior_bits, variational_bound
+from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.sample import eval_mode
 
@@ -112,8 +112,8 @@ def estimated_bound(
     p, model = time_probabilities(diffusion.n_steps), eval_mode(diffusion)
     rate = torch.zeros(len(x0), device=x0.device)
     for t in spread_times(p, len(x0), n_times, generator):
-        rate += drawn_term(model, x0, t.to(x0.device), generator) / (n_times * p[t]).to(x0.device)
-    L_0 = drawn_term(model, x0, torch.zeros(len(x0), dtype=torch.long, device=x0.device), generator)
+        rate += bound_term(model, x0, t, generator)[0] / (n_times * p[t]).to(x0.device)
+    L_0, _ = bound_term(model, x0, 0, generator)
     L_T = prior_bits(diffusion.schedule, x0).float().to(x0)
     return Bound(L_T, torch.stack((L_0, rate), dim=1), L_T + L_0 + rate)
 
@@ -136,12 +136,6 @@ def spread_times(p: Tensor, n: int, n_times: int, generator: torch.Generator | N
     comb = (torch.arange(n_times)[:, None] + start) / n_times
     cumulative = p.double().cumsum(0)
     return torch.searchsorted(cumulative, comb.double() * cumulative[-1], right=True).clamp(max=len(p) - 1)
-
-
-def drawn_term(diffusion: DenoiseDiffusion, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """One draw of the term of each image's own time, (B,) in bits per dimension."""
-    xt = diffusion.q_sample(x0, t, noise_like(x0, generator))
-    return guess_bits(diffusion, x0, xt, diffusion.denoise(xt, t), t)
 
 
 # Rate and distortion
@@ -172,11 +166,9 @@ def rate_distortion(
     model, sums = eval_mode(diffusion), torch.zeros(2, diffusion.n_steps, dtype=torch.float64)
     for x0 in (batch.to(diffusion.device) for batch in images.split(batch_size)):
         for t in range(model.n_steps):
-            times = torch.full((len(x0),), t, device=x0.device)
-            xt = model.q_sample(x0, times, noise_like(x0, generator))
-            x0_hat = model.denoise(xt, times)
-            sums[0, t] += guess_bits(model, x0, xt, x0_hat, times).sum().cpu()
-            sums[1, t] += (x0_hat - x0).square().flatten(1).mean(1).sum().cpu()
+            bits, x0_hat = bound_term(model, x0, t, generator)
+            sums[0, t] += bits.sum().cpu()
+            sums[1, t] += per_dimension((x0_hat - x0).square()).sum().cpu()
     bits, squares = sums / len(images)
     L_T = float(prior_bits(diffusion.schedule, images).mean())
     return RateDistortion(bits, rate_of(bits, L_T), 127.5 * squares.sqrt())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ddpm_lesson.exchange.core import Settings, check_expressible
+from ddpm_lesson.exchange.core import Settings, check_expressible, height_and_width
 from ddpm_lesson.runtime import needs
 from ddpm_lesson.unet import AttentionBlock, UNet
 
@@ -112,7 +112,7 @@ def check_diffusers(settings: Settings, image_size: int | tuple[int, int]) -> No
             f"channels, because its heads are all of one size, as with d_k; got {settings['n_heads']}"
         )
     factor = 2 ** (len(settings["ch_mults"]) - 1)
-    sides = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    sides = height_and_width(image_size)
     if len(sides) != 2 or any(not isinstance(side, int) or side < 1 or side % factor for side in sides):
         raise ValueError(
             f"image_size must be a side, or height and width, divisible by {factor}, as often as the U-Net halves it; "

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ddpm_lesson.exchange.core import height_and_width
 from ddpm_lesson.runtime import needs
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.unet import UNet
@@ -30,8 +31,7 @@ def to_onnx(unet: nn.Module, path: str | Path, image_size: int | tuple[int, int]
     needs("onnxscript", extra="onnx")
     if not isinstance(unet, UNet):
         raise TypeError(f"unet must be a UNet; got {type(unet).__name__}")
-    height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-    inputs = {"xt": torch.zeros(2, unet.settings["image_channels"], height, width), "t": torch.zeros(2)}
+    inputs = {"xt": torch.zeros(2, unet.settings["image_channels"], *height_and_width(image_size)), "t": torch.zeros(2)}
     if unet.n_classes:
         inputs["class_labels"] = torch.zeros(2, dtype=torch.int64)
     plain = UNet(**unet.settings)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddpm_lesson.lesson.ch05_time_embedding.exercises import steps_per_turn
 from ddpm_lesson.lesson.ch05_time_embedding.experiments import excess_error, timeless_eps
 from ddpm_lesson.lesson.kit.chain import log_normal, short_chain
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
@@ -103,11 +104,6 @@ def clock_hands(formula: Formula = sinusoids) -> float:
         hands = torch.tensor([[cmath.exp(1j * step) ** t for step in steps] for t in times])
         errors.append(formula(torch.tensor(times), 2 * half) - torch.cat((hands.imag, hands.real), dim=1))
     return largest(errors)
-
-
-def steps_per_turn(i: int, half: int) -> float:
-    """How many steps hand ``i`` of ``half`` takes for a whole turn."""
-    return 2 * math.pi * 10_000 ** (i / (half - 1))
 
 
 @equation(

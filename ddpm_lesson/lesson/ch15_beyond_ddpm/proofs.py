@@ -10,6 +10,7 @@ from torch import Tensor
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.flow import FlowMatching, flow_steps
 from ddpm_lesson.lesson.ch15_beyond_ddpm import experiments as ex
+from ddpm_lesson.lesson.ch15_beyond_ddpm.exercises import heun_step
 from ddpm_lesson.lesson.kit.chain import log_normal
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, GaussianMixture
 from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers, root, symbolic
@@ -154,20 +155,13 @@ def likelihood_on_the_way(formula: Formula = growth) -> float:
 # Solvers
 
 
-def heun(y: Tensor, r: float, r_prev: float, slopes: Any) -> Tensor:
-    """One step with the mean of the slopes at both ends (Karras et al. 2022, Algorithm 1)."""
-    first = slopes(y, r)
-    second = slopes(y + (r_prev - r) * first, r_prev)
-    return y + (r_prev - r) * (first + second) / 2
-
-
 @equation(
     "15.6",
     r"y_\mathrm{prev} = y + (r_\mathrm{prev} - r)\,\tfrac12(\epsilon + \epsilon')",
     "a long step worked out; steps of half the length, against the exact path",
     0.05,
 )
-def one_step_of_heun(formula: Formula = heun) -> float:
+def one_step_of_heun(formula: Formula = heun_step) -> float:
     """log2 of how much smaller the error of a half step is, for steps from r = 1; 3 is right. And one long step.
 
     With the slope r y from y = 1: the trial step from r = 1 to 3 ends at 3 with a slope of 9, so the step ends at 11.
