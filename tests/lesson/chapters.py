@@ -5,6 +5,7 @@ import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import nbformat
 
@@ -14,6 +15,7 @@ from ddpm_lesson.lesson.kit.exercise import Exercise
 ROOT = Path(__file__).parents[2]
 CHAPTERS = {path.name: path for path in sorted((ROOT / "ddpm_lesson" / "lesson").glob("ch*"))}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+Check = TypeVar("Check", Exercise, Build)
 
 
 def rooms(kind: str) -> dict[str, ModuleType]:
@@ -22,16 +24,20 @@ def rooms(kind: str) -> dict[str, ModuleType]:
     return {name[2:4]: importlib.import_module(f"ddpm_lesson.lesson.{name}.{kind}") for name in names}
 
 
+def checks(room: str, kind: type[Check]) -> dict[str, Check]:
+    """What is of one kind in the rooms of one name, by its own name."""
+    found = (vars(module).items() for module in rooms(room).values())
+    return {name: value for items in found for name, value in items if isinstance(value, kind)}
+
+
 def exercises() -> dict[str, Exercise]:
     """Every exercise of the lesson by the name of its check."""
-    found = (vars(module).items() for module in rooms("exercises").values())
-    return {name: value for items in found for name, value in items if isinstance(value, Exercise)}
+    return checks("exercises", Exercise)
 
 
 def builds() -> dict[str, Build]:
     """Every build of the lesson by the name of its check."""
-    found = (vars(module).items() for module in rooms("builds").values())
-    return {name: value for items in found for name, value in items if isinstance(value, Build)}
+    return checks("builds", Build)
 
 
 def panels() -> dict[str, ModuleType]:

@@ -8,7 +8,7 @@ import torch
 from ddpm_lesson.lesson.ch03_forward_noising.proofs import end_bits, prove, short_diffusion
 
 ALPHA, ALPHA_BAR = short_diffusion().alpha, short_diffusion().alpha_bar
-PLANTED = {
+WRONG = {
     "alpha for alpha_bar": ("3.1", lambda x0, t: (ALPHA[t].sqrt() * x0, 1 - ALPHA[t])),
     "standard deviation for variance": ("3.1", lambda x0, t: (ALPHA_BAR[t].sqrt() * x0, (1 - ALPHA_BAR[t]).sqrt())),
     "root of alpha_bar missing": ("3.1", lambda x0, t: (ALPHA_BAR[t] * x0, 1 - ALPHA_BAR[t])),
@@ -38,7 +38,9 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("name", PLANTED)
-def test_planted_error_is_caught(name):
-    number, formula = PLANTED[name]
+PLANTED = list(WRONG.values())
+
+
+@pytest.mark.parametrize(("number", "formula"), PLANTED, ids=WRONG)
+def test_planted_error_is_caught(number, formula):
     assert not prove(number, formula=formula).holds

@@ -52,7 +52,7 @@ def no_covariance(h, shift, n_groups, eps):
     return ((groups - mean + kept) / (var + (kept**2).mean(2, keepdim=True) + eps).sqrt()).reshape(h.shape)
 
 
-WRONG = [
+PLANTED = [
     ("6.1", {"formula": unbiased}),
     ("6.1", {"formula": eps_outside}),
     ("6.1", {"formula": batch_norm}),
@@ -82,7 +82,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("number", "formula"), WRONG)
+@pytest.mark.parametrize(("number", "formula"), PLANTED)
 def test_wrong_formula_is_caught(number, formula):
     assert not prove(number, **formula).holds
 

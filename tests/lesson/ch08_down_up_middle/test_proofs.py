@@ -95,10 +95,6 @@ def test_a_wrong_formula_is_found_out(number, wrong):
     assert not prove(number, formula=wrong).holds
 
 
-def test_every_equation_has_a_planted_error():
-    assert {number for number, _ in PLANTED} == {f"8.{i}" for i in range(1, 9)}
-
-
 @pytest.mark.parametrize("number", ["8.2", "8.4", "8.5"])
 def test_a_formula_that_is_not_a_number_is_found_out(number):
     assert not prove(number, formula=lambda *_: torch.tensor(torch.nan)).holds

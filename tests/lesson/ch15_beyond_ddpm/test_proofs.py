@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddpm_lesson.lesson.ch15_beyond_ddpm import proofs
-from ddpm_lesson.lesson.ch15_beyond_ddpm.proofs import BOOK, prove
+from ddpm_lesson.lesson.ch15_beyond_ddpm.proofs import prove
 from ddpm_lesson.lesson.kit.proof import root
 
 
@@ -53,12 +53,6 @@ def test_a_wrong_formula_is_found_out(number, wrong):
     proof = prove(number, formula=wrong)
     assert not proof.holds
     assert not proof.error <= 5 * proof.tolerance
-
-
-@pytest.mark.parametrize("number", BOOK.equations)
-def test_every_equation_holds_and_has_a_planted_error(number):
-    assert prove(number).holds
-    assert number in {planted for planted, _ in PLANTED}
 
 
 @pytest.mark.parametrize("number", ["15.1", "15.2", "15.3", "15.5", "15.9", "15.11"])
