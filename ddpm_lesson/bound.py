@@ -9,14 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddpm_lesson.diffusion import (
-    DenoiseDiffusion,
-    check_batch,
-    check_prediction,
-    noise_like,
-    pick,
-    reverse_variance,
-)
+from ddpm_lesson.diffusion import DenoiseDiffusion, check_batch, check_prediction, noise_like, pick, reverse_variance
 from ddpm_lesson.sample import eval_mode
 from ddpm_lesson.schedule import NoiseSchedule
 

@@ -29,6 +29,11 @@ EARLY = {("ch07_attention_block", "ch09_unet"): "the whole is drawn before its b
 SLOW = ["torch", "torchvision", "sklearn", "accelerate", "torchmetrics", "matplotlib", "ipywidgets", "IPython", "sympy"]
 
 
+def read(path: Path) -> str:
+    """The text of a file."""
+    return path.read_text(encoding="utf-8")
+
+
 def imports(code: str) -> set[str]:
     """Every module that is imported anywhere in the code, and every name that comes from one, dotted."""
     found = set()
@@ -47,13 +52,13 @@ def files(place: Path) -> list[Path]:
 
 def imported(places: list[Path]) -> set[str]:
     """All that a few files import from the project, without its name in front."""
-    names = {name for place in places for name in imports(place.read_text(encoding="utf-8"))}
+    names = {name for place in places for name in imports(read(place))}
     return {name.removeprefix("ddpm_lesson.") for name in names if name.startswith("ddpm_lesson.")}
 
 
 def code_of(notebook: Path) -> str:
     """All code of a notebook."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(read(notebook))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
@@ -67,8 +72,28 @@ def lengths(code: str) -> dict[str, int]:
 @pytest.mark.parametrize("wing", ["ddpm_lesson", "tests", "tools"])
 def test_no_function_has_more_than_forty_lines(wing):
     """Beside ruff's rule about statements, of which a long one counts once."""
-    long = {path: lengths(path.read_text(encoding="utf-8")) for path in (ROOT / wing).rglob("*.py")}
+    long = {path: lengths(read(path)) for path in (ROOT / wing).rglob("*.py")}
     assert [(path.name, name, n) for path, functions in long.items() for name, n in functions.items() if n > 40] == []
+
+
+def leaves_encoding_open(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding that the system likes, which is cp1252 on Windows."""
+    name, words = getattr(call.func, "attr", getattr(call.func, "id", "")), {word.arg for word in call.keywords}
+    if name in ("read_text", "write_text"):
+        return "encoding" not in words and len(call.args) == (name == "write_text")
+    if name != "open" or not words <= {"mode", "newline", "errors", "buffering"}:
+        return False
+    given = [getattr(node, "value", None) for node in (*call.args, *(word.value for word in call.keywords))]
+    modes = [value for value in given if isinstance(value, str) and re.fullmatch("[rwax][bt+]*", value)]
+    return "b" not in modes[0] if modes else len(call.args) == isinstance(call.func, ast.Name)
+
+
+@pytest.mark.parametrize("wing", ["ddpm_lesson", "tests", "tools"])
+def test_text_is_read_and_written_in_an_encoding_that_is_said(wing):
+    """Ruff's PLW1514, still a preview, knows a path only where its type is plain to see."""
+    nodes = ((path.name, node) for path in (ROOT / wing).rglob("*.py") for node in ast.walk(ast.parse(read(path))))
+    calls = ((name, node) for name, node in nodes if isinstance(node, ast.Call))
+    assert [(name, call.lineno) for name, call in calls if leaves_encoding_open(call)] == []
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -105,26 +130,25 @@ def test_every_notebook_has_its_chapter():
     assert [f"ch{path.stem}" for path in NOTEBOOKS] == CHAPTERS
 
 
+def users(module: str) -> set[Path]:
+    """The files of the package that import a module."""
+    return {path for path in PACKAGE.rglob("*.py") if any(name.startswith(module) for name in imports(read(path)))}
+
+
 def test_widgets_are_made_in_panels_only():
-    users = {
-        path for path in PACKAGE.rglob("*.py") if any(n.startswith("ipywidgets") for n in imports(path.read_text()))
-    }
     kit = {LESSON / "kit" / "panel.py", LESSON / "kit" / "dashboard.py"}  # the second: the controls of a live run
-    assert users <= {*kit, *LESSON.glob("ch*/panels.py")}
+    assert users("ipywidgets") <= {*kit, *LESSON.glob("ch*/panels.py")}
 
 
 def test_figures_are_drawn_in_plots_only():
-    users = {
-        path for path in PACKAGE.rglob("*.py") if any(n.startswith("matplotlib") for n in imports(path.read_text()))
-    }
     kit = {LESSON / "kit" / name for name in ("figure.py", "curves.py", "diagram.py", "images.py")}
-    assert users <= {PACKAGE / "pictures.py", *kit, *LESSON.glob("ch*/plots.py")}
+    assert users("matplotlib") <= {PACKAGE / "pictures.py", *kit, *LESSON.glob("ch*/plots.py")}
 
 
 def test_init_files_list_names_and_do_nothing_else():
     allowed = (ast.ImportFrom, ast.Expr, ast.Assign)
     for path in set(PACKAGE.rglob("__init__.py")) - {PACKAGE / "__init__.py"}:  # which loads its names late
-        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body = ast.parse(read(path)).body
         assert ast.get_docstring(ast.Module(body, [])), path
         assert all(isinstance(node, allowed) for node in body), path
 
@@ -161,7 +185,7 @@ def test_public_names_exist():
 
 
 def test_the_example_of_the_readme_runs():
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    code = re.search(r"```python\n(.*?)```", read(ROOT / "README.md"), re.DOTALL).group(1)
     names = {}
     exec(code, names)
     assert names["t"] == 49  # the last of 20 evenly spaced times
@@ -170,11 +194,11 @@ def test_the_example_of_the_readme_runs():
 
 def lines(*places: Path) -> int:
     """Lines of Python below a few places."""
-    return sum(len(file.read_text(encoding="utf-8").splitlines()) for place in places for file in files(place))
+    return sum(len(read(file).splitlines()) for place in places for file in files(place))
 
 
 def test_the_readme_says_how_much_there_is_to_read():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = read(ROOT / "README.md")
     rows = re.findall(r"^\| \[`([\w./]+)`\]\(ddpm_lesson/\1\) \|.*\| ([\d,]+) \|$", text, re.MULTILINE)
     sizes = {name: int(number.replace(",", "")) for name, number in rows}
     assert sizes
@@ -184,8 +208,28 @@ def test_the_readme_says_how_much_there_is_to_read():
     } == {}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "assets/README.md"])
-def test_links_lead_somewhere(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+PAGES = ["README.md", "CONTRIBUTING.md", "assets/README.md"]
+MADE = (".venv/", "build/", "book/", "runs/", "samples/", "pipelines/")  # by commands
+THEIRS = ("MNIST/", "cifar10-jpeg/", "my/", "test/", "google/", "bits/")  # data, models, and bits/dim
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", read(ROOT / "README.md")) if not link.startswith("http")]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def named(page: str) -> set[str]:
+    """The files and folders that the code on a page names, modules among them as files."""
+    code = " ".join(re.findall(r"```.*?```|`[^`\n]+`", read(ROOT / page), re.DOTALL))
+    modules = {name.replace(".", "/") + ".py" for name in re.findall(r"\b(?:tests|tools)(?:\.\w+)+\b(?![/.]\w)", code)}
+    paths = re.findall(r"(?<![\w./~<:=-])(?:\.?[\w-]+/)+[\w.-]*(?![\w/<*])", code)
+    return modules | {path for path in paths if not path.startswith((*MADE, *THEIRS))}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_on_a_page_are_there(page):
+    places = (ROOT, (ROOT / page).parent, PACKAGE, LESSON)
+    names = named(page)
+    assert names
+    assert [name for name in names if not any((place / name).exists() for place in places)] == []

@@ -163,7 +163,9 @@ def test_every_relative_address_of_the_readme_is_found():
 def light(tmp_path_factory):
     """A folder for PYTHONPATH that hides everything that an extra brings."""
     folder = tmp_path_factory.mktemp("light")
-    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({MISSING}))\n")
+    (folder / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({MISSING}))\n", encoding="utf-8"
+    )
     return str(folder)
 
 
@@ -174,7 +176,7 @@ def test_a_base_installation_trains_says_once_that_it_draws_no_curve_and_samples
     train = python(*f"-m ddpm_lesson train digits --out {run} {tiny}".split(), PYTHONPATH=light)
     assert train.returncode == 0, train.stderr
     assert (train.stdout + train.stderr).count('this needs matplotlib: pip install "ddpm-lesson[plots]"') == 1
-    assert (run / "loss.csv").read_text().startswith("step,loss\n10,")
+    assert (run / "loss.csv").read_text(encoding="utf-8").startswith("step,loss\n10,")
     assert not (run / "loss.png").exists()
     sample = python(*f"-m ddpm_lesson sample {run} --n 1 --steps 1 --out {tmp_path}".split(), PYTHONPATH=light)
     assert sample.returncode == 0, sample.stderr
@@ -213,7 +215,7 @@ def test_every_extra_that_a_sentence_names_exists(published):
 def test_make_says_which_python_it_needs(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     old = tmp_path / "old-python"
-    old.write_text("#!/bin/sh\nexit 1\n")  # what an older one answers when make asks for its version
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")  # what an older one answers when make asks for its version
     old.chmod(0o755)
     done = subprocess.run(["make", f"PYTHON={old}", "lab"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2

@@ -40,7 +40,7 @@ def pretend_to_be_colab() -> None:
     settings = Path(sys.prefix, "etc", "ipython", "ipython_config.py")
     for file, text in {package: STAND_IN, settings: "c.InteractiveShellApp.extensions = ['google.colab']\n"}.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
 
 
 def git(*arguments: str, folder: Path = ROOT) -> str:
@@ -67,7 +67,7 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> dict:
         CellControlSignal: if a cell fails or takes ten minutes.
         DeadKernelError: if the kernel dies.
     """
-    drive = nbformat.v4.new_code_cell(DRIVE_PANELS.read_text())
+    drive = nbformat.v4.new_code_cell(DRIVE_PANELS.read_text(encoding="utf-8"))
     notebook.cells.append(drive)
     place = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()

@@ -27,7 +27,7 @@ def typesetter() -> Iterator[Callable[[str], str]]:
     from py_mini_racer import MiniRacer
 
     with MiniRacer() as javascript:
-        javascript.eval(KATEX.read_text() + ";0")
+        javascript.eval(KATEX.read_text(encoding="utf-8") + ";0")
         yield lambda text: typeset(text, javascript.eval)
 
 

@@ -274,7 +274,7 @@ def peak_memory(name: str, who: str, precision: str, device: torch.device) -> fl
 def resident(field: str) -> int:
     """``VmRSS`` or ``VmHWM`` of this process in bytes, as Linux tells; 0 elsewhere."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
@@ -304,7 +304,11 @@ def machine() -> list[str]:
 def processor() -> str:
     """The model of the processor and what it has for bf16, as Linux tells."""
     info = Path("/proc/cpuinfo")
-    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.exists() else {}
+    lines = (
+        dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
+        if info.exists()
+        else {}
+    )
     fields = {name.strip(): value.strip() for name, value in lines.items()}
     units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in fields.get("flags", "").split()]
     return " ".join([fields.get("model name", platform.processor()), *units])

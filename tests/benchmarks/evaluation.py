@@ -159,14 +159,14 @@ def main(
 
 def read(out: Path, name: str, settings: dict) -> dict:
     """The record of one model so far, if it was made with the same settings."""
-    record = json.loads(out.read_text()).get(name, {}) if out.exists() else {}
+    record = json.loads(out.read_text(encoding="utf-8")).get(name, {}) if out.exists() else {}
     return record if record.get("settings") == settings else {"settings": settings, "samplers": []}
 
 
 def write(out: Path, name: str, record: dict) -> None:
     """Put the record of one model into the file; that of the other stays."""
-    records = json.loads(out.read_text()) if out.exists() else {}
-    out.write_text(json.dumps({**records, name: record}) + "\n")
+    records = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    out.write_text(json.dumps({**records, name: record}) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

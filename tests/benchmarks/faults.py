@@ -56,7 +56,7 @@ def fork(child: Child, progress: Progress) -> int:
     if number:
         return number
     status = 2
-    with contextlib.suppress(BaseException), open(os.devnull, "w") as nowhere:
+    with contextlib.suppress(BaseException), open(os.devnull, "w", encoding="utf-8") as nowhere:
         sys.stdout = sys.stderr = nowhere
         status = ended(child, progress)
     os._exit(status)
@@ -310,7 +310,11 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     ddpm_lesson.run.LOG_EVERY = 10**6  # no loss curve: most of the time would go into drawing it
     rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.ExitStack() as stack,
+    ):
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         stack.enter_context(contextlib.redirect_stderr(nowhere))
         place = Path(name)

@@ -67,7 +67,7 @@ def main(seeds: str, counts: str, draws: int, n: int, work: Path, out: Path) -> 
     """Train and measure what the file does not hold yet."""
     stick, config = Yardstick("digits"), config_of("flow", 0)
     settings = {"train_steps": config.train_steps, "batch_size": config.batch_size, "draws": draws, "n": n}
-    record = json.loads(out.read_text()) if out.exists() else {}
+    record = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     if record.get("settings") != settings:
         record = {"settings": settings, **stick.floor(n), "rows": []}
     done = {(row["model"], row["seed"]) for row in record["rows"]}
@@ -76,7 +76,7 @@ def main(seeds: str, counts: str, draws: int, n: int, work: Path, out: Path) -> 
         run(config_of(kind, seed), folder := work / f"{kind}-{seed}", "cpu", resume=True)
         found = laps(folder, [int(count) for count in counts.split(",")], stick, draws, n)
         record["rows"] += [{"model": kind, "seed": seed} | lap for lap in found]
-        out.write_text(json.dumps(rounded(record)) + "\n")
+        out.write_text(json.dumps(rounded(record)) + "\n", encoding="utf-8")
         click.echo(f"{kind}, seed {seed}", err=True)
 
 

@@ -101,7 +101,9 @@ class Session:
         for folder in (work, out):
             folder.mkdir(parents=True, exist_ok=True)
         self.file = work / "results.json"
-        self.results: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {"spent": 0.0}
+        self.results: dict[str, Any] = (
+            json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"spent": 0.0}
+        )
         self.began = time.monotonic() - self.results["spent"]
 
     def left(self) -> float:
@@ -115,7 +117,7 @@ class Session:
         text = json.dumps(self.results, indent=1, default=str)
         for file in (self.file, self.out / "results.json"):
             unfinished = file.with_suffix(".unfinished")
-            unfinished.write_text(text)
+            unfinished.write_text(text, encoding="utf-8")
             unfinished.replace(file)
         click.echo(f"{self.results['spent']:6.1f} s  {name}: {json.dumps(found, default=str)[:300]}")
 
@@ -422,7 +424,7 @@ def pieces(contents: bytes) -> Iterator[bytes]:
 def join(folder: Path, name: str, target: Path) -> None:
     """Make a checkpoint of the pieces that came back."""
     files = sorted(folder.glob(f"{name}.weights.*"), key=lambda file: int(file.suffix[1:]))
-    found = json.loads((folder / "results.json").read_text())[name]
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))[name]
     known = {field: value for field, value in found["settings"].items() if field in TrainConfig.__dataclass_fields__}
     diffusion = build_diffusion(TrainConfig(**known), found["network"]["image_channels"])
     tensors = from_safetensors(b"".join(file.read_bytes() for file in files))

@@ -84,7 +84,7 @@ def main(name: str, scales: str, features: str, n: int, n_real: int, steps: int,
         "floors": {one: stick.floor(n) for one, stick in sticks.items()},
         "rows": rows,
     }
-    out.write_text(json.dumps(rounded(record)) + "\n")
+    out.write_text(json.dumps(rounded(record)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -214,14 +214,14 @@ def make_run(
 
 def lines_of(runs: Path, kind: str, data: str) -> list[dict]:
     """What the file holds of one kind and data set."""
-    lines = [json.loads(line) for line in runs.read_text().splitlines()] if runs.exists() else []
+    lines = [json.loads(line) for line in runs.read_text(encoding="utf-8").splitlines()] if runs.exists() else []
     return [line for line in lines if (line["kind"], line["data"]) == (kind, data)]
 
 
 def add_line(runs: Path, line: dict) -> None:
     """Write one more."""
     runs.parent.mkdir(parents=True, exist_ok=True)
-    with runs.open("a") as file:
+    with runs.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -410,7 +410,7 @@ def report(out: Path, runs: Path) -> None:
             settings["not_made"] = [name for name in VARIANTS[data] if name not in made]
             records[data] = {**settings, "variants": variants}
             print_tables(data, records[data])
-    (out / "quality.json").write_text(json.dumps(records, indent=1) + "\n")
+    (out / "quality.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     draw(records, out / "quality.png")
 
 

@@ -29,7 +29,7 @@ RACERS: dict[str, Sampler] = {  # name -> steps(diffusion, shape, evaluations at
 
 def read(out: Path) -> dict:
     """The races so far, by model, number of samples and seed."""
-    return json.loads(out.read_text()) if out.exists() else {}
+    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
 
 
 def names(text: str) -> list[str]:
@@ -105,7 +105,7 @@ def main(
     wanted = [(name, n_steps) for n_steps in map(int, steps.split(",")) for name in racers]
     for sampler, n_steps in (lap for lap in wanted if lap not in done):
         race["laps"].append(lap := track.lap(sampler, n_steps))
-        out.write_text(json.dumps({**read(out), track.name: race}, indent=1) + "\n")
+        out.write_text(json.dumps({**read(out), track.name: race}, indent=1) + "\n", encoding="utf-8")
         click.echo(f"{sampler}, {n_steps} steps: {lap['distance']:.4g}", err=True)
     rows = [(lap["sampler"], lap["steps"], f"{lap['distance']:.4g}") for lap in race["laps"]]
     click.echo(markdown_table(["sampler", "steps", "Frechet distance"], rows))

@@ -66,7 +66,7 @@ def main(out: Path) -> None:
         "unit": "bytes; kept and sampled are for one image",
         "presets": {name: memory._asdict() for name, memory in measured.items()},
     }
-    out.write_text(json.dumps(stored, indent=2) + "\n")
+    out.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     rows = []
     for name, memory in measured.items():
         batch = PRESETS[name].batch_size

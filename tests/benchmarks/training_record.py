@@ -66,9 +66,9 @@ def save(record: Record, folder: Path, name: str) -> None:
     pixels = to_bytes(torch.cat(rows, dim=1)).permute(1, 2, 0).numpy()
     Image.fromarray(pixels.squeeze()).save(folder / f"{name}.png", optimize=True)
     info = {**record.info, "steps": record.steps, "image_shape": list(record.xt.shape[1:])}
-    (folder / f"{name}.json").write_text(json.dumps(info, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     lines = ["step,loss", *(f"{step},{loss:.4g}" for step, loss in record.losses)]
-    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @click.command()

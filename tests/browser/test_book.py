@@ -116,7 +116,7 @@ def test_every_link_leads_somewhere(page, book, address):
 
 
 def ids(path):
-    return set(re.findall(r'\bid="([^"]+)"', path.read_text()))
+    return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
 
 
 def test_every_picture_is_there_and_says_what_it_shows(page):
@@ -224,9 +224,9 @@ def panels():
 
 def test_every_panel_of_the_lesson_moves(book):
     calls = r"^(?:panels\.)?show_\w+\("
-    cells = [path.read_text() for path in NOTEBOOKS.glob("[0-9]*.ipynb")]
+    cells = [path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("[0-9]*.ipynb")]
     wanted = sum(len(re.findall(calls.replace("^", r'^\s*"'), text, re.MULTILINE)) for text in cells)
-    assert sum(path.read_text().count("data-frames=") for path in book.glob("*.html")) == wanted >= 36
+    assert sum(path.read_text(encoding="utf-8").count("data-frames=") for path in book.glob("*.html")) == wanted >= 36
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -151,7 +151,7 @@ def test_folder_may_be_named_by_text_and_is_created(tmp_path):
 
 def test_settings_are_readable_json(tmp_path):
     checkpoint.save(tiny_diffusion(), tmp_path, image_shape=(1, 8, 8), note="Grüße")
-    text = (tmp_path / "settings.json").read_text()
+    text = (tmp_path / "settings.json").read_text(encoding="utf-8")
     settings = json.loads(text)
     assert settings["model"]["ch_mults"] == [1, 2]
     assert settings["diffusion"]["schedule"] == {
@@ -252,7 +252,7 @@ DEEP = ["[" * 100_000, '{"a":' * 100_000]
     ids=["nothing", "bracket", "zero", "words", "cut off", "deep lists", "deep objects", "too large"],
 )
 def test_broken_settings_are_named(saved, text):
-    (saved / "settings.json").write_text(text)
+    (saved / "settings.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"cannot read .*settings\.json"):
         checkpoint.load(saved)
 
@@ -265,14 +265,14 @@ def test_settings_that_are_no_text_are_named(saved):
 
 @pytest.mark.parametrize("text", ["[]", "3", "null"])
 def test_settings_that_are_no_object_are_refused(saved, text):
-    (saved / "settings.json").write_text(text)
+    (saved / "settings.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"not of this project: it must hold a JSON object"):
         checkpoint.load(saved)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"format": "ddpm_lesson 3"}', '{"_class_name": "UNet2DModel"}'])
 def test_foreign_settings_and_other_versions_are_named(saved, text):
-    (saved / "settings.json").write_text(text)
+    (saved / "settings.json").write_text(text, encoding="utf-8")
     found = re.escape(repr(json.loads(text).get("format")))
     with pytest.raises(CheckpointError, match=rf"not of this project, .*'ddpm_lesson 2'; got {found}"):
         checkpoint.load(saved)
@@ -586,7 +586,7 @@ def test_save_that_fails_at_the_settings_leaves_the_earlier_model(saved, monkeyp
 
 
 def test_saving_into_a_file_is_a_checkpoint_error(tmp_path):
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     with pytest.raises(CheckpointError, match="file"):
         checkpoint.save(tiny_diffusion(), tmp_path / "file")
 
@@ -695,15 +695,15 @@ def test_one_flipped_bit_in_the_weights_is_found(saved, place):
 
 def test_edited_settings_are_found(saved):
     file = saved / "settings.json"
-    file.write_text(file.read_text().replace("0.02", "0.03"))
+    file.write_text(file.read_text(encoding="utf-8").replace("0.02", "0.03"), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"settings\.json is damaged, or was edited"):
         checkpoint.load(saved)
 
 
 def test_settings_that_lost_their_checksum_are_found(saved):
-    settings = json.loads((saved / "settings.json").read_text())
+    settings = json.loads((saved / "settings.json").read_text(encoding="utf-8"))
     del settings["sha256"]
-    (saved / "settings.json").write_text(json.dumps(settings))
+    (saved / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"settings\.json is damaged"):
         checkpoint.load(saved)
 

@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
 
 
 def settings(folder):
-    return json.loads((folder / "settings.json").read_text())["training"]
+    return json.loads((folder / "settings.json").read_text(encoding="utf-8"))["training"]
 
 
 def test_every_setting_has_an_option_with_help():
@@ -76,7 +76,7 @@ def test_resume_keeps_the_settings_of_the_run_and_takes_overrides(trained):
     assert result.exit_code == 0, result.output
     assert settings(trained)["train_steps"] == 5
     assert settings(trained)["n_channels"] == 8
-    assert json.loads((trained / "settings.json").read_text())["step"] == 5
+    assert json.loads((trained / "settings.json").read_text(encoding="utf-8"))["step"] == 5
 
 
 def test_a_run_resumed_under_another_preset_keeps_its_data_and_says_so(trained):
@@ -404,7 +404,7 @@ def test_a_run_is_not_overwritten(trained):
 def test_a_model_goes_out_to_diffusers_and_comes_back(trained, tmp_path):
     pipeline, back = tmp_path / "pipeline", tmp_path / "back"
     assert invoke("export", trained, pipeline).exit_code == 0
-    assert json.loads((pipeline / "unet" / "config.json").read_text())["sample_size"] == 8
+    assert json.loads((pipeline / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"] == 8
     assert invoke("import", pipeline, back).exit_code == 0
     for model in (trained, back):
         result = invoke("sample", model, "--out", model / "new", "--n=4", "--steps=3", "--device=cpu")

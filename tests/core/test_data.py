@@ -402,7 +402,7 @@ def test_image_size_brings_all_images_to_one_size(tmp_path):
 def test_what_systems_leave_in_folders_is_ignored(tmp_path, litter):
     put(picture(), tmp_path / "a.png")
     (tmp_path / litter).parent.mkdir(exist_ok=True)
-    (tmp_path / litter).write_text("not an image")
+    (tmp_path / litter).write_text("not an image", encoding="utf-8")
     assert len(load_images(tmp_path)) == 1
 
 

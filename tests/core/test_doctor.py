@@ -156,7 +156,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "their_model", raising=False)
-    (tmp_path / "their_model.py").write_text(MODULE)
+    (tmp_path / "their_model.py").write_text(MODULE, encoding="utf-8")
     yield "their_model"
     sys.modules.pop("their_model", None)
 
@@ -197,7 +197,7 @@ def test_images_must_fit(module):
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
-    (tmp_path / "settings.json").write_text('{"format": "other"}')
+    (tmp_path / "settings.json").write_text('{"format": "other"}', encoding="utf-8")
     code, said = doctor(str(tmp_path))
     assert code == 2
     assert "is not of this project" in said

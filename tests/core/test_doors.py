@@ -194,7 +194,7 @@ def test_what_came_in_goes_out_again(diffusers, tmp_path, name):
     with torch.no_grad():
         expected = network(xt, t, labels_of(network)).sample
         torch.testing.assert_close(again(xt, t, labels_of(network)).sample, expected, rtol=1e-4, atol=1e-4)
-    config = json.loads((tmp_path / "ours" / "scheduler" / "scheduler_config.json").read_text())
+    config = json.loads((tmp_path / "ours" / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     for key in ("prediction_type", "clip_sample", "clip_sample_range", "variance_type", "num_train_timesteps"):
         assert config[key] == scheduler.config[key]
 

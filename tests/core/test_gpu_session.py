@@ -51,7 +51,7 @@ def session(packed, folder, *options):
     ]
     done = CliRunner().invoke(gpu.main, arguments)
     assert done.exit_code == 0, done.output
-    return json.loads((folder / "out" / "results.json").read_text())
+    return json.loads((folder / "out" / "results.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_session_that_was_stopped_goes_on_and_has_brought_back_what_it_had(pac
     monkeypatch.setattr(gpu, "STAGES", {"mnist": gpu.train_mnist})
     arguments = ["--small", "--device=cpu", f"--data={packed}", f"--work={tmp_path}/work", f"--out={tmp_path}/out"]
     assert CliRunner().invoke(gpu.main, [*arguments, "--minutes=0.1"]).exit_code == 1
-    before = json.loads((tmp_path / "out" / "results.json").read_text())["mnist"]
+    before = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["mnist"]
     assert (tmp_path / "out" / "mnist.weights.0").exists()
     assert "done" not in before
     monkeypatch.setattr(gpu, "measure", real)

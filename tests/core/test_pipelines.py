@@ -61,8 +61,8 @@ def files_of(folder):
 
 def edit(file, **changes):
     """Change entries of a JSON file; ``...`` removes one."""
-    entries = {**json.loads(file.read_text()), **changes}
-    file.write_text(json.dumps({name: value for name, value in entries.items() if value is not ...}))
+    entries = {**json.loads(file.read_text(encoding="utf-8")), **changes}
+    file.write_text(json.dumps({name: value for name, value in entries.items() if value is not ...}), encoding="utf-8")
 
 
 # Out
@@ -125,7 +125,7 @@ def test_pipeline_has_the_files_of_diffusers_and_no_pickle(pipeline):
 @pytest.mark.parametrize(("size", "written"), [(8, 8), ((8, 12), [8, 12])])
 def test_pipeline_draws_images_of_the_size_asked_for(diffusers, tmp_path, model, rng, size, written):
     exchange.to_diffusers(model(), tmp_path, size)
-    assert json.loads((tmp_path / "unet" / "config.json").read_text())["sample_size"] == written
+    assert json.loads((tmp_path / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"] == written
     images = draw(diffusers.DDPMPipeline.from_pretrained(tmp_path), 2, rng())
     assert images.shape == (2, 1, 8, 8 if size == 8 else 12)
 
@@ -147,7 +147,7 @@ def test_full_disk_leaves_the_earlier_pipeline_untouched(pipeline, model, size):
 
 
 def test_folder_that_is_a_file_is_a_checkpoint_error(tmp_path, model):
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"could not save .*file"):
         exchange.to_diffusers(model(), tmp_path / "file", 8)
 
@@ -182,7 +182,8 @@ def paper(diffusers, randomise, tmp_path):
     }
     for name, config in configs.items():
         (folder / name).write_text(
-            json.dumps({"_class_name": published.CLASSES[name], "_diffusers_version": "0.0.4", **config})
+            json.dumps({"_class_name": published.CLASSES[name], "_diffusers_version": "0.0.4", **config}),
+            encoding="utf-8",
         )
     return folder, theirs
 
@@ -236,7 +237,7 @@ def test_downloaded_model_opens_by_its_name_and_another_cannot_offline(paper, tm
     place = tmp_path / "hub" / "models--google--ddpm-cifar10-32"
     (place / "refs").mkdir(parents=True)
     (place / "snapshots").mkdir()
-    (place / "refs" / "main").write_text("0" * 40)
+    (place / "refs" / "main").write_text("0" * 40, encoding="utf-8")
     folder.rename(place / "snapshots" / ("0" * 40))
     opened, refused = open_offline(["google/ddpm-cifar10-32", "google/ddpm-church-256"], tmp_path / "hub")
     assert opened == "(1, 2, 2, 2)"
@@ -262,7 +263,7 @@ def test_folder_without_pipeline_is_refused(tmp_path, model):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"unet": null}', '{"unet": ["diffusers"]}', "\x00"])
 def test_broken_index_is_named(pipeline, text):
-    (pipeline / "model_index.json").write_text(text)
+    (pipeline / "model_index.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"cannot read .*model_index\.json: it must list a unet and a scheduler"):
         exchange.from_diffusers(pipeline)
 

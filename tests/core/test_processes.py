@@ -39,7 +39,7 @@ print("process", rank(), "returned at step", state.step)
 
 def start_two(config: TrainConfig, folder: Path) -> subprocess.Popen:
     script = folder.parent / "train.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(Path(ddpm_lesson.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command += [str(script), json.dumps(asdict(config)), str(folder)]

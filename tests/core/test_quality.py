@@ -91,10 +91,10 @@ def test_runs_are_made_once_and_end_in_a_report(miniature, tmp_path):
     command = ["train", "digits", "--seeds", "0,1", "--fine", "--runs", str(runs)]
     for _ in range(2):
         assert CliRunner().invoke(quality.main, command, catch_exceptions=False).exit_code == 0
-    kinds = [json.loads(line)["kind"] for line in runs.read_text().splitlines()]
+    kinds = [json.loads(line)["kind"] for line in runs.read_text(encoding="utf-8").splitlines()]
     assert [kinds.count(kind) for kind in ("cost", "run")] == [3, 6]
     CliRunner().invoke(quality.main, ["report", "--out", str(tmp_path), "--runs", str(runs)], catch_exceptions=False)
-    record = json.loads((tmp_path / "quality.json").read_text())["digits"]
+    record = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["digits"]
     preset = next(row for row in record["variants"] if row["variant"] == "preset")
     assert preset["gain"] == {"mean": 0, "spread": 0, "n": 2}
     assert preset["cost"] == 1

@@ -69,7 +69,7 @@ def saved_step(folder: Path) -> int:
 
 
 def loss_steps(folder: Path) -> list[int]:
-    with open(folder / "loss.csv", newline="") as file:
+    with open(folder / "loss.csv", newline="", encoding="utf-8") as file:
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
@@ -190,7 +190,7 @@ def test_loss_curve_does_not_depend_on_stops(config, tmp_path, stops):
 
 def test_points_of_the_curve_after_the_checkpoint_are_dropped(config, tmp_path):
     run(config, tmp_path, "cpu")
-    with open(tmp_path / "loss.csv", "a", newline="") as file:
+    with open(tmp_path / "loss.csv", "a", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([(5, 0.6), (10, 0.5), (20, 0.4)])
     run(replace(config, train_steps=11), tmp_path, "cpu", resume=True)
     assert loss_steps(tmp_path) == [5, 10]
@@ -217,7 +217,7 @@ def kill_after(function):
 @pytest.mark.parametrize("rest", ["", "st", "step,loss\n5", "step,loss\n5,"])
 def test_half_written_curve_does_not_stop_a_resume(config, finished, tmp_path, rest):
     shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
-    (tmp_path / "loss.csv").write_text(rest)
+    (tmp_path / "loss.csv").write_text(rest, encoding="utf-8")
     assert run(replace(config, train_steps=10), tmp_path, "cpu", resume=True).step == 10
 
 

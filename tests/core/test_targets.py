@@ -146,7 +146,8 @@ def test_a_whole_run_leaves_samples_and_goes_on(tmp_path, config):
     config = replace(config, train_steps=2)
     run(config, tmp_path, "cpu")
     assert (tmp_path / "samples" / "step_0000002.png").is_file()
-    assert json.loads((tmp_path / "settings.json").read_text())["diffusion"]["prediction"] == config.prediction
+    settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    assert settings["diffusion"]["prediction"] == config.prediction
     assert run(replace(config, train_steps=3), tmp_path, "cpu", resume=True).step == 3
 
 

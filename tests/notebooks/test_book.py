@@ -39,7 +39,7 @@ def book(tmp_path):
 
 
 def read(page):
-    return BeautifulSoup(page.read_text(), "html.parser")
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
 
 
 def words(soup):
@@ -128,7 +128,7 @@ def test_code_and_its_output_stay_as_they_are(book):
 
 
 def test_other_files_are_never_deleted(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(ValueError, match="out must be a new folder"):
         build(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
@@ -142,7 +142,7 @@ def test_a_panel_that_was_not_run_is_an_error_that_says_what_to_do(book):
 def test_sections_have_addresses_and_can_be_found(book, tmp_path):
     page = book({"00_start.ipynb": [FIRST, "## 1. Why so\n\nBecause of $x_t$ and entropy."]})
     assert page.h2.select_one(".anchor")["href"] == "#1.-Why-so"
-    index = (tmp_path / "book" / "search_index.js").read_text()
+    index = (tmp_path / "book" / "search_index.js").read_text(encoding="utf-8")
     assert '"1.-Why-so","Start","1. Why so","and because entropy"' in index
 
 
@@ -163,7 +163,7 @@ def test_known_mistakes_are_folded_with_their_hints():
 
 def test_the_source_of_a_proof_is_that_of_its_function():
     proof = next(proof for proof in proofs_of("07_attention_block") if proof["number"] == "7.3")
-    lines = (ROOT / proof["file"]).read_text().splitlines()
+    lines = (ROOT / proof["file"]).read_text(encoding="utf-8").splitlines()
     source = BeautifulSoup(proof["source"], "html.parser").get_text().strip().splitlines()
     assert lines[proof["line"] - 1] == source[0]
     assert '"7.3"' in source[0] + source[1]

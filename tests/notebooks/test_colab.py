@@ -174,7 +174,7 @@ def test_another_source_can_be_installed():
 
 
 def requirements(name):
-    lines = (ROOT / name).read_text().splitlines()
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if re.match(r"[\w-]+[=<>!~]=", line)]
 
 

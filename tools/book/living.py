@@ -41,7 +41,7 @@ def fetch_runtime(folder: Path) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         raise LookupError(f"{RUNTIME} cannot be fetched from npm: {error}") from None
     package = folder / done.stdout.strip().splitlines()[-1]
-    with tarfile.open(fileobj=io.BytesIO(package.read_bytes())) as archive:
+    with tarfile.open(fileobj=io.BytesIO(package.read_bytes()), encoding="utf-8") as archive:
         for name, right in PARTS.items():
             content = archive.extractfile(f"package/dist/{name}").read()
             if sha256(content).hexdigest() != right:
@@ -58,7 +58,7 @@ def write_model(folder: Path) -> None:
 
     weights = sha256((ROOT / "assets" / "digits" / "model.safetensors").read_bytes()).hexdigest()
     about = folder / "digits.json"
-    if about.exists() and json.loads(about.read_text())["weights"] == weights:
+    if about.exists() and json.loads(about.read_text(encoding="utf-8"))["weights"] == weights:
         return
     try:
         from ddpm_lesson.exchange.onnx import to_onnx
@@ -67,7 +67,7 @@ def write_model(folder: Path) -> None:
     diffusion = checkpoint.load("digits", "cpu")
     to_onnx(diffusion.eps_model.eval(), folder / "digits.onnx", 8)
     alpha_bar = [round(a, 9) for a in diffusion.alpha_bar.double().tolist()]
-    about.write_text(json.dumps({"alpha_bar": alpha_bar, "weights": weights}))
+    about.write_text(json.dumps({"alpha_bar": alpha_bar, "weights": weights}), encoding="utf-8")
 
 
 def add_living_model(folder: Path, out: Path) -> None:

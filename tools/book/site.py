@@ -87,7 +87,7 @@ def write_pages(paths: list[Path], site: Site) -> list[Page]:
         (site.out / "notebooks").mkdir(exist_ok=True)
         nbformat.write(without_outputs(notebook), site.out / "notebooks" / path.name)
     pages = [Writer(path, notebook, site).page() for path, notebook in numbered.items()]
-    promise = re.search(r"^\*\*(.+)\*\*$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
+    promise = re.search(r"^\*\*(.+)\*\*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
     common = {"book": BOOK, "promise": promise, "pages": pages, "living": site.living}
     write(site.out / "index.html", "contents.html.j2", common)
     if site.living:

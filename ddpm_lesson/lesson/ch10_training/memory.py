@@ -68,5 +68,5 @@ def saved_for_backward(eps_model: nn.Module, x0: Tensor) -> int:
 
 def measured_memory() -> dict[str, MemoryNeeds]:
     """What ``python -m tests.benchmarks.training_memory`` measured for the presets, as it comes with the lesson."""
-    stored = json.loads((assets_folder() / "training" / "memory.json").read_text())
+    stored = json.loads((assets_folder() / "training" / "memory.json").read_text(encoding="utf-8"))
     return {name: MemoryNeeds(**sizes) for name, sizes in stored["presets"].items()}

@@ -36,7 +36,7 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     names = sorted(file.stem for file in folder.glob("*.png"))
     if name not in names:
         raise ValueError(f"name must be one of {', '.join(names)}; got {name!r}")
-    info = json.loads((folder / f"{name}.json").read_text())
+    info = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     channels, height, width = info["image_shape"]
     pixels = torch.from_numpy(np.array(Image.open(folder / f"{name}.png"))).reshape(len(info["steps"]) + 1, height, -1)
     images = from_bytes(pixels.unflatten(-1, (2, -1, width, channels))).permute(0, 2, 3, 5, 1, 4)  # (n, 2, N, C, H, W)

@@ -62,7 +62,7 @@ def test_a_classifier_learns_is_saved_and_read_again(tmp_path):
     again = load_classifier(tmp_path, "cpu")
     x = dataset[:50]
     torch.testing.assert_close(again(x), classifier(x), atol=0.02, rtol=0.02)  # half precision
-    assert json.loads((tmp_path / "settings.json").read_text())["data"] == "digits"
+    assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["data"] == "digits"
 
 
 def black(side):
@@ -96,12 +96,12 @@ def test_classifiers_that_are_not_there_or_not_readable_are_named(tmp_path):
     with pytest.raises(EvaluationError, match=r"no classifier at 'digit' \(did you mean 'digits'\?\)"):
         load_classifier("digit")
     save_classifier(Classifier((1, 8, 8), n_channels=8, n_features=16), tmp_path)
-    settings = json.loads((tmp_path / "settings.json").read_text())
-    (tmp_path / "settings.json").write_text(json.dumps({**settings, "format": "other"}))
+    settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "format": "other"}), encoding="utf-8")
     with pytest.raises(checkpoint.CheckpointError, match="its format must be"):
         load_classifier(tmp_path)
     settings["model"]["n_features"] = 17
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(checkpoint.CheckpointError, match="of another architecture"):
         load_classifier(tmp_path)
 

@@ -85,7 +85,7 @@ def test_command_writes_what_it_prints(trained, tmp_path):
     options = ["--n=70", "--steps=2", "--bits-images=4", "--bits-times=2", "--device=cpu"]
     result = invoke("evaluate", trained, "--out", tmp_path, *options)
     assert result.exit_code == 0, result.output
-    record = json.loads((tmp_path / "evaluation.json").read_text())
+    record = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     assert record["frechet"]["n_generated"] == record["n"] == 70
     assert f"{record['frechet']['value']:.4g}" in result.output
     assert (tmp_path / "grid.png").is_file()

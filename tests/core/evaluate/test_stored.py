@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def stored():
-    return json.loads((assets_folder() / "evaluation.json").read_text())
+    return json.loads((assets_folder() / "evaluation.json").read_text(encoding="utf-8"))
 
 
 def test_stored_measurements_are_of_different_models(stored):
@@ -69,7 +69,7 @@ def test_the_script_keeps_the_other_model_in_its_file(tmp_path):
     write(tmp_path / "a.json", "digits", {"n": 1})
     write(tmp_path / "a.json", "mnist", {"n": 2})
     write(tmp_path / "a.json", "digits", {"n": 3})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"digits": {"n": 3}, "mnist": {"n": 2}}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"digits": {"n": 3}, "mnist": {"n": 2}}
 
 
 def test_the_script_goes_on_only_with_what_has_the_same_settings(tmp_path):

@@ -186,11 +186,11 @@ def test_file_is_read_as_it_was_kept(tmp_path):
     assert list(kept(file)) == ["sample", "schedule"]
     assert kept(file)["sample"].strip() == OTHERS["sample"].strip()
     assert Board.read(str(file)).n_own == 2
-    file.write_text("import os\n" + file.read_text() + "\n# --- unknown\nx = 1\n", encoding="utf-8-sig")
+    file.write_text("import os\n" + file.read_text(encoding="utf-8") + "\n# --- unknown\nx = 1\n", encoding="utf-8-sig")
     keep("fit", OTHERS["fit"], file)
     assert list(kept(file)) == ["sample", "schedule", "fit"]
-    assert file.read_text().startswith("import os\n")
-    assert "# --- unknown\nx = 1\n" in file.read_text()
+    assert file.read_text(encoding="utf-8").startswith("import os\n")
+    assert "# --- unknown\nx = 1\n" in file.read_text(encoding="utf-8")
     file.write_bytes("# --- schedule\nç".encode("latin-1"))
     assert "SyntaxError" in Board.read(str(file)).rows["schedule"].problem
 

@@ -68,7 +68,7 @@ def test_a_claim_holds_if_it_does_for_all_seeds(book):
 
 def test_the_ledger_shows_what_was_found(book):
     assert "not measured yet" in book.ledger()._repr_html_()
-    kit.RECORD.write_text(json.dumps({"99": {"third": {"values": [0.33, 0.35]}}}))
+    kit.RECORD.write_text(json.dumps({"99": {"third": {"values": [0.33, 0.35]}}}), encoding="utf-8")
     shown = book.ledger()._repr_html_()
     assert "about &lt;a third&gt;" in shown
     assert "0.33 to 0.35" in shown

@@ -63,7 +63,7 @@ def test_run_that_is_there_already_is_told(quick_clock, tmp_path, monkeypatch):
         f"finished; delete {chosen.folder} to train anew"
         in Dashboard(chosen.config, chosen.folder, chosen.device).picture.alt
     )
-    (chosen.folder / "settings.json").write_text("{")
+    (chosen.folder / "settings.json").write_text("{", encoding="utf-8")
     chosen.measure()
     assert "cannot be read" in chosen.words.value
 

@@ -191,7 +191,7 @@ BUSY = [
 def test_stub_is_told_by_its_source(source, stub, place, tmp_path):
     if place == "file":
         path = tmp_path / "mine.py"
-        path.write_text(source)
+        path.write_text(source, encoding="utf-8")
         namespace = runpy.run_path(str(path))
     elif place == "cell":
         shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
