@@ -49,7 +49,7 @@ class Mistake:
     """
 
     name: str  # such as "alpha for alpha_bar"
-    function: Callable[..., Any] | tuple[str | re.Pattern, ...]  # what such a learner would write; or solution's edits
+    function: Callable[..., Any] | tuple[str | re.Pattern, ...]  # what such a learner would write, or edits (see above)
     words: tuple[str, str, str] = ("", "", "")  # what the answer looks like, a hint, and a stronger one
 
     def says(self, words: str) -> "Mistake":
