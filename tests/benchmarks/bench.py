@@ -304,11 +304,8 @@ def machine() -> list[str]:
 def processor() -> str:
     """The model of the processor and what it has for bf16, as Linux tells."""
     info = Path("/proc/cpuinfo")
-    lines = (
-        dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
-        if info.exists()
-        else {}
-    )
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     fields = {name.strip(): value.strip() for name, value in lines.items()}
     units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in fields.get("flags", "").split()]
     return " ".join([fields.get("model name", platform.processor()), *units])

@@ -101,9 +101,8 @@ class Session:
         for folder in (work, out):
             folder.mkdir(parents=True, exist_ok=True)
         self.file = work / "results.json"
-        self.results: dict[str, Any] = (
-            json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"spent": 0.0}
-        )
+        text = self.file.read_text(encoding="utf-8") if self.file.exists() else '{"spent": 0.0}'
+        self.results: dict[str, Any] = json.loads(text)
         self.began = time.monotonic() - self.results["spent"]
 
     def left(self) -> float:
