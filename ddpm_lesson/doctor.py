@@ -89,7 +89,7 @@ def told_right(patient: Patient) -> Finding:
         if losses[best] < 0.95 * losses[t]:
             less = f"told t = {best}, the network sees the noise of x_{t} better than told {t}"
             return Finding(False, f"{less}: its times, or its schedule, are not those it was trained with")
-    return Finding(True, "told another t, the network sees no noise better")
+    return Finding(True, "told another t, the network guesses the noise no better")
 
 
 @torch.no_grad()

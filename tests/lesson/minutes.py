@@ -8,7 +8,7 @@ import nbformat
 
 WORDS_A_MINUTE = 120  # where there are formulas
 LOOK = 1  # minutes for a picture or a panel
-EXERCISE, BUILD = 5, 20  # minutes each
+STATED = r"\([^()\d]*(\d+) minutes[^()]*\)"  # of an exercise or a build, in its heading or its first lines
 SIDE = "◆"  # in the heading of a section that the main path does without
 
 
@@ -21,7 +21,7 @@ class Minutes(NamedTuple):
 
 
 def minutes(path: Path) -> Minutes:
-    """Reading at ``WORDS_A_MINUTE``, what is folded left out; the checks and builds apart."""
+    """Reading at ``WORDS_A_MINUTE``, what is folded left out; exercises and builds apart, as they state it."""
     reading = {False: 0.0, True: 0.0}
     exercises, side = 0, False
     for cell in nbformat.read(path, as_version=4).cells:
@@ -30,10 +30,9 @@ def minutes(path: Path) -> Minutes:
                 side = SIDE in heading
             text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S)
             reading[side] += len(text.split()) / WORDS_A_MINUTE
+            exercises += sum(map(int, re.findall(STATED, text)))
         else:
             reading[side] += LOOK * any(is_picture(out.get("data", {})) for out in cell.outputs)
-            exercises += EXERCISE * len(re.findall(r"^check_\w+\(", cell.source, re.M))
-            exercises += BUILD * len(re.findall(r"^build_\w+\(", cell.source, re.M))
     return Minutes(reading[False], reading[True], exercises)
 
 

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from tests.lesson.chapters import NOTEBOOKS, ROOT
-from tests.lesson.minutes import SIDE, minutes
+from tests.lesson.minutes import SIDE, STATED, minutes
 
 NEAR = 4  # minutes by which a head may round
 LONGEST = 45  # of a main path
@@ -30,6 +30,14 @@ def test_minutes_are_those_of_the_text(path):
     assert side == pytest.approx(counted.side, abs=NEAR)
     assert (SIDE in source) == (side > 0)
     assert exercises == counted.exercises
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_exercise_and_build_says_how_many_minutes_it_takes(path):
+    cells = nbformat.read(path, as_version=4).cells
+    code, text = ("\n".join(cell.source for cell in cells if cell.cell_type == kind) for kind in ("code", "markdown"))
+    asked = re.findall(r"^(?:check|build)_\w+\(", code, re.M)
+    assert len(re.findall(STATED, re.sub(r"<details>.*?</details>", "", text, flags=re.S))) == len(asked)
 
 
 def test_readme_has_the_minutes_of_the_notebooks():

@@ -10,8 +10,7 @@ from tests.lesson.chapters import NOTEBOOKS, builds, exercises
 
 CHECKS = {**exercises(), **builds()}
 SERIES = {"torch", "nn", "F", "np"}  # what a notebook gives to whoever writes in it
-LACKING = pytest.mark.xfail(reason="its build needs F, which nothing imports", strict=False)
-PLACES = [pytest.param(p, id=p.stem, marks=[LACKING] if p.stem == "09_unet" else []) for p in NOTEBOOKS]
+PLACES = [pytest.param(path, id=path.stem) for path in NOTEBOOKS]
 
 
 def printed(cell):

@@ -520,7 +520,7 @@ def test_without_edits_all_roots_are_halved():
     assert rooted(lambda x: x**1 / 2 + (1 + x) ** 1 / 2).misconception == "halved for rooted"
 
 
-@pytest.mark.parametrize("name", sorted(set(EXERCISES) - {"check_train_on"}))  # which asks for a loop, not for roots
+@pytest.mark.parametrize("name", sorted(EXERCISES))
 def test_whoever_halves_in_place_of_a_root_is_told(name):
     exercise = EXERCISES[name]
     if re.search(r"\.sqrt\(\)|\*\* ?0\.5", inspect.getsource(exercise.solution)):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake
+from ddpm_lesson.lesson.kit.exercise import Exercise, Later, Mistake, halved
 from ddpm_lesson.lesson.kit.toy import Toy
 
 
@@ -126,6 +126,7 @@ check_train_on = Exercise(
             This looks like the loss of the last batch alone.
             The exercise asks for all of them.
             `losses.append(float(loss))` in the loop, and `return losses` after it."""),
+        halved(),
     ),
     consequence="These lines are Algorithm 1 of the paper, and they are all that the network ever learns from.",
 )
