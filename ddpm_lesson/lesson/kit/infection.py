@@ -1,4 +1,4 @@
-"""How an exhibit infects the package: a few words of its source are replaced, for as long as somebody looks."""
+"""How a bug gets into the package: a few words of its source are replaced, for as long as somebody looks."""
 
 import contextlib
 import difflib
