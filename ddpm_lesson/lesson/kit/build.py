@@ -48,9 +48,9 @@ def unlike(
 
 
 def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> Any:
-    """The same function or module; arguments that a call changes in place are noted, by the solution's names for them.
+    """The same function or module; arguments that a call changes in place are noted, and put back as they were.
 
-    Models and dictionaries are there to be changed and carried on.
+    They go by the solution's names. Models and dictionaries are there to be changed and carried on.
     """
 
     def noting(function: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,10 +59,13 @@ def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> An
         @functools.wraps(function)
         def noted(*arguments: Any, **named: Any) -> Any:
             before = [snapshot(argument) for argument in arguments]
-            result = function(*arguments, **named)
-            triples = zip(names, arguments, before, strict=False)
-            overwritten.extend((k, now) for k, now, then in triples if not isinstance(now, dict) and differ(now, then))
-            return result
+            try:
+                return function(*arguments, **named)
+            finally:
+                for name, now, then in zip(names, arguments, before, strict=False):
+                    if not isinstance(now, dict) and differ(now, then):
+                        overwritten.append((name, then))
+                        restore(now, then)  # the next attempt, or stage, gets what this one got
 
         return noted
 
@@ -84,6 +87,17 @@ def snapshot(value: Any) -> Any:
     if type(value) is Tensor:
         return value.detach().clone()
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def restore(value: Any, then: Any) -> None:
+    """Put back into a list, tuple, array or tensor what ``snapshot`` found there."""
+    if type(value) is Tensor:
+        value.data = then
+    elif isinstance(value, tuple):
+        for part, was in zip(value, then, strict=True):
+            restore(part, was)
+    elif isinstance(value, (list, np.ndarray)):
+        value[:] = then
 
 
 @dataclass(frozen=True)
