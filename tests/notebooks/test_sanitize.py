@@ -30,3 +30,8 @@ def test_a_notebook_may_be_older_than_a_move_of_code(compared, where):
 def test_other_numbers_are_compared(compared):
     for text in ("on line 7", "line 7 of the paper's algorithm", "0.25"):
         assert compared(text) == text
+
+
+def test_rounding_errors_may_have_other_digits_but_not_another_size(compared):
+    assert compared("| 1.6e-15 | 1e-06 |") == compared("| 1.5e-15 | 1e-06 |") != compared("| 1.6e-05 | 1e-06 |")
+    assert compared("2.1e-07") != compared("2.2e-07")
