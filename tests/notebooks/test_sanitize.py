@@ -34,4 +34,5 @@ def test_other_numbers_are_compared(compared):
 
 def test_rounding_errors_may_have_other_digits_but_not_another_size(compared):
     assert compared("| 1.6e-15 | 1e-06 |") == compared("| 1.5e-15 | 1e-06 |") != compared("| 1.6e-05 | 1e-06 |")
-    assert compared("2.1e-07") != compared("2.2e-07")
+    for error in ("{}e-07", "{}e-10"):
+        assert compared(error.format(2.1)) != compared(error.format(2.2))

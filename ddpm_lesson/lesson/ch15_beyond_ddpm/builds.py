@@ -70,10 +70,10 @@ def runs() -> tuple[Run, Run]:
 
 
 def asks_at_its_times(built) -> str:
-    """From 1000 down in equal steps, no time more often than Heun needs, and never at 0; nothing in place."""
+    """From 1000 down in equal steps, no time more often than Heun needs, and never at 0."""
     for n in (1, 2, 5):
         model, run = KnowsThePoints(), runs()[0]
-        x0 = built(model, start := run.x.clone(), n, run.labels, run.null, 1.0)
+        x0 = built(model, run.x, n, run.labels, run.null, 1.0)
         visited = sorted({round(t, 3) for t, _ in model.asked}, reverse=True)
         wanted = [round(1000 * i / n, 3) for i in range(n, 0, -1)]
         if visited != wanted:
@@ -81,8 +81,6 @@ def asks_at_its_times(built) -> str:
         images, enough = sum(size for _, size in model.asked), 2 * (2 * n - 1) * len(run.x)
         if images > enough:
             return f"With n_steps = {n} the model was asked about {images} images; {enough} are enough."
-        if not start.equal(run.x):
-            return "BUILT changes `x` in place: whoever gave it finds it overwritten."
         if not model.training:
             return "BUILT leaves the model in another mode than it found it in."
         finding = unlike(x0, run.x.shape)

@@ -48,9 +48,9 @@ def unlike(
 
 
 def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> Any:
-    """The same function or module; arguments that a call changes in place are noted, and put back as they were.
+    """The same function or module on copies of its arguments; those that a call changes in place are noted.
 
-    They go by the solution's names. Models and dictionaries are there to be changed and carried on.
+    They go by the solution's names. Models and dictionaries are no copies: they are there to be changed and carried on.
     """
 
     def noting(function: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,14 +58,11 @@ def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> An
 
         @functools.wraps(function)
         def noted(*arguments: Any, **named: Any) -> Any:
-            before = [snapshot(argument) for argument in arguments]
-            try:
-                return function(*arguments, **named)
-            finally:
-                for name, now, then in zip(names, arguments, before, strict=False):
-                    if not isinstance(now, dict) and differ(now, then):
-                        overwritten.append((name, then))
-                        restore(now, then)  # the next attempt, or stage, gets what this one got
+            own = [copied(argument) for argument in arguments]
+            result = function(*own, **named)
+            triples = zip(names, own, arguments, strict=False)
+            overwritten.extend((name, given) for name, mine, given in triples if differ(mine, given))
+            return result
 
         return noted
 
@@ -80,24 +77,13 @@ def watched(built: Any, solution: Any, overwritten: list[tuple[str, Any]]) -> An
     return type(built.__name__, (built,), {"__module__": built.__module__, **methods})
 
 
-def snapshot(value: Any) -> Any:
-    """A list, tuple, array or tensor as it is now, without a graph; anything else itself."""
+def copied(value: Any) -> Any:
+    """A copy of a list, tuple, array or tensor, through which gradients flow; anything else itself."""
     if type(value) in (list, tuple):
-        return type(value)(map(snapshot, value))
+        return type(value)(map(copied, value))
     if type(value) is Tensor:
-        return value.detach().clone()
+        return value.clone()
     return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def restore(value: Any, then: Any) -> None:
-    """Put back into a list, tuple, array or tensor what ``snapshot`` found there."""
-    if type(value) is Tensor:
-        value.data = then
-    elif isinstance(value, tuple):
-        for part, was in zip(value, then, strict=True):
-            restore(part, was)
-    elif isinstance(value, (list, np.ndarray)):
-        value[:] = then
 
 
 @dataclass(frozen=True)

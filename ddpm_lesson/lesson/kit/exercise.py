@@ -27,6 +27,7 @@ from ddpm_lesson.lesson.kit.answer import (
     rounding,
 )
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
+from ddpm_lesson.lesson.kit.source import edited_text
 
 
 class CheckResult(NamedTuple):
@@ -95,18 +96,9 @@ def edited(function: Callable[..., Any], *pieces: str | re.Pattern) -> Callable[
 
     Args:
         function: a ``def``; its docstring and annotations are source as well.
-        pieces: old, new, old, new, ...; each edit sees what those before it have left. An old piece that is a pattern
-            is replaced wherever it stands.
-
-    Raises:
-        ValueError: unless every old piece stands in the source, once if it is text, and has a new one.
+        pieces: and errors, see ``edited_text``.
     """
-    source = textwrap.dedent(inspect.getsource(function))
-    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
-        everywhere = isinstance(old, re.Pattern)
-        source, count = re.subn(old if everywhere else re.escape(old), lambda _, new=new: str(new), source)
-        if count != 1 and not (count and everywhere):
-            raise ValueError(f"old must stand once in {function.__name__}; got {old!r}, {count} times")
+    source = edited_text(textwrap.dedent(inspect.getsource(function)), pieces, function.__name__)
     namespace = dict(function.__globals__)
     exec(compile(source, inspect.getfile(function), "exec"), namespace)
     return namespace[function.__name__]

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ddpm_lesson.lesson.kit.source import Source
+from ddpm_lesson.lesson.kit.source import Source, edited_text
 
 
 def place(target: str) -> tuple[Any, str]:
@@ -29,18 +29,11 @@ def sources(target: str, pieces: tuple[str, ...]) -> tuple[str, str]:
 
     Args:
         target: such as ``"diffusion:DenoiseDiffusion.loss"``.
-        pieces: old, new, old, new, ...
-
-    Raises:
-        ValueError: unless every old piece stands in the source exactly once.
+        pieces: and errors, see ``edited_text``.
     """
     owner, name = place(target)
-    healthy = sick = textwrap.dedent(inspect.getsource(inspect.unwrap(getattr(owner, name))))
-    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
-        if sick.count(old) != 1:
-            raise ValueError(f"old must stand once in {target}; got {old!r}, {sick.count(old)} times")
-        sick = sick.replace(old, new)
-    return healthy, sick
+    healthy = textwrap.dedent(inspect.getsource(inspect.unwrap(getattr(owner, name))))
+    return healthy, edited_text(healthy, pieces, target)
 
 
 @functools.cache

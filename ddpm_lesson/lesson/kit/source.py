@@ -2,8 +2,9 @@
 
 import ast
 import inspect
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -47,3 +48,19 @@ def place_of(function: Callable[..., Any]) -> str:
 def file_of(thing: Any) -> str:
     """The file of a function, method or class, such as ``ddpm_lesson/diffusion.py``."""
     return thing.__module__.replace(".", "/") + ".py"
+
+
+def edited_text(source: str, pieces: Sequence[str | re.Pattern], name: str) -> str:
+    """The source of the function called ``name`` with pieces replaced: old, new, old, new, ...
+
+    Each edit sees what those before it have left. An old piece that is a pattern is replaced wherever it stands.
+
+    Raises:
+        ValueError: unless every old piece stands in the source, once if it is text, and has a new one.
+    """
+    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+        everywhere = isinstance(old, re.Pattern)
+        source, count = re.subn(old if everywhere else re.escape(old), lambda _, new=new: str(new), source)
+        if count != 1 and not (count and everywhere):
+            raise ValueError(f"old must stand once in {name}; got {old!r}, {count} times")
+    return source
