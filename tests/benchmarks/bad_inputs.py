@@ -22,7 +22,8 @@ from PIL import Image
 
 from ddpm_lesson import DenoiseDiffusion, NoiseSchedule, checkpoint, load_images
 from ddpm_lesson.bound import loss_weights, variational_bound
-from ddpm_lesson.cli import EXPECTED, main
+from ddpm_lesson.cli import main
+from ddpm_lesson.cli.group import EXPECTED
 from ddpm_lesson.evaluate import Classifier, bits_per_dim, closeness, frechet_distance, judge, load_classifier
 from ddpm_lesson.pictures import grid_image, markdown_table, save_gif
 from ddpm_lesson.runtime import get_device

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.cli import GIF_FRAMES, main
+from ddpm_lesson.cli import main
+from ddpm_lesson.cli.sample import GIF_FRAMES
 from ddpm_lesson.train import TrainConfig, train
 from ddpm_lesson.unet import UNet
 
@@ -183,7 +184,7 @@ def test_last_line_names_only_what_is_there(trained):
 
 
 def test_interrupt_is_no_traceback_and_no_success(monkeypatch, tmp_path):
-    monkeypatch.setattr("ddpm_lesson.cli.run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("ddpm_lesson.cli.train.run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     result = invoke("train", "digits", "--out", tmp_path, *TINY)
     assert (result.exit_code, result.output) == (130, "interrupted\n")
 
@@ -255,13 +256,13 @@ def test_the_labels_decide_in_turn_what_is_drawn(kinds, tmp_path, model, monkeyp
         ("guided", ["--label=1", "--scale=-1"], "scale must be at least 0"),
         ("guided", ["--label=1", "--scale=nan"], "scale must be at least 0"),
         ("guided", ["--solver=euler"], "solver must be one of ddpm, ddim, heun, dpm for a diffusion; got euler"),
-        ("guided", ["--solver=dpm", "--steps=1"], "n_steps must be at least 2"),
-        ("guided", ["--solver=heun", "--steps=0"], "n_steps must be"),
+        ("guided", ["--solver=dpm", "--steps=1"], "steps must be in 2 .. 100 for the solver dpm; got 1"),
+        ("guided", ["--steps=101"], "steps must be in 1 .. 100 for the solver ddim; got 101"),
         ("guided", ["--solver=dpm", "--steps=5", "--eta=0.5"], "eta belongs to the solver ddim; got 0.5 for dpm"),
         ("flow", ["--steps=5", "--eta=0.5"], "eta belongs to the solver ddim; got 0.5 for euler"),
         ("flow", ["--solver=dpm"], "solver must be one of euler, heun for a flow; got dpm"),
-        ("flow", ["--steps=0"], "n_steps must be"),
-        ("flow", ["--solver=heun", "--steps=1"], "n_steps must be at least 2"),
+        ("flow", ["--steps=0"], "steps must be in 1 .. 100,000 for the solver euler; got 0"),
+        ("flow", ["--solver=heun", "--steps=1"], "steps must be in 2 .. 100,000 for the solver heun; got 1"),
         ("both", ["--label=1", "--scale=2"], "scale must be left out for a flow"),
     ],
     ids=str,
@@ -276,7 +277,7 @@ def test_choices_that_do_not_fit_are_answered_in_a_sentence(kinds, tmp_path, mod
 
 def test_guided_samples_are_evaluated_with_every_label_in_turn(kinds, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("ddpm_lesson.cli.guided", lambda model, labels, scale: asked.append((labels, scale)) or model)
+    monkeypatch.setattr("ddpm_lesson.cli.sample.guided", lambda model, *how: asked.append(how) or model)
     options = ("--n=40", "--bits-images=2", "--bits-times=2", "--device=cpu", "--out", tmp_path)
     result = invoke("evaluate", kinds["guided"], *options, "--scale=1.5", "--solver=dpm", "--steps=2")
     assert result.exit_code == 0, result.output
@@ -328,7 +329,7 @@ def test_sample_repeats_with_the_seed(trained, tmp_path):
 
 
 def test_more_images_than_fit_at_once_are_sampled_in_batches(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm_lesson.cli.BATCH", 3)
+    monkeypatch.setattr("ddpm_lesson.cli.sample.BATCH", 3)
     result = invoke("sample", trained, "--out", tmp_path, "--n=7", "--steps=2", "--device=cpu")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "grid.png") as grid, Image.open(tmp_path / "reverse.gif") as gif:
@@ -345,7 +346,7 @@ def test_more_images_than_fit_at_once_are_sampled_in_batches(trained, tmp_path, 
 def test_what_would_be_in_vain_is_said_before_sampling(trained, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     Path("FILE").touch()
-    monkeypatch.setattr("ddpm_lesson.cli.ddpm_steps", lambda *arguments: pytest.fail("it sampled"))
+    monkeypatch.setattr("ddpm_lesson.cli.sample.ddpm_steps", lambda *arguments: pytest.fail("it sampled"))
     result = invoke("sample", trained, *options)
     assert result.exit_code == 1
     assert words in result.output
@@ -372,7 +373,7 @@ def test_numbers_out_of_range_are_usage_errors(option):
         (["train", "digits", "--ch-mults=1,2,4,8,16", "--is-attn=no,no,no,no,no"], ["divisible by 16", "8 x 8"]),
         (["train", "digits", "--ch-mults=1,2,4"], ["is_attn", "3"]),
         (["sample", "mnits"], ["mnits", "mnist"]),
-        (["sample", "digits", "--steps=0"], ["n_steps", "0"]),
+        (["sample", "digits", "--steps=0"], ["steps must be in 1 .. 1,000", "0"]),
         (["sample", "digits", "--steps=9", "--eta=2"], ["eta", "2"]),
     ],
 )

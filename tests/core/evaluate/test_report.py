@@ -109,7 +109,7 @@ def test_command_answers_mistakes_in_a_sentence(trained, tmp_path, options, word
 
 def test_features_that_are_missing_are_missed_before_any_sampling(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    monkeypatch.setattr("ddpm_lesson.cli.in_batches", lambda *arguments: pytest.fail("it sampled"))
+    monkeypatch.setattr("ddpm_lesson.cli.evaluate.in_batches", lambda *arguments: pytest.fail("it sampled"))
     result = invoke("evaluate", trained, "--out", tmp_path, "--features=inception", "--device=cpu")
     assert result.exit_code == 1
     assert 'pip install "ddpm-lesson[inception]"' in result.output
@@ -153,7 +153,7 @@ def folder_of(images, folder):
 
 
 def nothing_is_sampled(monkeypatch):
-    monkeypatch.setattr("ddpm_lesson.cli.in_batches", lambda *arguments: pytest.fail("it sampled"))
+    monkeypatch.setattr("ddpm_lesson.cli.evaluate.in_batches", lambda *arguments: pytest.fail("it sampled"))
 
 
 def test_training_images_are_not_held_out_again(digits, caplog):
