@@ -1,6 +1,7 @@
 """Training: presets, the state of a run, and the loop as a generator of steps."""
 
-from ddpm_lesson.train.loop import TrainState, TrainStep, build_diffusion, check_labels, seconds_per_image, train
+from ddpm_lesson.train.batches import check_labels
+from ddpm_lesson.train.loop import TrainState, TrainStep, build_diffusion, seconds_per_image, train
 from ddpm_lesson.train.presets import PRESETS, TrainConfig, get_preset
 from ddpm_lesson.train.processes import any_process, first_process_first, parts_of_batch, together
 

@@ -19,7 +19,7 @@ from ddpm_lesson.data import DATASETS, ImageDataset
 from ddpm_lesson.pictures import markdown_table
 from ddpm_lesson.runtime import n_processes, rank
 from ddpm_lesson.train import TrainState, build_diffusion, together, train
-from ddpm_lesson.train.loop import draw_batch
+from ddpm_lesson.train.batches import draw_batch
 
 REPEATS = 6
 

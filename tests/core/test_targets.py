@@ -15,7 +15,7 @@ from ddpm_lesson.run import run
 from ddpm_lesson.sample import dpm_steps, guided, sample
 from ddpm_lesson.sample.steps import final_samples
 from ddpm_lesson.train import TrainConfig, TrainState, build_diffusion, train
-from ddpm_lesson.train.loop import draw_batch, part_of, seeded
+from ddpm_lesson.train.batches import draw_batch, part_of, seeded
 from tests.states import assert_same_state
 from tests.tiny import TINY
 

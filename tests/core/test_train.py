@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from ddpm_lesson.data import DATASETS, ImageDataset, load_images
 from ddpm_lesson.train import PRESETS, TrainConfig, TrainState, build_diffusion, get_preset, train
-from ddpm_lesson.train.loop import average_with_warmup, combine_seeds, learning_rate, next_indices, random_flip
+from ddpm_lesson.train.batches import combine_seeds, next_indices, random_flip
+from ddpm_lesson.train.loop import average_with_warmup, learning_rate
 from tests.states import assert_same_state
 from tests.tiny import TINY, Float64Images, start_in_float64
 

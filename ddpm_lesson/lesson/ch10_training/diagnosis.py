@@ -35,7 +35,7 @@ ILLNESSES = {  # settings that the healthy run has not; and a function of the pa
     "learning rate 100 times too low": ({"lr": 2e-5},),
     "data in [0, 1]": ({}, "data:ImageDataset.__getitem__", "index])", "index]) / 2 + 0.5"),
     "average without warm-up": ({}, "train.loop:average_with_warmup", "fn(d)", "fn(0.9999)"),  # the paper's decay
-    "one t for the whole batch": ({}, "train.loop:draw_batch", "(x0), t,", "(x0), t[:1].expand(len(t)),"),
+    "one t for the whole batch": ({}, "train.batches:draw_batch", "(x0), t,", "(x0), t[:1].expand(len(t)),"),
     "network guesses the image": ({}, "diffusion:DenoiseDiffusion.loss", "self.target(x0, eps, t)", "x0"),
 }
 

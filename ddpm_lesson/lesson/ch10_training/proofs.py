@@ -17,7 +17,8 @@ from ddpm_lesson.lesson.kit.proof import Formula, ProofBook, largest, numbers
 from ddpm_lesson.lesson.kit.toy import Toy
 from ddpm_lesson.schedule import NoiseSchedule
 from ddpm_lesson.train import TrainConfig
-from ddpm_lesson.train.loop import Batch, average_with_warmup, backward, learning_rate
+from ddpm_lesson.train.batches import Batch
+from ddpm_lesson.train.loop import average_with_warmup, backward, learning_rate
 from ddpm_lesson.train.processes import start_accelerator
 
 BOOK = ProofBook(10)

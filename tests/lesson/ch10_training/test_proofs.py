@@ -9,7 +9,8 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch10_training import proofs as training
 from ddpm_lesson.lesson.ch10_training.measure import spread, straight_line_loss
 from ddpm_lesson.lesson.ch10_training.proofs import prove
-from ddpm_lesson.train.loop import learning_rate, part_of
+from ddpm_lesson.train.batches import part_of
+from ddpm_lesson.train.loop import learning_rate
 
 
 def no_memory_of_the_start(n, decay):

@@ -14,7 +14,7 @@ from ddpm_lesson.lesson.ch14_bug_museum.probes.states import SMALL
 from ddpm_lesson.lesson.ch14_bug_museum.probes.subjects import SHORT, plain, randn, small_unet
 from ddpm_lesson.lesson.kit.mixture import ExactLabelled, GaussianMixture
 from ddpm_lesson.sample import guided
-from ddpm_lesson.train import loop
+from ddpm_lesson.train import batches
 
 CLASSES = GaussianMixture((0.6, 0.4), (-0.3, 0.3), (0.3, 0.3))  # they overlap, so that a label says something new
 LABEL = 1  # that the sweep asks for
@@ -101,8 +101,8 @@ def labels_in_training(seed: int = 0) -> Finding:
     own = torch.arange(LABELLED.batch_size) % 10
     images = (20 * own).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)  # the label is as bright as it is high
     dataset, device = data.ImageDataset(images, own), torch.device("cpu")
-    with loop.seeded(seed, device):
-        batch = loop.draw_batch(dataset, LABELLED, 0, labelled())
+    with batches.seeded(seed, device):
+        batch = batches.draw_batch(dataset, LABELLED, 0, labelled())
     shown = batch.x0[:, 0, 0, 0].unique(return_inverse=True)[1]
     given = batch.class_labels != LABELLED.n_classes
     wrong = float((batch.class_labels != shown)[given].double().mean())
