@@ -71,7 +71,7 @@ class AveragePlot:
         (self.shares,) = right.plot([], [], color=ORANGE, linewidth=2)
         (self.first,) = right.plot([], [], color=BLACK, marker="o", linestyle="")
         self.dot = right.text(0.04, 0.92, "", transform=right.transAxes)
-        self.marks = [axes.axvline(0, color=GREY, linewidth=1) for axes in (left, right)]
+        self.marks = [axes.axvline(0, ymax=0.8, color=GREY, linewidth=1) for axes in (left, right)]  # below the words
         self.live = LiveFigure(figure, [self.average, self.shares, self.first, self.dot, *self.marks], headline(figure))
 
     def draw(self, average: Tensor, shares: Tensor, what: str) -> Picture:

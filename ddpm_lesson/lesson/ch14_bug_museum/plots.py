@@ -12,7 +12,7 @@ from ddpm_lesson.lesson.ch14_bug_museum.symptoms import SIDE, looks_healthy, sid
 from ddpm_lesson.lesson.kit.colours import BLACK, LINES
 from ddpm_lesson.lesson.kit.figure import Picture, picture, subplots, wrapped
 
-CARD = (880, 370)  # pixels of a card
+CARD = (880, 312)  # pixels of a card; the longest text ends 14 above its edge
 STAGES = ("symptom", "probes", "cause and cure")
 
 
@@ -27,7 +27,7 @@ def draw_matrix() -> Picture:
             if alarmed:
                 axes.text(column, row, "x", ha="center", va="center", fontsize=7, weight="bold")
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
-    axes.set_yticks(range(len(EXHIBITS)), [exhibit.name for exhibit in EXHIBITS], fontsize=7)
+    axes.set_yticks(range(len(EXHIBITS)), [f"{e.name}  {i:2}" for i, e in enumerate(EXHIBITS, 1)], fontsize=7)
     for room in ROOMS[1:]:
         first = next(i for i, exhibit in enumerate(EXHIBITS) if exhibit.room == room)
         axes.axhline(first - 0.5, color="white", linewidth=1.5)
@@ -63,23 +63,26 @@ def draw_card(number: int, stage: str) -> Picture:
     lines = [f"Exhibit {number}, {stage}. {exhibit.symptom}", *words]
     font = ImageFont.load_default(size=15)
     text = "\n".join(wrapped(line, font, CARD[0] - 30) for line in lines)
-    draw.multiline_text((14, 2 * SIDE + 60), text, "black", font, spacing=5)
-    same = "They are those of healthy code. " if looks_healthy(exhibit) else ""
-    return picture(sheet, f"Samples of sick code above, healthy below. {same}{' '.join(lines)}")
+    draw.multiline_text((14, 2 * SIDE + 48), text, "black", font, spacing=5)
+    seen = "Samples of sick code above, healthy below."
+    if error := side_by_side(exhibit)[0].error:
+        seen = f"Sick code {error}; below, samples of healthy code."
+    same = " They are those of healthy code." if looks_healthy(exhibit) else ""
+    return picture(sheet, f"{seen}{same} {' '.join(lines)}")
 
 
 def paste_rows(sheet: Image.Image, draw: ImageDraw.ImageDraw, exhibit: Exhibit) -> None:
-    """Samples by DDPM on the left and by DDIM on the right: the exhibit's above, those of healthy code below."""
+    """Samples by DDPM on the left and by DDIM on the right: the exhibit's, or why it has none, above healthy ones."""
     font = ImageFont.load_default(size=14)
+    scenes = side_by_side(exhibit)
+    draw.multiline_text((14, 28), wrapped(scenes[0].error, font, CARD[0] - 30), "black", font)
     for column, kind in enumerate(("ddpm", "ddim")):
         left = 14 + column * 434
         asked = ", for 0 to 6" if exhibit.room == GUIDANCE else ""
         draw.text((left, 4), f"{kind.upper()}, 10 steps{asked}: this code above, healthy code below", "black", font)
-        for row, shown in enumerate(side_by_side(exhibit)):
+        for row, shown in enumerate(scenes):
             for i, image in enumerate(getattr(shown, kind)):
                 sheet.paste(image, (left + i * (SIDE + 3), 24 + row * (SIDE + 4)))
-            if shown.error:
-                draw.text((left, 40 + row * (SIDE + 4)), wrapped(shown.error, font, 400), "black", font)
 
 
 def probe_lines(exhibit: Exhibit) -> list[str]:

@@ -41,7 +41,7 @@ def score_picture(learned: Mapping[float, Tensor], x: Tensor) -> Picture:
         axes.set(title=f"alpha_bar = {a:.2f}", xlabel="x_t", xlim=(float(x[0]), float(x[-1])), ylim=(-9, 9))
         gaps.append(float((p * (exact - found) ** 2).sum().div(p.sum()).sqrt()))
     panes[0].set_ylabel("score")
-    key(panes[0], {"line: exact": BLACK, "dashed: learned": ORANGE, "shape: density": BLUE}, "upper right")
+    key(panes[0], {"line: exact": GREY, "dashed: learned": ORANGE, "shape: density": BLUE}, "upper right")
     said = ", ".join(f"{gap:.2f} at alpha_bar {a:.2f}" for gap, a in zip(gaps, learned, strict=True))
     return picture(figure, f"Exact and learned score of two bumps; root mean square difference under the data: {said}")
 
@@ -255,6 +255,7 @@ def paths_picture(runs: Mapping[str, tuple[Sequence[float], Tensor]]) -> Picture
             axes.plot(times, path, color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.2)
         axes.set(xlabel="t", xlim=(1, 0), ylim=(-2.6, 2.6))
         axes.set_title(name, fontsize=11)
+        axes.xaxis.set_major_formatter("{x:g}")  # the 0 of a pane is near the 1 of the next
     panes[0].set_ylabel("x_t")
     ends = "; ".join(f"{name} ends at {last_of(values)}" for name, (_, values) in runs.items())
     return picture(figure, f"Paths from noise on the left to data on the right. {ends}")
@@ -278,6 +279,7 @@ def levels_picture(n_steps: int = 18) -> Picture:
         axes.plot(values, [-i] * n_steps, "|", color=colour, markersize=24, markeredgewidth=2)
         if values[0].isinf():
             axes.plot(0.012, -i, "<", color=colour, markersize=9, transform=axes.get_yaxis_transform())
+            axes.text(0.03, -i, "pure noise", color=colour, va="center", transform=axes.get_yaxis_transform())
     axes.set_yticks([0, -1, -2], rows)
     axes.set(xscale="log", xlabel="noise over image, r = sqrt((1 - alpha_bar) / alpha_bar)", ylim=(-2.6, 0.6))
     axes.invert_xaxis()
