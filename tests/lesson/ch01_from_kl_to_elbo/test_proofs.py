@@ -7,8 +7,18 @@ import torch
 
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo import proofs as elbo
 from ddpm_lesson.lesson.ch01_from_kl_to_elbo.proofs import prove
-from ddpm_lesson.lesson.kit.chain import GridChain
-from ddpm_lesson.lesson.kit.quadrature import BENT, STRAIGHT, TWO_PEAKS, LatentModel, both_kl, fit_gaussian
+from ddpm_lesson.lesson.kit.chain import GridChain, log_normal
+from ddpm_lesson.lesson.kit.quadrature import (
+    BENT,
+    LINE,
+    STRAIGHT,
+    TWO_PEAKS,
+    LatentModel,
+    both_kl,
+    fit_gaussian,
+    integral,
+    kl,
+)
 
 WRONG = {
     "1.1 p and q swapped in the logarithm": {"log_ratio": lambda log_p, log_q: log_q - log_p},
@@ -24,10 +34,8 @@ WRONG = {
     "1.4 the highest peak": {"best": lambda p: (float(p.means[p.weights.argmax()]), math.sqrt(p.var))},
     "1.5 entropy added": {"combine": lambda cross_entropy, entropy: cross_entropy + entropy},
     "1.5 entropy left out": {"combine": lambda cross_entropy, entropy: cross_entropy},
-    "1.6 most likely z instead of all z": {"log_density": lambda model, x: float(model.log_joint(x, elbo.LINE).max())},
-    "1.6 prior left out": {
-        "log_density": lambda model, x: float(elbo.integral(model.log_likelihood(x, elbo.LINE).exp()).log())
-    },
+    "1.6 most likely z instead of all z": {"log_density": lambda model, x: float(model.log_joint(x, LINE).max())},
+    "1.6 prior left out": {"log_density": lambda model, x: float(integral(model.log_likelihood(x, LINE).exp()).log())},
     "1.6 shifted by 0.003": {"log_density": lambda model, x: model.log_evidence(x) + 0.003},
     "1.6 scaled": {"log_density": lambda model, x: 1.001 * model.log_evidence(x)},
     "1.7 three times": {"lower": lambda w, weight: 3 * (weight * w.log()).sum()},
@@ -39,10 +47,10 @@ WRONG = {
     "1.8 q added": {"elbo": lambda log_joint, log_q, weight: weight @ (log_joint + log_q)},
     "1.8 logarithm of the mean": {"elbo": lambda log_joint, log_q, weight: (weight @ (log_joint - log_q).exp()).log()},
     "1.8 half way between ELBO and log p(x)": {
-        "elbo": lambda j, q, weight: 0.5 * (weight @ (j - q)) + 0.5 * (weight @ (j - q).exp()).log()
+        "elbo": lambda j, q, weight: 0.5 * elbo.expected_log_ratio(j, q, weight) + 0.5 * (weight @ (j - q).exp()).log()
     },
     "1.9 forward instead of reverse KL": {
-        "gap": lambda model, x, m, s: float(elbo.kl(model.log_posterior(x), elbo.log_normal(elbo.LINE, m, s**2)))
+        "gap": lambda model, x, m, s: float(kl(model.log_posterior(x), log_normal(LINE, m, s**2)))
     },
     "1.9 KL to the prior": {"gap": lambda model, x, m, s: elbo.kl_of_stds(m, s, 0.0, 1.0)},
     "1.10 last step missing": {"combine": lambda log_steps: log_steps[:-1].sum(0)},
