@@ -10,10 +10,9 @@ from ddpm_lesson import DenoiseDiffusion, NoiseSchedule
 from ddpm_lesson.bound import gaussian_kl, loss_weights
 from ddpm_lesson.lesson.ch04_noise_prediction import proofs as noise
 from ddpm_lesson.lesson.ch04_noise_prediction.proofs import prove
-from ddpm_lesson.lesson.kit.chain import data_nodes
-from ddpm_lesson.lesson.kit.mixture import ExactNoise, GaussianMixture
-
-SYMBOLIC = (noise.x0_from_eps, noise.eps_from_x0, noise.mean_from_eps)
+from ddpm_lesson.lesson.kit.chain import data_nodes, short_chain
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, ExactNoise, GaussianMixture
+from ddpm_lesson.lesson.kit.proof import root
 
 
 def swapped_kl(mean1, var1, mean2, var2):
@@ -50,7 +49,6 @@ def squares(x0, eps, guess):
     return ((eps - guess) ** 2).mean()
 
 
-root = noise.root
 PLANTED = [
     ("4.1", swapped_kl),
     ("4.1", lambda m1, v1, m2, v2: 0.5 * ((v2 / v1).log() + (v1 + (m1 - m2).abs()) / v2 - 1)),
@@ -131,7 +129,7 @@ def test_the_package_converts_as_the_formulas_do():
 
 
 def test_exact_noise_is_the_mean_of_the_noises_that_lead_to_xt():
-    data, schedule = noise.TWO_BUMPS, NoiseSchedule.linear(10, 0.05, 0.5)
+    data, schedule = TWO_BUMPS, NoiseSchedule.linear(10, 0.05, 0.5)
     generator = torch.Generator().manual_seed(0)
     n = 200_000
     x0 = data.sample(n, generator)
@@ -147,12 +145,12 @@ def test_exact_noise_is_the_mean_of_the_noises_that_lead_to_xt():
 
 def test_exact_noise_takes_any_shape_and_many_times_at_once():
     schedule = NoiseSchedule.linear(10, 0.05, 0.5)
-    model = ExactNoise(noise.TWO_BUMPS, schedule)
+    model = ExactNoise(TWO_BUMPS, schedule)
     xt, t = torch.linspace(-1, 1, 24).view(4, 1, 2, 3), torch.tensor([0, 9, 3, 9])
     eps = model(xt, t)
     assert (eps.shape, eps.dtype) == (xt.shape, torch.float32)
     for i in range(4):
-        alone = noise.TWO_BUMPS.exact_eps(xt[i], float(schedule.to(torch.float64).alpha_bar[t[i]]))
+        alone = TWO_BUMPS.exact_eps(xt[i], float(schedule.to(torch.float64).alpha_bar[t[i]]))
         torch.testing.assert_close(eps[i], alone.float())
 
 
@@ -165,16 +163,16 @@ def test_noise_of_one_gaussian_is_a_straight_line():
 
 def test_short_chain_starts_small_and_ends_in_noise():
     for n_steps in (2, 8, 16):
-        schedule = noise.short_chain(n_steps)
+        schedule = short_chain(n_steps)
         assert schedule.n_steps == n_steps
         assert schedule.beta[0] < 0.01
         assert schedule.alpha_bar[-1] < 0.003
 
 
 def test_bound_of_the_perfect_model_lies_above_the_likelihood_and_falls_towards_the_entropy_with_more_steps():
-    x0, weights = data_nodes(noise.TWO_BUMPS)
+    x0, weights = data_nodes(TWO_BUMPS)
     x = torch.linspace(-3, 3, 2001, dtype=torch.float64)
-    density = noise.TWO_BUMPS.prob(x)
+    density = TWO_BUMPS.prob(x)
     entropy = -float(torch.trapezoid(density * density.log(), x))
     bounds = []
     for n_steps in (4, 8, 16):
