@@ -4,16 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_lesson.lesson.ch09_unet.exercises import (
-    calls_of,
-    check_kept_maps,
-    check_through_the_u,
-    check_widths,
-    kept_maps,
-    residual_parameters,
-    small_u,
-    through_the_u,
-)
+from ddpm_lesson.lesson.ch09_unet.exercises import check_kept_maps, check_through_the_u, check_widths
+from ddpm_lesson.lesson.ch09_unet.exercises.levels import kept_maps
+from ddpm_lesson.lesson.ch09_unet.exercises.loop import calls_of, small_u, through_the_u
+from ddpm_lesson.lesson.ch09_unet.exercises.parameters import residual_parameters
 from ddpm_lesson.lesson.kit.exercise import edited
 from ddpm_lesson.unet import DownBlock, ResidualBlock, UNet, UpBlock, Upsample
 
