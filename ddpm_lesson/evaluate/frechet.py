@@ -197,6 +197,14 @@ def expected_floor(cov: Tensor, n_real: int, n_generated: int) -> Tensor:
     return (variance.sum() + 0.5 * spread.sum()) * (1 / n_real + 1 / n_generated)
 
 
+def floor_of_as_many(floor: float, cov: Tensor, n_real: int, n_generated: int, n_floor: int) -> float:
+    """A floor measured on ``n_floor`` images, as it would be on ``n_generated``, to first order in 1 / n.
+
+    Only what ``expected_floor`` says of the numbers is changed, not what sets the real images apart.
+    """
+    return floor + float(expected_floor(cov, n_real, n_generated) - expected_floor(cov, n_real, n_floor))
+
+
 def distance_of_features(real: Tensor, generated: Tensor) -> float:
     """Squared Frechet distance of two sets of features (N, D) and (M, D), by torchmetrics.
 
@@ -230,7 +238,7 @@ class FrechetDistance(NamedTuple):
     """A squared Frechet distance with all that it takes to read it; renders as a table in a notebook."""
 
     value: float  # between the real and the generated images
-    floor: float  # between the same real images and others, equally real
+    floor: float  # between the same real images and others, equally real, for as many of them as were generated
     features: str
     n_features: int
     n_real: int
@@ -265,7 +273,8 @@ def frechet_distance(
     Args:
         features: a name that ``extractor`` knows, or an ``Extractor``.
         real, generated: (N, C, H, W) and (M, C, H, W) in [-1, 1].
-        held_out: other real images, for the floor; M of them are drawn. Unless given, M of ``real`` (at most half)
+        held_out: other real images, for the floor; M of them are drawn, and if there are fewer, the floor is reckoned
+            up to M by ``floor_of_as_many``. Unless given, M of ``real`` (at most half)
             are drawn and set aside.
         device: where the features are computed.
         seed: of that draw.
@@ -286,6 +295,7 @@ def frechet_distance(
         check_enough(name, len(images), features.num_features)
     seen = [features_of(features, images, device) for images in (real, generated, held_out)]
     distance, floor = (distance_of_features(seen[0], other) for other in seen[1:])
+    floor = floor_of_as_many(floor, moments(seen[0]).cov, *map(len, seen))
     return FrechetDistance(distance, floor, features.name, features.num_features, *map(len, seen))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from ddpm_lesson.evaluate import (
     moments,
     random_subset,
 )
+from ddpm_lesson.evaluate.frechet import floor_of_as_many
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,6 +86,20 @@ def test_frechet_distance_is_that_of_the_features_of_bytes(digits):
     assert result.value == pytest.approx(by_singular_values(flat[0], flat[1]), rel=1e-5)
     assert result.floor == pytest.approx(by_singular_values(flat[0], flat[2]), rel=1e-5)
     assert (result.n_real, result.n_generated, result.n_floor, result.n_features) == (1500, 200, 200, 64)
+
+
+def test_a_floor_of_few_images_is_brought_to_as_many_as_were_generated(digits):
+    randn = torch.Generator().manual_seed(0)
+    scales = torch.tensor([3.0, 1.0, 1.0, 0.2])
+    real, *draws = (moments(torch.randn(n, 4, generator=randn) * scales) for n in [5000, *[50] * 200, *[200] * 200])
+    few, many = (mean(float(gaussian_frechet(*real, *other)) for other in part) for part in (draws[:200], draws[200:]))
+    brought = floor_of_as_many(few, real.cov, 5000, 200, 50)
+    assert brought == pytest.approx(many, abs=0.15 * (few - many))
+
+    train, test = digits
+    result, as_it_is = (frechet_distance("pixels", train, test[97 : 97 + n], test[:97]) for n in (200, 97))
+    assert (result.n_generated, result.n_floor) == (200, 97)
+    assert 0 < result.floor < as_it_is.floor
 
 
 def test_the_floor_is_of_images_drawn_at_random_for_data_may_be_sorted(digits):
