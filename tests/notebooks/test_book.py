@@ -112,6 +112,11 @@ def test_a_number_in_the_text_leads_to_its_equation(book):
     assert page.find(id="eq-0.1")
 
 
+def test_a_number_in_brackets_behind_another_is_no_equation(book):
+    page = book({"00_start.ipynb": [FIRST, "$$x = 1 \\tag{0.1}$$", "| by | is |\n| -- | -- |\n| (0.1) | 1.08 (0.1) |"]})
+    assert [cell.a is not None for cell in page.select("td")] == [True, False]
+
+
 def test_a_picture_says_in_words_what_it_shows(book, tmp_path):
     png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
     output = new_output("display_data", data={"image/png": png, "text/plain": 'a "white" pixel'})

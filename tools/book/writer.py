@@ -26,6 +26,7 @@ KINDS = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown
 VERBATIM = ["pre", "code", "script", "style", ".katex"]
 MINUTES = re.compile(r"((?:\d+ ?(?:to|-|–) ?)?\d+) minutes")
 REFERENCE = re.compile(r"\((\d+\.\d+)\)")
+TWO_VALUES = re.compile(r"\s*[\d.,]+ \(\d+\.\d+\)\s*")  # in a table, such as a distance and how many floors it is
 TEMPLATES = Environment(loader=FileSystemLoader(LOOK), trim_blocks=True, lstrip_blocks=True)
 HEADINGS = ["h1", "h2", "h3", "h4"]
 
@@ -217,6 +218,8 @@ class Writer:
     def link_equations(self, soup: BeautifulSoup) -> None:
         """Let ``(2.3)`` in the text lead to the equation of that number."""
         for text in prose(soup, "a", "h1", "h2", "h3", ".number"):
+            if TWO_VALUES.fullmatch(text):
+                continue
             linked = REFERENCE.sub(self.reference, escape(text, quote=False))
             if linked != escape(text, quote=False):
                 text.replace_with(BeautifulSoup(linked, "html.parser"))
