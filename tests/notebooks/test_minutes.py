@@ -40,11 +40,29 @@ def test_every_exercise_and_build_says_how_many_minutes_it_takes(path):
     assert len(re.findall(STATED, re.sub(r"<details>.*?</details>", "", text, flags=re.S))) == len(asked)
 
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def minutes_of_the_readme():
+    """Main path, side paths and exercises of each notebook."""
+    row = r"^\| \[.*?\]\(notebooks/(.*?)\.ipynb\) \|.*\| (\d+) \| (\d*) \| (\d*) \|$"
+    return {name: tuple(int(n or 0) for n in numbers) for name, *numbers in re.findall(row, README, re.M)}
+
+
 def test_readme_has_the_minutes_of_the_notebooks():
-    rows = re.findall(
-        r"^\| \[.*?\]\(notebooks/(.*?)\.ipynb\) \|.*\| (\d+) \| (\d*) \| (\d*) \|$",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-        re.M,
-    )
-    readme = {name: tuple(int(number or 0) for number in numbers) for name, *numbers in rows}
-    assert readme == {path.stem: stated(nbformat.read(path, as_version=4).cells[0].source) for path in NOTEBOOKS}
+    assert minutes_of_the_readme() == {
+        path.stem: stated(nbformat.read(path, as_version=4).cells[0].source) for path in NOTEBOOKS
+    }
+
+
+def test_the_hours_of_the_readme_are_those_of_its_minutes():
+    main, _, exercises = map(sum, zip(*minutes_of_the_readme().values(), strict=True))
+    hours = re.search(r"together take (\d+) hours,\s+and all exercises (\d+) more", README)
+    assert [int(n) for n in hours.groups()] == [round(main / 60), round(exercises / 60)]
+
+    one_by_one = {name[:2]: row[0] for name, row in minutes_of_the_readme().items()}
+    taken = 0
+    for n, notebooks in re.findall(r"In (\d) hours: ((?:\d\d|,|and|\s)+)", README):
+        taken += sum(one_by_one[name] for name in re.findall(r"\d\d", notebooks))
+        assert taken == pytest.approx(60 * int(n), abs=15)
+    assert taken
