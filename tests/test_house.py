@@ -172,7 +172,7 @@ def test_importing_the_rooms_pulls_in_nothing_slow():
 
 
 def test_importing_the_lesson_computes_nothing():
-    rooms = [path for path in LESSON.glob("ch*/*.py") if path.stem not in ("__init__", "plots", "panels")]
+    rooms = [path for path in LESSON.glob("ch*/**/*.py") if path.stem not in ("__init__", "plots", "panels")]
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms]
     assert set(loaded_by(*modules)) <= {"torch", "matplotlib", "IPython"}
 

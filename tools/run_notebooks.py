@@ -28,6 +28,7 @@ def run(path: Path) -> None:
         timeout=120,
         store_widget_state=False,
         record_timing=False,
+        coalesce_streams=True,  # printed in pieces, as a busy machine does
         resources={"metadata": {"path": path.parent}},
     )
     client.execute()
