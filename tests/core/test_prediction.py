@@ -170,6 +170,14 @@ def test_min_snr_counts_the_error_of_x0_the_same_for_every_target(zero, predicti
     assert model.loss(x0, noise, t, weights=weights).item() == pytest.approx(expected.item(), rel=1e-10)
 
 
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_min_snr_weighs_nothing_where_nothing_is_left_of_the_image(prediction):
+    weights = min_snr_weights(NoiseSchedule.linear(T).zero_terminal_snr(), prediction)
+    assert weights.isfinite().all()
+    assert weights[-1] == 0
+    assert (weights[:-1] > 0).all()
+
+
 # Labels on their way to the network
 
 

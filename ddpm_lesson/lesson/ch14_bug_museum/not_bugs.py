@@ -1,10 +1,16 @@
-"""What people report as bugs and what is none: with a perfect network, in which there is nothing to mend."""
+"""What people report as bugs and what is none: with a perfect network, in which there is nothing to mend.
+
+And with one that has been trained and learns no more.
+"""
 
 import json
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from ddpm_lesson import checkpoint
+from ddpm_lesson.data import load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch14_bug_museum.probes import DATA
 from ddpm_lesson.lesson.kit.mixture import ExactNoise
@@ -15,6 +21,7 @@ from ddpm_lesson.schedule import NoiseSchedule
 
 CHAIN = {"n_steps": 60, "beta_start": 1e-3, "beta_end": 0.25}
 N = 4000
+BATCH = 64
 
 
 class Line(nn.Module):
@@ -54,6 +61,39 @@ def loss(d: DenoiseDiffusion, seed: int = 0) -> float:
     x0 = DATA.sample(60 * N // 10, fresh_generator(seed)).float()[:, None]
     eps = torch.randn(x0.shape, generator=fresh_generator(seed + 50))
     return float(d.loss(x0, eps, torch.arange(len(x0)) % 60))
+
+
+@torch.no_grad()
+def batch_losses(d: DenoiseDiffusion, x0: Tensor, seed: int = 0, *, even: bool = False) -> Tensor:
+    """The loss of one batch of ``x0`` after another, though nothing is learned between them.
+
+    Args:
+        d: a model that guesses noise.
+        x0: data, (n * ``BATCH``, ...).
+        seed: of the noise and the times.
+        even: spread the times of a batch evenly over the chain; in training each is drawn for itself.
+
+    Returns:
+        (n,).
+    """
+    rng, losses = fresh_generator(seed + 50), []
+    for some in x0.split(20 * BATCH):  # twenty batches at once, for speed
+        eps = torch.randn(some.shape, generator=rng)
+        place = torch.rand(len(some), generator=rng, dtype=torch.float64)
+        if even:
+            place = (torch.arange(len(some)) % BATCH + place) / BATCH
+        t = (d.n_steps * place).long()
+        missed = (d.eps_model(d.q_sample(some, t, eps), t) - eps).square()
+        losses.append(missed.flatten(1).mean(1).view(-1, BATCH).mean(1))
+    return torch.cat(losses)
+
+
+@cache
+def digits_losses(seed: int = 0, *, even: bool = False) -> Tensor:
+    """The losses of fifty batches of test digits by the weights that come with the lesson, (50,)."""
+    images = load_images("digits", "test")
+    chosen = torch.randint(len(images), (50 * BATCH,), generator=fresh_generator(seed))
+    return batch_losses(checkpoint.load("digits", "cpu"), images[chosen], seed, even=even)
 
 
 def distance(d: DenoiseDiffusion, seed: int = 0, n_steps: int | None = None, sigma: str | None = None) -> float:

@@ -235,8 +235,7 @@ check_image_and_noise = Exercise(
 def min_snr_factors(alpha_bar: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """Factors before the squared errors of eps and of v: Hang et al. 2023."""
     snr = alpha_bar / (1 - alpha_bar)
-    weight = snr.clamp(max=gamma)
-    return weight / snr, weight / (snr + 1)
+    return (gamma / snr).clamp(max=1), snr.clamp(max=gamma) / (snr + 1)
 
 
 check_min_snr_factors = Exercise(
@@ -245,36 +244,59 @@ check_min_snr_factors = Exercise(
         (torch.tensor([0.99995, 0.97, 0.84, 0.83, 0.3, 0.004], dtype=torch.float64), 5.0),
         (torch.tensor([[0.9, 0.6], [0.2, 0.0001]], dtype=torch.float64), 1.0),
         (torch.tensor([0.999, 0.5, 0.01], dtype=torch.float64), 20.0),
+        (torch.tensor([0.6, 0.0], dtype=torch.float64), 5.0),
     ],
     mistakes=(
-        Mistake("at least gamma", ("max=gamma", "min=gamma")).says("""
+        Mistake("at least gamma", ("max=1", "min=1", "max=gamma", "min=gamma")).says("""
             This looks like a weight of at *least* gamma.
             Which noise levels would have too much say without min-SNR, those of little noise or of much?
             Those near the data, where SNR is huge: the weight is the smaller of SNR and gamma."""),
-        Mistake("the weight of the image", ("weight / snr, weight / (snr + 1)", "weight, weight")).says(r"""
+        Mistake(
+            "the weight of the image", ("(gamma / snr).clamp(max=1)", "snr.clamp(max=gamma)", " / (snr + 1)", "")
+        ).says(r"""
             This looks like the weight that an error of the *image* is to have.
-            An error of $\epsilon_\theta$ weighs SNR already, by (15.8).
+            An error of $\epsilon_\theta$ weighs SNR already, by (15.9).
             Divide by what is there: SNR for noise, SNR + 1 for $v$."""),
-        Mistake("multiplied", ("weight / snr, weight / (snr + 1)", "weight * snr, weight * (snr + 1)")).says(r"""
-            This looks like a product with the weight that (15.8) puts in.
+        Mistake(
+            "multiplied", ("(gamma / snr).clamp(max=1)", "snr.clamp(max=gamma) * snr", "/ (snr + 1)", "* (snr + 1)")
+        ).says(r"""
+            This looks like a product with the weight that (15.9) puts in.
             The loss brings SNR along by itself. What must go before it for `min(SNR, gamma)` to be left?
             Divide by it."""),
-        Mistake("v weighed as noise", ("weight / (snr + 1)", "weight / snr")).says("""
+        Mistake("v weighed as noise", ("snr.clamp(max=gamma) / (snr + 1)", "(gamma / snr).clamp(max=1)")).says("""
             This looks like the factor of noise for both.
-            What does an error of v weigh in (15.8)?
+            What does an error of v weigh in (15.9)?
             Divide by SNR + 1."""),
-        Mistake("noise weighed as v", ("weight / snr,", "weight / (snr + 1),")).says("""
+        Mistake("noise weighed as v", ("(gamma / snr).clamp(max=1)", "snr.clamp(max=gamma) / (snr + 1)")).says("""
             This looks like the factor of v for both.
-            What does an error of noise weigh in (15.8)?
+            What does an error of noise weigh in (15.9)?
             Divide by SNR."""),
-        Mistake("v first", ("weight / snr, weight / (snr + 1)", "weight / (snr + 1), weight / snr")).says("""
+        Mistake(
+            "v first",
+            (
+                "(gamma / snr).clamp(max=1), snr.clamp(max=gamma) / (snr + 1)",
+                "snr.clamp(max=gamma) / (snr + 1), (gamma / snr).clamp(max=1)",
+            ),
+        ).says("""
             This looks like the factor of v first and that of noise second.
             Both are right; look at their order.
             That of noise comes first."""),
-        Mistake("not capped", ("snr.clamp(max=gamma)", "snr")).says("""
+        Mistake(
+            "not capped", ("(gamma / snr).clamp(max=1)", "torch.ones_like(snr)", "snr.clamp(max=gamma)", "snr")
+        ).says("""
             This looks like SNR without a cap.
             Then the loss of noise would stay as it is, with a factor of 1 everywhere. What is gamma for?
-            `snr.clamp(max=gamma)`."""),
+            The smaller of SNR and gamma is what an error of the image shall weigh."""),
+        Mistake("0 over 0", ("(gamma / snr).clamp(max=1)", "snr.clamp(max=gamma) / snr")).says("""
+            This looks like NaN where alpha_bar is 0, and is right everywhere else.
+            There SNR is 0, and so is min(SNR, gamma). What is their quotient for a very small SNR?
+            Divide first and clamp then: `(gamma / snr).clamp(max=1)`, as gamma / 0 is infinite."""),
+        Mistake(
+            "0 for the limit", ("(gamma / snr).clamp(max=1)", "(snr.clamp(max=gamma) / snr).nan_to_num(0)")
+        ).says("""
+            This looks like a factor of 0 for noise where alpha_bar is 0, and is right everywhere else.
+            What is the factor for a very small SNR?
+            1: below gamma the loss of noise stays as it is. `(gamma / snr).clamp(max=1)` gives it."""),
         Mistake("alpha_bar for SNR", (" / (1 - alpha_bar)", "")).says(r"""
             This looks like $\bar\alpha$ in the place of SNR.
             It is at most 1, and no cap of 5 would ever be met.

@@ -178,7 +178,7 @@ class ExactVelocity(nn.Module):
     """E[eps - x0 | x_t] on straight paths, for the two bumps, all at one time."""
 
     def forward(self, xt: Tensor, t1000: Tensor) -> Tensor:
-        """(B, 1), 1000 t -> (B, 1): (15.11)."""
+        """(B, 1), 1000 t -> (B, 1): (15.13)."""
         t = float(t1000[0]) / 1000
         if t == 0:
             return -xt  # the data are known, the noise is not

@@ -185,6 +185,30 @@ class SolverPlot:
         return self.live.picture(f"Paths from noise to data over the exact ones. {words}, root mean square")
 
 
+def circle_picture(n: int = 5) -> Picture:
+    """x_t on its way from an image to a noise, which are the axes: a quarter of a circle, with v at some places."""
+    phi = torch.linspace(0, torch.pi / 2, 91, dtype=torch.float64)
+    figure, (axes,) = subplots(3.4)
+    axes.plot(phi.cos(), phi.sin(), color=GREY, linewidth=3, alpha=0.5)
+    for at in torch.linspace(0, torch.pi / 2, n, dtype=torch.float64):
+        x0, eps = float(at.cos()), float(at.sin())
+        axes.plot((0, x0), (0, eps), color=BLUE, linewidth=1)
+        arrow = {"arrowstyle": "-|>", "color": ORANGE, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (x0 - 0.3 * eps, eps + 0.3 * x0), (x0, eps), arrowprops=arrow)
+        axes.plot(x0, eps, "o", color=BLUE)
+    axes.text(1.03, -0.02, "data, phi = 0", va="center")
+    axes.text(0.03, 1.05, "noise, phi = 90°", va="bottom")
+    axes.set(xlabel="share of x_0: sqrt(alpha_bar)", ylabel="share of eps", xlim=(-0.45, 1.6), ylim=(-0.1, 1.25))
+    axes.set_aspect("equal")
+    key(axes, {"dots: x_t": BLUE, "arrows: v, drawn shorter": ORANGE}, "upper right")
+    alt = (
+        "A quarter of a circle from the image, along the axis of x_0, to the noise, along that of eps. x_t runs on it, "
+        "and arrows at its side, at right angles to the way from the origin, are v: at the image it points to the "
+        "noise, at the noise away from the image"
+    )
+    return picture(figure, alt)
+
+
 def weights_picture() -> Picture:
     """What an error of the image counts in each loss, over the signal-to-noise ratio."""
     decades = np.linspace(-3, 3, 241)

@@ -206,13 +206,36 @@ def first_order_is_ddim(formula: Formula = dpm_step) -> float:
 # Targets
 
 
+def velocity_on_the_circle(x0: Any, eps: Any, alpha_bar: Any) -> Any:
+    """The target v (Salimans and Ho 2022, section 4)."""
+    return root(alpha_bar) * eps - root(1 - alpha_bar) * x0
+
+
+@equation(
+    "15.8",
+    r"v = \frac{\mathrm{d}x_t}{\mathrm{d}\varphi} = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0, \quad "
+    r"\cos\varphi = \sqrt{\bar\alpha_t}",
+    "automatic differentiation along the circle; the package's target",
+    1e-10,
+)
+def v_is_a_velocity(formula: Formula = velocity_on_the_circle) -> float:
+    """An image turned into its noise by the angle phi, differentiated; at every time of a short chain."""
+    schedule = NoiseSchedule.linear(50, 1e-3, 0.2).to(torch.float64)
+    (x0, eps), t = numbers(2, 50, 1, seed=4), torch.arange(50)
+    model = DenoiseDiffusion(torch.nn.Identity(), schedule=schedule, prediction="v")
+    alpha_bar = schedule.alpha_bar[:, None]
+    phi = alpha_bar.sqrt().acos()
+    right = slope(lambda phi: phi.cos() * x0 + phi.sin() * eps, phi)
+    return largest([formula(x0, eps, alpha_bar) - right, model.target(x0, eps, t) - right])
+
+
 def weights(snr: Tensor) -> dict[str, Tensor]:
     """What an error of the image counts in the loss of each target."""
     return {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
 
 
 @equation(
-    "15.8",
+    "15.9",
     r"\lVert\epsilon - \epsilon_\theta\rVert^2 = \mathrm{SNR}\,\lVert x_0 - \hat x_0\rVert^2, \quad "
     r"\lVert v - v_\theta\rVert^2 = (\mathrm{SNR} + 1)\,\lVert x_0 - \hat x_0\rVert^2",
     "the package's losses and estimates, in float64",
@@ -241,7 +264,7 @@ def guide(null: Tensor, label: Tensor, scale: float) -> Tensor:
 
 
 @equation(
-    "15.9",
+    "15.10",
     r"\epsilon_s = \epsilon_\varnothing + s\,(\epsilon_c - \epsilon_\varnothing) "
     r"= -\sqrt{1-\bar\alpha_t}\;\nabla \log\big(q(x_t \mid c)^{s}\, q(x_t)^{1-s}\big)",
     "automatic differentiation",
@@ -259,13 +282,43 @@ def guidance_is_a_slope(formula: Formula = guide) -> float:
     return largest(errors)
 
 
+def guide_by_classifier(null: Tensor, label_slope: Tensor, alpha_bar: float, scale: float) -> Tensor:
+    """Classifier guidance, by the slope of log p(c | x_t) (Dhariwal and Nichol 2021, Algorithm 2)."""
+    return null - scale * math.sqrt(1 - alpha_bar) * label_slope
+
+
+@equation(
+    "15.11",
+    r"q(x_t \mid c)^{s}\, q(x_t)^{1-s} \propto q(x_t)\, p(c \mid x_t)^{s}, \qquad "
+    r"\epsilon_s = \epsilon_\varnothing - s\,\sqrt{1-\bar\alpha_t}\;\nabla \log p(c \mid x_t)",
+    "both densities; automatic differentiation of a perfect classifier",
+    1e-10,
+)
+def guidance_by_a_classifier(formula: Formula = guide_by_classifier) -> float:
+    """The classifier is Bayes' rule for two noisy classes; the other side are the two answers of (15.10)."""
+    label = GaussianMixture([1.0], ex.CLASSES.means[1:], ex.CLASSES.stds[1:])
+    errors = []
+    for a in LEVELS:
+        c, both = label.noised(a), ex.CLASSES.noised(a)
+
+        def log_label(x: Tensor, both: GaussianMixture = both) -> Tensor:
+            return both.responsibilities(x)[..., 1].log()
+
+        null, answer = ex.CLASSES.exact_eps(X, a), label.exact_eps(X, a)
+        for s in (0.0, 1.0, 2.0, 5.0):
+            errors.append(formula(null, slope(log_label, X), a, s) - guide(null, answer, s))
+            gap = s * c.log_prob(X) + (1 - s) * both.log_prob(X) - both.log_prob(X) - s * log_label(X)
+            errors.append(gap - gap[0])  # in proportion: the same factor at every x
+    return largest(errors)
+
+
 def guided_stds(a: float, b: float, s: float) -> tuple[float, float]:
     """Of the samples, and of the tilted density, if the class is N(m, a^2) and everything N(0, b^2)."""
     return a**s * b ** (1 - s), (s / a**2 + (1 - s) / b**2) ** -0.5
 
 
 @equation(
-    "15.10",
+    "15.12",
     r"\mathrm{std}_\text{guided} = a^{s}\,b^{1-s}, \qquad \Big(\tfrac{s}{a^2} + \tfrac{1-s}{b^2}\Big)^{-1/2} "
     r"= \mathrm{std}\big[p(x\mid c)^s\,p(x)^{1-s}\big]",
     "two points that follow the guided noise; the density on a grid",
@@ -312,7 +365,7 @@ def velocity(xt: Tensor, x0: Tensor, t: float) -> Tensor:
 
 
 @equation(
-    "15.11",
+    "15.13",
     r"u(x_t, t) = \mathbb{E}[\epsilon - x_0 \mid x_t] = \frac{x_t - \mathbb{E}[x_0 \mid x_t]}{t}",
     "the speed of every quantile of x_t",
     1e-5,
@@ -340,7 +393,7 @@ def same_rank(noise: Tensor) -> Tensor:
 
 
 @equation(
-    "15.12",
+    "15.14",
     r"\text{on a line:}\quad x_0 = F^{-1}\big(\Phi(\epsilon)\big), \qquad x_t = (1-t)\,F^{-1}\big(\Phi(\epsilon)\big) "
     r"+ t\,\epsilon "
     r"\ \text{after rectifying}",

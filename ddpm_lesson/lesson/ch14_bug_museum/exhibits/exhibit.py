@@ -41,7 +41,8 @@ class Exhibit:
     @property
     def gone(self) -> str:
         """How to check that it is gone."""
-        return f"Gone when content again: {', '.join(self.seen_by)}."
+        those = "this probe is" if len(self.seen_by) == 1 else "these probes are"
+        return f"Cured when {those} content again: {', '.join(self.seen_by)}."
 
     def _repr_markdown_(self) -> str:
         where = f"[{self.source}](https://github.com/{self.source.replace('#', '/issues/')})"

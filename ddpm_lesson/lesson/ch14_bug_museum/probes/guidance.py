@@ -22,9 +22,9 @@ SCALES = (0.0, 1.0, 3.0)
 LABELLED = replace(SMALL, n_classes=10, batch_size=2000)
 
 
-def labelled() -> diffusion.DenoiseDiffusion:
-    """A short chain with the perfect network for both classes."""
-    chain = schedule.NoiseSchedule.linear(**SHORT).to(torch.float64)
+def labelled(steps: dict[str, float] = SHORT) -> diffusion.DenoiseDiffusion:
+    """A chain, short unless told otherwise, with the perfect network for both classes."""
+    chain = schedule.NoiseSchedule.linear(**steps).to(torch.float64)
     return diffusion.DenoiseDiffusion(ExactLabelled(CLASSES, chain), schedule=chain, clip_x0=False)
 
 
@@ -65,15 +65,15 @@ def where(off: Tensor) -> str:
 
 
 @torch.no_grad()
-def agreement(scale: float, n: int = 200) -> float:
-    """How well samples guided to ``LABEL`` agree with it: the mean of p(LABEL | x).
+def agreement(scale: float, steps: dict[str, float] = SHORT, n: int = 200) -> float:
+    """How well ``n`` samples guided to ``LABEL`` agree with it: the mean of p(LABEL | x).
 
     The steps are those of DDIM, in plain numbers: the package's sampler has probes of its own.
     """
-    _, alpha_bar = plain(**SHORT)
-    network = guided(labelled(), torch.tensor([LABEL]), scale).eps_model
+    _, alpha_bar = plain(**steps)
+    network = guided(labelled(steps), torch.tensor([LABEL]), scale).eps_model
     xt = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None]  # x_T, evenly
-    for t in reversed(range(20)):
+    for t in reversed(range(len(alpha_bar))):
         a, b = alpha_bar[t], alpha_bar[t - 1] if t else 1.0
         eps = network(xt, torch.full((n,), t))
         xt = (b / a) ** 0.5 * (xt - (1 - a) ** 0.5 * eps) + (1 - b) ** 0.5 * eps
