@@ -69,14 +69,14 @@ def frechet_at_infinity(real: Tensor, generated: Tensor, n_sizes: int = 8, seed:
     return float(intercept)
 
 
-class Coverage(NamedTuple):
+class PrecisionRecall(NamedTuple):
     """Which part of one set lies where the other one is."""
 
     precision: float  # share of the samples that lie among the real images
     recall: float  # share of the real images that lie among the samples
 
 
-def coverage(real: Tensor, generated: Tensor, k: int = 3) -> Coverage:
+def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> PrecisionRecall:
     """Precision and recall by nearest neighbours (Kynkäänniemi et al. 2019).
 
     A point lies among a set if it is no farther from one of its points than that one's k-th nearest neighbour.
@@ -88,24 +88,35 @@ def coverage(real: Tensor, generated: Tensor, k: int = 3) -> Coverage:
     Raises:
         ValueError: if a set is too small.
     """
-    if min(len(real), len(generated)) <= k:
-        raise ValueError(f"k must be below the number of rows, {min(len(real), len(generated))}; got {k}")
-    return Coverage(among(generated, real, k), among(real, generated, k))
+    among_real = torch.cdist(generated, real) <= radius(real, k)
+    among_samples = torch.cdist(real, generated) <= radius(generated, k)
+    return PrecisionRecall(*(float(among.any(1).double().mean()) for among in (among_real, among_samples)))
 
 
-def among(points: Tensor, others: Tensor, k: int) -> float:
-    """Share of ``points`` (N, D) that lie among ``others`` (M, D)."""
-    radius = torch.cdist(others, others).kthvalue(k + 1, dim=1).values  # the nearest is the point itself
-    return float((torch.cdist(points, others) <= radius).any(1).double().mean())
+def coverage(real: Tensor, generated: Tensor, k: int = 3) -> float:
+    """Share of the real images with a sample no farther than their own k-th real neighbour (Naeem et al. 2020).
+
+    Only the real images have neighbourhoods, so outliers and copies among the samples cannot widen or shrink them.
+    ``real``, ``generated``, ``k`` and errors are those of ``precision_recall``.
+    """
+    return float((torch.cdist(generated, real) <= radius(real, k)).any(0).double().mean())
+
+
+def radius(points: Tensor, k: int) -> Tensor:
+    """From each of ``points`` (N, D) to its k-th nearest neighbour among the others, (N,)."""
+    if len(points) <= k:
+        raise ValueError(f"k must be below the number of rows, {len(points)}; got {k}")
+    return torch.cdist(points, points).kthvalue(k + 1, dim=1).values  # the nearest is the point itself
 
 
 def measures_of(real: Tensor, sets: dict[str, Tensor]) -> Sequence[tuple[str, ...]]:
-    """A row of a table for each set of features: Frechet distance, the same at infinity, KID, precision, recall."""
+    """A row of a table for each set of features: Frechet distance, that at infinity, KID, precision, recall, coverage.
+
+    The last three in percent.
+    """
     rows = []
     for name, features in sets.items():
-        kid, cover = kernel_distance(real, features), coverage(real, features)
+        kid, shares = kernel_distance(real, features), (*precision_recall(real, features), coverage(real, features))
         distances = f"{distance_of_features(real, features):.1f}", f"{frechet_at_infinity(real, features):.1f}"
-        rows.append(
-            (name, *distances, f"{kid.mean:.2f} ± {kid.std:.2f}", f"{cover.precision:.0%}", f"{cover.recall:.0%}")
-        )
+        rows.append((name, *distances, f"{kid.mean:.2f} ± {kid.std:.2f}", *(f"{share:.0%}" for share in shares)))
     return rows

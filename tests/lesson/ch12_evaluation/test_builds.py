@@ -1,6 +1,7 @@
 """The build of notebook 12: right answers pass in any precision, and wrong floors are told, whatever chance does."""
 
 import pytest
+import torch
 
 from ddpm_lesson.lesson.ch12_evaluation.builds import build_evaluate, evaluate
 from ddpm_lesson.lesson.kit.exercise import edited
@@ -42,15 +43,15 @@ NUMPYS = [f"torch.tensor(__import__('numpy').random.default_rng({seed}).permutat
 @pytest.mark.parametrize("order", [ORDER, BY_SORTING, *NUMPYS])
 def test_a_floor_of_halves_is_told_whatever_chance_does(order):
     message = build_evaluate(edited(evaluate, ORDER, order, SETS, HALVES)).message
-    assert "of 40 and 200 rows. Here one stood in a set of 120" in message
+    assert "of 40 and 200 rows. Your two sets share rows, leave some out, or have other sizes." in message
     assert "with `n = len(samples)`" in message
 
 
 @pytest.mark.parametrize(
     ("edits", "words"),
     [
-        ((SETS, "real[order[:n]], real"), "stands in exactly one of two sets"),
-        ((ORDER, "torch.randint(len(real), (len(real),))"), "stands in exactly one of two sets"),
+        ((SETS, "real[order[:n]], real"), "should stand in exactly one of two sets"),
+        ((ORDER, "torch.randint(len(real), (len(real),))"), "should stand in exactly one of two sets"),
         ((ORDER, "torch.arange(len(real))"), "times the distance of two fresh sets"),
         ((ORDER, "torch.arange(len(real)).roll(int(torch.randint(len(real), ())))"), "times"),
         (("(len(real))", "(len(real), generator=torch.Generator().manual_seed(0))"), "The draws of the floor scatter"),
@@ -62,6 +63,14 @@ def test_a_wrong_answer_is_told(edits, words):
     message = build_evaluate(edited(evaluate, *edits)).message
     assert "Not yet" in message
     assert words in message
+
+
+def test_eigenvalues_of_nan_are_told_before_they_end_the_kernel():
+    root, values = "vectors * values.clamp(min=0).sqrt() @ vectors.T", "eigvalsh(root @ cov_y @ root)"
+    edits = root, "cov_x.sqrt()", values, "eigvals(root @ cov_y @ root).real"
+    message = build_evaluate(edited(evaluate, *edits)).message
+    assert "torch.linalg.eigvals was given NaN or infinity" in message
+    assert torch.linalg.eigvals(torch.eye(2)).real.tolist() == [1, 1]  # as it was
 
 
 def test_a_distance_that_is_off_by_little_is_told_with_digits_that_show_it():

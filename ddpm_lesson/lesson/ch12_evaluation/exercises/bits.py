@@ -119,6 +119,10 @@ check_byte_log_likelihood = Exercise(
             This looks like the probability itself.
             What is asked for adds up over the values of an image.
             Take the logarithm."""),
+        Mistake("base 10", ("mass.log()", "mass.log10()")).says("""
+            This looks like a logarithm to base 10.
+            A nat is one factor of e.
+            Use the natural logarithm: `.log()`."""),
         Mistake("bits", ("mass.log()", "mass.log2()")).says("""
             This looks like a logarithm to base 2.
             The exercise asks for nats; bits come later.
@@ -131,6 +135,20 @@ check_byte_log_likelihood = Exercise(
             This looks like what the byte costs, in bits.
             The exercise asks for the logarithm of the probability, in nats; bits come later.
             The natural logarithm, without a minus."""),
+        Mistake(
+            "truncated and renormalised",
+            (
+                *(" if byte < 255 else math.inf", "", " if byte > 0 else math.inf", "", "mass.log()"),
+                "(mass / normal.cdf(torch.tensor([-256 / 255, 256 / 255], dtype=F64)).diff()[0]).log()",
+            ),
+        ).says("""
+            This looks like a Gaussian that is cut off at the outer bytes and scaled so that the rest adds up to 1.
+            (12.1) keeps the Gaussian as it is. Who gets the mass out there?
+            Give it to bytes 0 and 255, and divide by nothing."""),
+        Mistake("bin that ends at the value", ("127.5 - 1", "127.5 - 1 - 1 / 255")).says("""
+            This looks like a bin that starts at the byte below and ends at the byte's value.
+            Rounding takes what is within half a step to either side.
+            From `x0 - 1/255` to `x0 + 1/255`."""),
         Mistake("one-sided bin", ("127.5 - 1", "127.5 - 1 + 1 / 255")).says("""
             This looks like a bin that starts at the byte's value and ends at the next.
             Rounding takes what is within half a step to either side.
@@ -181,6 +199,14 @@ check_image_bits = Exercise(
             This looks like nats per dimension.
             How many nats is one bit?
             Divide by ln 2."""),
+        Mistake("base 10", ("log(2)", "log(10)", "log2", "log10")).says("""
+            This looks like decimal digits per dimension: logarithms to base 10.
+            How many values can one bit tell apart?
+            Divide by ln 2, and use `math.log2` for the bin."""),
+        Mistake("bin in base 10", ("log2", "log10")).says("""
+            This looks like bits of the density plus *decimal digits* of the bin.
+            `math.log10` is the logarithm to base 10.
+            Use `math.log2(255 / 2)`."""),
         Mistake("bin in nats", ("log2", "log")).says("""
             This looks like bits of the density plus *nats* of the bin.
             `math.log` is the natural logarithm.

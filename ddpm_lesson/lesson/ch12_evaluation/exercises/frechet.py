@@ -84,6 +84,10 @@ check_frechet = Exercise(
             This looks like `matrix_root(cov1 @ cov2)`. That product is not symmetric; `matrix_root` sees half of it.
             Which symmetric matrix has the same eigenvalues as the product?
             Use `root @ cov2 @ root` with `root = matrix_root(cov1)`."""),
+        Mistake("symmetrised product", ("root @ cov2 @ root", "(cov1 @ cov2 + cov2 @ cov1) / 2")).says("""
+            This looks like the root of the product made symmetric, the mean of `cov1 @ cov2` and its transpose.
+            It is symmetric, but has other eigenvalues. Which symmetric matrix has those of the product?
+            Use `root @ cov2 @ root` with `root = matrix_root(cov1)`."""),
         Mistake("factor 2 forgotten", ("- 2 *", "-")).says("""
             This looks right without the 2 before the root.
             What does your function give for two equal Gaussians?

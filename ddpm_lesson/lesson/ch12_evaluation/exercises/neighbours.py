@@ -84,6 +84,13 @@ check_nearest = Exercise(
             This looks like the largest cosine similarity, which does not see contrast.
             A dim copy is not a copy.
             Use the differences, not the product."""),
+        Mistake(
+            "angle as a distance",
+            lambda x, others: (1 - torch.cosine_similarity(others.flatten(1), x.flatten(), -1)).min(0)[::-1],
+        ).says("""
+            This looks like 1 minus the cosine similarity, which does not see contrast.
+            A dim copy is not a copy.
+            Take the root of the mean squared difference."""),
         Mistake("distance and index swapped", lambda *case: nearest(*case)[::-1]).says("""
             This looks right, with distance and index swapped.
             Which of the two comes first?
