@@ -4,7 +4,8 @@ Writes ``assets/guidance.json``, which notebook 15 draws: for every scale and se
 reads the digit that was asked for, how much the images of a digit differ, and the Frechet distance of all samples from
 the training images, on two kinds of features. What real images have in their place stands beside. For other weights:
 
-    --model mnist_guided --scales 0,1,1.25,2 --n 1000 --steps 10 --seeds 1 --n-real 60000 --features classifier --out FILE
+    --model mnist_guided --scales 0,1,1.25,2 --n 1000 --steps 10 --seeds 1 --n-real 60000 --features classifier
+    --out FILE
 """
 
 import json
