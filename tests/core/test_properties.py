@@ -26,11 +26,14 @@ def schedules(draw, most=60):
         draw(st.integers(1, most)),
     )
     if kind == "cosine":
-        return NoiseSchedule.cosine(n_steps, draw(st.floats(0, 0.5)), draw(st.floats(0.1, 0.999)))
-    if kind == "betas":
-        return NoiseSchedule.from_betas(draw(st.lists(fractions, min_size=n_steps, max_size=n_steps)))
-    start, end = sorted((draw(fractions), draw(fractions)))
-    return getattr(NoiseSchedule, kind)(n_steps, start, end)
+        schedule = NoiseSchedule.cosine(n_steps, draw(st.floats(0, 0.5)), draw(st.floats(0.1, 0.999)))
+    elif kind == "betas":
+        schedule = NoiseSchedule.from_betas(draw(st.lists(fractions, min_size=n_steps, max_size=n_steps)))
+    else:
+        start, end = sorted((draw(fractions), draw(fractions)))
+        schedule = getattr(NoiseSchedule, kind)(n_steps, start, end)
+    assume(schedule.alpha_bar[-1] > 0)
+    return schedule
 
 
 @st.composite
