@@ -56,7 +56,7 @@ def test_every_stop_of_every_control_shows_another_picture_with_its_own_words(pa
             assert not re.search(r"\bnan\b|None", alt), alt
             assert alt not in seen, f"{name} {value} has the words of another stop"
             assert picture.tobytes() not in seen.values(), f"{name} {value} has the picture of another stop"
-            assert f"/{panel.height};" in panel.image.value
+            assert f"height:{panel.height}px" in panel.image.value
             assert picture.size == start[0].size or has_note(picture), (name, value)
             seen[alt] = picture.tobytes()
         control.value = home

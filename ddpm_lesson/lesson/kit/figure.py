@@ -75,10 +75,9 @@ class Picture:
     alt: str
 
     def html(self, height: int | None = None) -> str:
-        """An HTML image with alternative text, ``height`` pixels high, and less where the page is narrower than it."""
+        """An HTML image with alternative text, ``height`` pixels high."""
         source = base64.b64encode(self.png).decode()
-        size = f"width:{self.width}px; max-width:100%; height:auto; aspect-ratio:{self.width}/{height or self.height}"
-        style = f"{size}; object-fit:contain; object-position:left top"
+        style = f"height:{height or self.height}px; max-width:100%; object-fit:contain; object-position:left top"
         alt = html.escape(self.alt, quote=True)
         return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{source}">'
 

@@ -31,7 +31,7 @@ def test_redraws_for_every_control(panel):
 def test_height_on_the_page_is_that_of_the_first_picture(panel):
     for side in (5, 2, 7, 9):
         panel.controls["side"].value = side
-        assert "/50;" in panel.image.value
+        assert "height:50px" in panel.image.value
 
 
 def test_error_is_named_and_what_is_shown_instead(panel):
