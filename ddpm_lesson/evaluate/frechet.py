@@ -274,8 +274,7 @@ def frechet_distance(
         features: a name that ``extractor`` knows, or an ``Extractor``.
         real, generated: (N, C, H, W) and (M, C, H, W) in [-1, 1].
         held_out: other real images, for the floor; M of them are drawn, and if there are fewer, the floor is reckoned
-            up to M by ``floor_of_as_many``. Unless given, M of ``real`` (at most half)
-            are drawn and set aside.
+            up to M by ``floor_of_as_many``. Unless given, M of ``real`` (at most half) are drawn and set aside.
         device: where the features are computed.
         seed: of that draw.
 
@@ -295,7 +294,8 @@ def frechet_distance(
         check_enough(name, len(images), features.num_features)
     seen = [features_of(features, images, device) for images in (real, generated, held_out)]
     distance, floor = (distance_of_features(seen[0], other) for other in seen[1:])
-    floor = floor_of_as_many(floor, moments(seen[0]).cov, *map(len, seen))
+    if len(held_out) < len(generated):
+        floor = floor_of_as_many(floor, moments(seen[0]).cov, *map(len, seen))
     return FrechetDistance(distance, floor, features.name, features.num_features, *map(len, seen))
 
 

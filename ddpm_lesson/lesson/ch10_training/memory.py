@@ -1,6 +1,5 @@
 """How much memory training and sampling take: one image is measured, the rest is counted."""
 
-import json
 from typing import NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddpm_lesson.data import DATASETS
-from ddpm_lesson.runtime import assets_folder
+from ddpm_lesson.lesson.kit.stored import stored
 from ddpm_lesson.train import TrainConfig, build_diffusion
 
 
@@ -68,5 +67,4 @@ def saved_for_backward(eps_model: nn.Module, x0: Tensor) -> int:
 
 def measured_memory() -> dict[str, MemoryNeeds]:
     """What ``python -m tests.benchmarks.training_memory`` measured for the presets, as it comes with the lesson."""
-    stored = json.loads((assets_folder() / "training" / "memory.json").read_text(encoding="utf-8"))
-    return {name: MemoryNeeds(**sizes) for name, sizes in stored["presets"].items()}
+    return {name: MemoryNeeds(**sizes) for name, sizes in stored("training/memory.json")["presets"].items()}

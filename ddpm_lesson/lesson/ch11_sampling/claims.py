@@ -1,12 +1,11 @@
 """What notebook 11 states, found anew; the sentences stand in the notebook word for word."""
 
-import json
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from ddpm_lesson import checkpoint, runtime
+from ddpm_lesson import checkpoint
 from ddpm_lesson.data import load_images
 from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch11_sampling.plots import rms
@@ -14,6 +13,7 @@ from ddpm_lesson.lesson.ch11_sampling.race import SAMPLERS, noise_on_the_way, ra
 from ddpm_lesson.lesson.kit.claim import ClaimBook
 from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS, ExactNoise
 from ddpm_lesson.lesson.kit.probe import fresh_noise
+from ddpm_lesson.lesson.kit.stored import stored
 from ddpm_lesson.sample import ddim_steps, ddpm_steps, final_samples, inpaint_steps, sample, slerp, spaced_times
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -186,9 +186,8 @@ def floors_scatter(seed: int) -> float:
 @claim(r"where steps are fewest, $\sigma^2 = \beta$ is now the worst by far", low=1.5, seeds=(0,))
 def beta_loses(seed: int) -> float:
     """Its distance with ten steps over the worse of the two others, on MNIST, as stored; the least of the races."""
-    stored = json.loads((runtime.assets_folder() / "sampler_race.json").read_text(encoding="utf-8"))
     ratios = []
-    for found in stored.values():
+    for found in stored("sampler_race.json").values():
         ten = {lap["sampler"]: lap["distance"] for lap in found["laps"] if lap["steps"] == 10}
         ratios.append(ten.pop("beta") / max(ten.values()))
     return min(ratios)

@@ -1,27 +1,25 @@
 """What was measured of the shipped models beforehand (``assets/evaluation.json``), as tables and pictures."""
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from torch import Tensor
 
-from ddpm_lesson import runtime
 from ddpm_lesson.data import load_images
 from ddpm_lesson.evaluate import Judgement, expected_floor, extractor, features_of, moments
 from ddpm_lesson.lesson.ch12_evaluation.plots import DistanceCurve, floors_picture, samplers_picture
 from ddpm_lesson.lesson.kit.figure import Picture
+from ddpm_lesson.lesson.kit.stored import stored
 from ddpm_lesson.pictures import markdown_table
 
 FEATURES = ("classifier", "random", "pixels")
 SIZES = (150, 300, 1000, 3000, 10_000)  # where a formula is drawn
 
 
-@cache
-def records(file: str = "evaluation.json") -> dict[str, Any]:
-    """A file of measurements, by model."""
-    return json.loads((runtime.assets_folder() / file).read_text(encoding="utf-8"))
+def records() -> dict[str, Any]:
+    """What was measured of the shipped models, by their names."""
+    return stored("evaluation.json")
 
 
 def samplers(name: str, n: int = 1000) -> list[dict[str, Any]]:
@@ -122,5 +120,5 @@ def report(name: str) -> str:
 
 def race(sampler: str, steps: int) -> list[float]:
     """Distances of 200 digits of a solver, one a seed; a seed has the same starting noise for every number of steps."""
-    races = [race["laps"] for name, race in records("solver_race.json").items() if name.startswith("digits")]
+    races = [race["laps"] for name, race in stored("solver_race.json").items() if name.startswith("digits")]
     return [lap["distance"] for laps in races for lap in laps if (lap["sampler"], lap["steps"]) == (sampler, steps)]

@@ -3,7 +3,6 @@
 And with one that has been trained and learns no more.
 """
 
-import json
 from functools import cache
 
 import torch
@@ -15,7 +14,7 @@ from ddpm_lesson.diffusion import DenoiseDiffusion
 from ddpm_lesson.lesson.ch14_bug_museum.probes import DATA
 from ddpm_lesson.lesson.kit.mixture import ExactNoise
 from ddpm_lesson.lesson.kit.probe import fresh_generator
-from ddpm_lesson.runtime import assets_folder
+from ddpm_lesson.lesson.kit.stored import stored
 from ddpm_lesson.sample import ddpm_steps, final_samples
 from ddpm_lesson.schedule import NoiseSchedule
 
@@ -128,6 +127,6 @@ def few_steps() -> dict[int, tuple[float, float]]:
 
     Measured once for notebook 11, by ``python -m tests.benchmarks.sampler_race``.
     """
-    record = json.loads((assets_folder() / "sampler_race.json").read_text(encoding="utf-8"))["mnist, 500 samples"]
+    record = stored("sampler_race.json")["mnist, 500 samples"]
     laps = {(lap["sampler"], lap["steps"]): lap["distance"] for lap in record["laps"]}
     return {n: (laps["beta", n], laps["posterior", n]) for sampler, n in laps if sampler == "beta"}

@@ -1,11 +1,9 @@
 """What was measured beforehand, because it takes minutes; ``assets/README.md`` says how to measure it anew."""
 
-import json
 from collections import defaultdict
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ddpm_lesson.runtime import assets_folder
+from ddpm_lesson.lesson.kit.stored import stored
 
 SAMPLERS = {
     "ddim": "DDIM (Euler)",
@@ -26,12 +24,6 @@ class Measured(NamedTuple):
     def at(self, name: str, at_most: int) -> list[float]:
         """Distances, one a seed, of the lap with the most evaluations that are no more than ``at_most``."""
         return [distances for n, distances in self.curves[name] if n <= at_most][-1]
-
-
-@cache
-def stored(name: str) -> dict[str, Any]:
-    """A file of measurements."""
-    return json.loads((assets_folder() / name).read_text(encoding="utf-8"))
 
 
 def gathered(laps: list[tuple[str, int, float]]) -> Curves:

@@ -39,6 +39,6 @@ def test_report_is_of_the_largest_set():
 def test_race_has_a_distance_for_every_seed_in_their_order():
     found = stored.race("ddim", 20)
     assert len(found) == 8
-    laps = [stored.records("solver_race.json")[f"digits, 200 samples, seed {seed}"]["laps"] for seed in range(1, 9)]
+    laps = [stored.stored("solver_race.json")[f"digits, 200 samples, seed {seed}"]["laps"] for seed in range(1, 9)]
     asked = [[lap for lap in race if (lap["sampler"], lap["steps"]) == ("ddim", 20)] for race in laps]
     assert found == [lap["distance"] for (lap,) in asked]
