@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -50,13 +51,36 @@ def attempt(function: Callable[..., Any], case: Sequence[Any], longest: int = 10
 def unguarded(function: Callable[..., Any], case: Sequence[Any], longest: int) -> Attempt:
     """The same, and whatever the function raises comes through."""
     arguments = copy.deepcopy(case)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+    with apart() as seeded:
+        result = settled(function(*arguments), longest)
+        changed = [i for i, pair in enumerate(zip(arguments, case, strict=True)) if differ(*pair)]
+        return Attempt(result, changed, seeded())
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[Callable[[], bool]]:
+    """For a learner's code: seeded noise, gradients, no warnings; what it does to them ends here.
+
+    Gives a function that tells whether the code set the global seed.
+    """
+    guarded = patch.multiple(torch.linalg, eig=of_numbers(torch.linalg.eig), eigvals=of_numbers(torch.linalg.eigvals))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad(), guarded:
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(SEED)
-        result = settled(function(*arguments), longest)
-        seeded = torch.initial_seed() != SEED
-    changed = [i for i, pair in enumerate(zip(arguments, case, strict=True)) if differ(*pair)]
-    return Attempt(result, changed, seeded)
+        yield lambda: torch.initial_seed() != SEED
+
+
+def of_numbers(solve: Callable[..., Any]) -> Callable[..., Any]:
+    """The same eigenvalues, but those of NaN are an error: from MKL they end the whole kernel."""
+
+    def solve_numbers(matrix: Any, **options: Any) -> Any:
+        if not torch.as_tensor(matrix).isfinite().all():
+            raise ValueError(
+                "eigenvalues of NaN or infinity were asked for; is a root of a negative number among them?"
+            )
+        return solve(matrix, **options)
+
+    return solve_numbers
 
 
 def call(function: Callable[..., Any], case: Sequence[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.kit.answer import FAILURES, SEED, differ
+from ddpm_lesson.lesson.kit.answer import FAILURES, apart, differ
 from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, overwrites, place, told_apart
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 from ddpm_lesson.runtime import first_line
@@ -134,9 +133,13 @@ class Build:
             return self.wrong(misfit)
         for number, stage in enumerate(self.stages):
             overwritten: list[tuple[str, Any]] = []
-            finding = found(stage.judge, watched(built, self.solution, overwritten))
+            finding, seeded = found(stage.judge, watched(built, self.solution, overwritten))
             if finding is NotImplemented:
                 return CheckResult(False, None, f"*Your turn:* `{self.name}` is not finished yet.")
+            if seeded:
+                return self.wrong(
+                    "BUILT sets the global seed: everything after it would draw the same noise. Leave it alone."
+                )
             if overwritten:
                 return self.wrong(f"BUILT {overwrites(*overwritten[0])}")
             if finding:
@@ -165,23 +168,19 @@ class Build:
         return CheckResult(False, None, f"{message}\n\n<small>Checked by {self.where}</small>")
 
 
-def found(judge: Callable[[Any], str | None], built: Any) -> Any:
-    """What a stage says of a build: a sentence, nothing, or NotImplemented where the learner left a gap.
+def found(judge: Callable[[Any], str | None], built: Any) -> tuple[Any, bool]:
+    """What a stage says of a build, and whether the build set the global seed.
 
-    Whatever the build raises becomes a sentence; the caller's random numbers and warnings are left alone.
+    It says a sentence, nothing, or NotImplemented where the learner left a gap; an error becomes a sentence.
     """
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            torch.default_generator.manual_seed(SEED)
-            finding = judge(built)
-            if torch.initial_seed() != SEED:
-                return "BUILT sets the global seed: everything after it would draw the same noise. Leave it alone."
-            return finding or ""
-    except NotImplementedError as error:
-        return NotImplemented if not error.args else stopped(error)  # with a text it is PyTorch's
-    except FAILURES as error:
-        return stopped(error)
+    with apart() as seeded:
+        try:
+            finding: Any = judge(built) or ""
+        except NotImplementedError as error:
+            finding = NotImplemented if not error.args else stopped(error)  # with a text it is PyTorch's
+        except FAILURES as error:
+            finding = stopped(error)
+        return finding, seeded()
 
 
 def stopped(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """The build of notebook 12: right answers pass in any precision, and wrong floors are told, whatever chance does."""
 
 import pytest
-import torch
 
 from ddpm_lesson.lesson.ch12_evaluation.builds import build_evaluate, evaluate
 from ddpm_lesson.lesson.kit.exercise import edited
@@ -69,8 +68,7 @@ def test_eigenvalues_of_nan_are_told_before_they_end_the_kernel():
     root, values = "vectors * values.clamp(min=0).sqrt() @ vectors.T", "eigvalsh(root @ cov_y @ root)"
     edits = root, "cov_x.sqrt()", values, "eigvals(root @ cov_y @ root).real"
     message = build_evaluate(edited(evaluate, *edits)).message
-    assert "torch.linalg.eigvals was given NaN or infinity" in message
-    assert torch.linalg.eigvals(torch.eye(2)).real.tolist() == [1, 1]  # as it was
+    assert "eigenvalues of NaN or infinity were asked for" in message
 
 
 def test_a_distance_that_is_off_by_little_is_told_with_digits_that_show_it():

@@ -1,14 +1,17 @@
-"""What pictures hide: bugs that leave samples as they are, and where each of them shows."""
+"""What pictures hide: bugs that leave samples as they are, where each of them shows, and room for the words beside them."""
 
 import contextlib
+import functools
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ddpm_lesson import checkpoint
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, named
+from ddpm_lesson.lesson.ch14_bug_museum.plots import STAGES, draw_card
 from ddpm_lesson.lesson.ch14_bug_museum.probes.guidance import labelled
 from ddpm_lesson.lesson.ch14_bug_museum.symptoms import looks_healthy, side_by_side
 from ddpm_lesson.sample import guided, steps
@@ -24,6 +27,7 @@ BEFORE, REPORT, SAMPLER = KINDS
 FOUR_CHANNELS = 40
 
 
+@functools.cache
 def drawn_otherwise(exhibit):
     """Both samplers' 30 steps, with dropout in the network, and DDPM's last step taken instead of its estimate."""
     with exhibit.infected() if exhibit else contextlib.nullcontext(), torch.random.fork_rng(devices=[]):
@@ -69,3 +73,12 @@ def test_where_nothing_can_be_drawn_the_symptom_says_so():
         error = side_by_side(exhibit)[0].error
         assert bool(error) == (exhibit in (named("the product of beta"), named("a time beyond the end")))
         assert not error or re.search("nothing can be sampled|stops with an error", exhibit.symptom)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_card_has_room_for_its_words(stage):
+    margin = 10  # pixels that stay white below the words and to their right
+    for number in range(1, len(EXHIBITS) + 1):
+        card = np.array(draw_card(number, stage).image())
+        edges = card[-margin:].min(), card[:, -margin:].min()
+        assert edges == (255, 255), number

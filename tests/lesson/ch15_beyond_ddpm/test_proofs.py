@@ -5,6 +5,7 @@ import torch
 
 from ddpm_lesson.lesson.ch15_beyond_ddpm import proofs
 from ddpm_lesson.lesson.ch15_beyond_ddpm.proofs import prove
+from ddpm_lesson.lesson.kit.mixture import TWO_BUMPS
 from ddpm_lesson.lesson.kit.proof import root
 
 
@@ -49,7 +50,7 @@ PLANTED = [
     ("15.12", lambda a, b, s: proofs.guided_stds(a, b, s)[:1] * 2),
     ("15.13", lambda xt, x0, t: (x0 - xt) / t),  # time the other way
     ("15.13", lambda xt, x0, t: (xt - x0) / (1 - t)),
-    ("15.14", lambda noise: noise * proofs.TWO_BUMPS.var**0.5 + proofs.TWO_BUMPS.mean),
+    ("15.14", lambda noise: noise * TWO_BUMPS.var**0.5 + TWO_BUMPS.mean),
     ("15.14", lambda noise: proofs.same_rank(-noise)),
 ]
 

@@ -205,6 +205,10 @@ def test_what_was_seen_is_said(built, words):
     assert re.search(words, DOUBLE(built).message)
 
 
+def test_a_global_seed_is_told_without_hints_about_values():
+    assert "Hint" not in DOUBLE(lambda x: torch.manual_seed(0) and 3 * x).message
+
+
 def test_numbers_are_told_with_as_many_digits_as_it_takes():
     near = Build(double, [Stage(lambda built: unlike(built(torch.ones(())), torch.tensor(2.0), 1e-6))], "")
     assert "gave 2.00001 where 2 is right" in near(lambda x: 2 * x + 1e-5).message

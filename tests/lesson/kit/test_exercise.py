@@ -468,6 +468,13 @@ def test_shape_and_nan_are_named():
     assert "returned NaN" in EXAMPLE(lambda x: x * torch.nan).message
 
 
+@pytest.mark.parametrize("name", ["eig", "eigvals"])
+def test_eigenvalues_of_nan_are_told_before_they_end_the_kernel(name):
+    message = EXAMPLE(lambda x: getattr(torch.linalg, name)(x.diag() * torch.nan)).message
+    assert "eigenvalues of NaN or infinity were asked for" in message
+    assert torch.linalg.eigvals(torch.eye(2)).real.tolist() == [1, 1]  # as it was
+
+
 def test_keyboard_interrupt_is_not_swallowed():
     with pytest.raises(KeyboardInterrupt):
         EXAMPLE(raises(KeyboardInterrupt()))
