@@ -1,4 +1,4 @@
-"""What pictures hide: bugs that leave samples as they are, where each of them shows, and room for the words beside them."""
+"""What pictures hide: bugs that leave samples as they are, where each of them shows, and room on every card."""
 
 import contextlib
 import functools
