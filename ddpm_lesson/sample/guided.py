@@ -20,7 +20,7 @@ def guided(diffusion: DenoiseDiffusion, class_labels: Tensor, scale: float) -> D
     Args:
         diffusion: a model whose network was trained with labels, some of them left out.
         class_labels: (B,) whole numbers in 0 .. n_classes-1, or (1,) for a batch of any size.
-        scale: at least 0. The network is asked for 2 B images a step, where 0 and 1 need B.
+        scale: at least 0. The network is asked for 2 B images a step.
 
     Raises:
         ValueError: if the network takes no labels, one is out of range, or ``scale`` is negative.
@@ -58,9 +58,6 @@ class Guided(nn.Module):
             got = len(self.class_labels)
             raise ValueError(f"class_labels must be (1,) or one for each of the {len(xt)} images; got {got}")
         labels = self.class_labels.expand(len(xt))
-        nulls = torch.full_like(labels, self.null)
-        if self.scale in (0, 1):  # one of the two answers alone
-            return self.network(xt, t, labels if self.scale else nulls)
-        both = torch.cat((nulls, labels))
+        both = torch.cat((torch.full_like(labels, self.null), labels))
         null, label = self.network(torch.cat((xt, xt)), torch.cat((t, t)), both).chunk(2)
         return torch.lerp(null, label, self.scale)

@@ -50,14 +50,6 @@ def test_scale_one_is_the_conditional_model_and_zero_the_unconditional_one(unet,
     assert not torch.allclose(unet(*batch, LABELS), unet(*batch), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("scale", "images"), [(0, 4), (1, 4), (1.5, 8)])
-def test_the_network_is_asked_for_one_of_its_answers_where_one_is_enough(unet, batch, scale, images):
-    asked = []
-    unet.register_forward_pre_hook(lambda _, arguments: asked.append(len(arguments[0])))
-    guided(model(unet), LABELS, scale).eps_model(*batch)
-    assert asked == [images]
-
-
 @pytest.mark.parametrize("prediction", ["x0", "v"])
 def test_guiding_v_or_x0_is_guiding_the_noise(unet, batch, prediction):
     """The estimates of x0 are mixed with the same weights, whichever target they are decoded from."""

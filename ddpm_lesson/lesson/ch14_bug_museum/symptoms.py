@@ -1,17 +1,15 @@
 """What a person sees of a bug: samples of weights that were trained in good health, drawn by sick code."""
 
 import functools
-import os
 from typing import NamedTuple
 
 import torch
 from PIL import Image
 
 from ddpm_lesson import checkpoint
-from ddpm_lesson.doctor import stopped
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits.exhibit import GUIDANCE, Exhibit
+from ddpm_lesson.lesson.ch14_bug_museum.probes.subjects import stopped
 from ddpm_lesson.lesson.kit import images
-from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.sample import guided, steps
 
 N, SIDE = 7, 56  # images a row, and pixels of each
@@ -51,7 +49,7 @@ def drawn(asked: bool) -> Scene:
             ddim = steps.final_samples(steps.ddim_steps(d, shape, 10, generator=generators[1]))
             return Scene(*([images.thumbnail(x, SIDE) for x in batch] for batch in (ddpm, ddim)), "")
     except Exception as error:  # whatever a bug leads to
-        return Scene([], [], stopped(error).replace(f"{assets_folder()}{os.sep}", ""))
+        return Scene([], [], stopped(error))
 
 
 def side_by_side(exhibit: Exhibit) -> tuple[Scene, Scene]:

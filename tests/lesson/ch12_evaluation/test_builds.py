@@ -50,6 +50,7 @@ def test_a_floor_of_halves_is_told_whatever_chance_does(order):
     ("edits", "words"),
     [
         ((SETS, "real[order[:n]], real"), "should stand in exactly one of two sets"),
+        ((SETS, "real[order[:n]], real[order[n + 1 :]]"), "should stand in exactly one of two sets"),
         ((ORDER, "torch.randint(len(real), (len(real),))"), "should stand in exactly one of two sets"),
         ((ORDER, "torch.arange(len(real))"), "times the distance of two fresh sets"),
         ((ORDER, "torch.arange(len(real)).roll(int(torch.randint(len(real), ())))"), "times"),

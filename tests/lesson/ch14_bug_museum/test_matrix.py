@@ -9,6 +9,7 @@ from ddpm_lesson.lesson.ch14_bug_museum.exhibits import EXHIBITS, HIDDEN, ROOMS,
 from ddpm_lesson.lesson.ch14_bug_museum.exhibits.slips import SEVEN_SLIPS
 from ddpm_lesson.lesson.ch14_bug_museum.plots import draw_matrix
 from ddpm_lesson.lesson.kit.infection import sources
+from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.sample import steps
 from tests.lesson.shown import drawn
 
@@ -24,6 +25,7 @@ def test_a_bug_is_seen_by_the_probes_made_for_it_and_by_no_others(exhibit):
     found = matrix.found_in(exhibit)
     seen = {name: finding.sentence for name, finding in found.items() if not finding.ok}
     assert set(seen) == set(exhibit.seen_by), seen
+    assert [sentence for sentence in seen.values() if str(assets_folder()) in sentence] == []
 
 
 @pytest.mark.parametrize("exhibit", [*EXHIBITS, *HIDDEN], ids=lambda exhibit: exhibit.name)

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import torch
 
-from ddpm_lesson.doctor import Finding, stopped
+from ddpm_lesson.doctor import Finding
 from ddpm_lesson.lesson.ch14_bug_museum.probes import guidance, ranges, samplers, schedules, states, times, traces
-from ddpm_lesson.lesson.ch14_bug_museum.probes.subjects import Probe
+from ddpm_lesson.lesson.ch14_bug_museum.probes.subjects import Probe, stopped
 
 PROBES: dict[str, Probe] = {
     "range of the data": ranges.range_of_data,

@@ -1,13 +1,15 @@
 """What probes ask their questions about: short chains, networks that are known, and plain numbers."""
 
+import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson import diffusion, schedule
+from ddpm_lesson import diffusion, doctor, schedule
 from ddpm_lesson.doctor import Finding
 from ddpm_lesson.lesson.kit.probe import fresh_generator
+from ddpm_lesson.runtime import assets_folder
 from ddpm_lesson.unet import model
 
 Probe = Callable[[int], Finding]
@@ -69,6 +71,11 @@ def small_unet(seed: int, **changes: object) -> model.UNet:
         for p in network.parameters():
             p.copy_(0.2 * torch.randn(p.shape, generator=generator) + (p.ndim == 1))
     return network.eval()
+
+
+def stopped(error: Exception) -> str:
+    """An error as a sentence, which is the same wherever this package lies."""
+    return doctor.stopped(error).replace(f"{assets_folder()}{os.sep}", "")
 
 
 def within(off: float, sick: str, healthy: str) -> Finding:
