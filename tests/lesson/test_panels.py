@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import ImageColor
 
 from ddpm_lesson.lesson.kit.colours import ORANGE
@@ -45,7 +46,23 @@ def has_note(picture):
     return picture.convert("RGB").getpixel((0, 0)) == ImageColor.getrgb(ORANGE)
 
 
-def test_every_stop_of_every_control_shows_another_picture_with_its_own_words(panel):
+@pytest.fixture
+def cut(monkeypatch):
+    """Words that were drawn beyond the edge of their figure."""
+    words, draw = set(), Text.draw
+
+    def watched(text, renderer, *arguments, **named):
+        box, figure = text.get_window_extent(renderer), text.get_figure(root=True).bbox
+        inside = -1 <= box.x0 and box.x1 <= figure.x1 + 1 and -1 <= box.y0 and box.y1 <= figure.y1 + 1
+        if text.get_visible() and text.get_text() and not inside:
+            words.add(text.get_text())
+        return draw(text, renderer, *arguments, **named)
+
+    monkeypatch.setattr(Text, "draw", watched)
+    return words
+
+
+def test_every_stop_of_every_control_shows_another_picture_with_its_own_words(panel, cut):
     start = shown(panel)
     for name, control in panel.controls.items():
         home, seen = control.value, {start[1]: start[0].tobytes()}
@@ -62,6 +79,7 @@ def test_every_stop_of_every_control_shows_another_picture_with_its_own_words(pa
         control.value = home
         picture, alt = shown(panel)
         assert (picture.tobytes(), alt) == (start[0].tobytes(), start[1]), f"{name}: the way back shows something else"
+    assert not cut
 
 
 def test_controls_are_labelled_and_a_question_stands_in_front(panel):

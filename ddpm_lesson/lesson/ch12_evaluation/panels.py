@@ -57,7 +57,7 @@ def show_bits_ledger(ledgers: dict[str, tuple[Tensor, float]]) -> Panel:
 
     def draw(model: str, scale: str, t: int) -> Picture:
         L_t, L_T = ledgers[model]
-        return plots[scale].draw(L_t, L_T, min(t, len(L_t) - 1), f"model {model}, {scale} scale")
+        return plots[scale].draw(L_t, L_T, min(t, len(L_t) - 1), model)
 
     return Panel(
         "Which steps cost the bits: those that decide what is to be seen, or those that nobody sees?",

@@ -79,6 +79,7 @@ class BitsLedger:
     """
 
     def __init__(self, scale: str):
+        self.scale = scale
         figure, (left, right) = subplots(3.4, 2, room=0.7)
         for axes in (left, right):
             axes.set(xscale="log", xlim=(0.9, 1300))
@@ -97,14 +98,14 @@ class BitsLedger:
         self.verdict = headline(figure)
         self.live = LiveFigure(figure, [self.terms, self.sums, *self.marks, self.first, self.name, self.verdict])
 
-    def draw(self, L_t: Tensor, L_T: float, t: int, what: str) -> Picture:
+    def draw(self, L_t: Tensor, L_T: float, t: int, model: str) -> Picture:
         """The picture for one model.
 
         Args:
             L_t: (T,) terms in bits per dimension, index 0 is L_0.
             L_T: the term of the prior.
             t: where to read.
-            what: which model, in words.
+            model: its name.
         """
         times = np.unique(np.geomspace(1, len(L_t), 250).round().astype(int))  # t + 1
         sums = L_T + L_t.sum() - L_t.cumsum(0) + L_t
@@ -117,7 +118,8 @@ class BitsLedger:
         self.name.set_text(f"L_0 = {float(L_t[0]):.2f}")
         rest = float(sums[t])
         share = f"steps from the end down to t = {t} cost {rest:.2f} of {float(sums[0]):.2f} bits/dim"
-        self.verdict.set_text(f"{what}: {share}")
+        self.verdict.set_text(f"{model}: {share}")
+        what = f"model {model}, {self.scale} scale"
         alt = f"Terms of the bound over t, {what}: at t = {t} the term is {float(L_t[t]):.2g} bits/dim; {share}"
         return self.live.picture(alt)
 
