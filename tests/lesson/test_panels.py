@@ -53,7 +53,7 @@ def cut(monkeypatch):
 
     def watched(text, renderer, *arguments, **named):
         box, figure = text.get_window_extent(renderer), text.get_figure(root=True).bbox
-        inside = -1 <= box.x0 and box.x1 <= figure.x1 + 1 and -1 <= box.y0 and box.y1 <= figure.y1 + 1
+        inside = box.x0 >= -1 and box.x1 <= figure.x1 + 1 and box.y0 >= -1 and box.y1 <= figure.y1 + 1
         if text.get_visible() and text.get_text() and not inside:
             words.add(text.get_text())
         return draw(text, renderer, *arguments, **named)
