@@ -22,7 +22,7 @@ from ddpm_lesson.sample import dpm_steps, final_samples, guided
 from tests.benchmarks.evaluation import rounded
 from tests.benchmarks.yardstick import N_REAL, Yardstick
 
-SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+SCALES = (0.0, 0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 FEATURES = ("classifier", "pixels")
 BATCH = 200  # images drawn at once, twenty of each digit
 

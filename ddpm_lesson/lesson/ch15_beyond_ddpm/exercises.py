@@ -40,6 +40,10 @@ check_image_by_score = Exercise(
             This looks like a guess of the dimmed image.
             $x_t$ holds $\sqrt{\bar\alpha_t}\,x_0$. What is left to do?
             Divide by $\sqrt{\bar\alpha_t}$."""),
+        Mistake("only the score rescaled", ("(xt + (1 - alpha_bar) * score)", "xt + (1 - alpha_bar) * score")).says(r"""
+            This looks like the score alone divided by $\sqrt{\bar\alpha_t}$.
+            $x_t$ is dimmed as well. Which of the two does your division reach?
+            Brackets: `(xt + (1 - alpha_bar) * score) / alpha_bar**0.5`."""),
         Mistake("divided without the root", ("alpha_bar**0.5", "alpha_bar")).says(r"""
             This looks like a division by $\bar\alpha_t$.
             By how much was the image dimmed, as a factor and not as a variance?
@@ -287,6 +291,29 @@ check_min_snr_factors = Exercise(
             This looks like SNR without a cap.
             Then the loss of noise would stay as it is, with a factor of 1 everywhere. What is gamma for?
             The smaller of SNR and gamma is what an error of the image shall weigh."""),
+        Mistake(
+            "v weighed as noise, 0 over 0",
+            ("(gamma / snr).clamp(max=1), snr", "snr.clamp(max=gamma) / snr, snr", "(snr + 1)", "snr"),
+        ).says("""
+            This looks like the factor of noise for both, which is NaN where alpha_bar is 0.
+            What does an error of v weigh in (15.9)? And what is min(SNR, gamma) / SNR for a very small SNR?
+            Divide the second by SNR + 1, and write the first as `(gamma / snr).clamp(max=1)`."""),
+        Mistake(
+            "v first, 0 over 0",
+            (
+                "(gamma / snr).clamp(max=1), snr.clamp(max=gamma) / (snr + 1)",
+                "snr.clamp(max=gamma) / (snr + 1), snr.clamp(max=gamma) / snr",
+            ),
+        ).says("""
+            This looks like the factor of v first and that of noise second, which is NaN where alpha_bar is 0.
+            Look at their order. And what is min(SNR, gamma) / SNR for a very small SNR?
+            That of noise comes first: `(gamma / snr).clamp(max=1)`."""),
+        Mistake(
+            "capped with its 1", ("snr.clamp(max=gamma) / (snr + 1)", "(snr + 1).clamp(max=gamma) / (snr + 1)")
+        ).says("""
+            This looks like min(SNR + 1, gamma) for v.
+            The weight that is wanted is the same for every target. Which?
+            min(SNR, gamma): `snr.clamp(max=gamma) / (snr + 1)`."""),
         Mistake("0 over 0", ("(gamma / snr).clamp(max=1)", "snr.clamp(max=gamma) / snr")).says("""
             This looks like NaN where alpha_bar is 0, and is right everywhere else.
             There SNR is 0, and so is min(SNR, gamma). What is their quotient for a very small SNR?
@@ -343,6 +370,10 @@ check_guided_noise = Exercise(
             `(1 + w)` stands before `eps_label`."""),
         Mistake("added", (" - w * eps_null", " + w * eps_null")).says("""
             This looks like both answers added: the factors make 1 + 2 w.
+            For two equal answers the result must be that answer. Which factors add up to 1?
+            `(1 + w)` and `-w`."""),
+        Mistake("subtracted once", (" - w * eps_null", " - eps_null")).says("""
+            This looks like the answer without a label subtracted once, whatever w is.
             For two equal answers the result must be that answer. Which factors add up to 1?
             `(1 + w)` and `-w`."""),
         Mistake("the difference alone", ("(1 + w) * eps_label", "w * eps_label")).says("""

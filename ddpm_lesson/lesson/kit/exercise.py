@@ -338,14 +338,17 @@ def difference(exercise: Exercise, answers: Sequence[Answer]) -> str:
     for i, (case, answer, right) in enumerate(zip(exercise.cases, answers, exercise.right, strict=True)):
         if len(answer.parts) != len(right.parts):
             return f"`{name}` must return {len(right.parts)} value(s); got {len(answer.parts)}."
-        for fit, x, y in zip(exercise.fits(i, answer, right), answer.parts, right.parts, strict=True):
+        where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
+        triples = zip(exercise.fits(i, answer, right), answer.parts, right.parts, strict=True)
+        for number, (fit, x, y) in enumerate(triples, 1):
+            which = f", as value {number} of {len(right.parts)}" if len(right.parts) > 1 else ""
             if x.shape != y.shape:
-                return f"`{name}` must return shape {tuple(y.shape)} here; got {tuple(x.shape)}."
+                return f"`{name}` must return shape {tuple(y.shape)} here{which}; got {tuple(x.shape)}."
             if x.isnan().any() and not y.isnan().any():
-                return f"`{name}` returned NaN: look for 0 / 0, or the root or logarithm of a negative number."
+                reasons = "look for 0 / 0, or the root or logarithm of a negative number"
+                return f"`{name}` returned NaN{where}{which}: {reasons}."
             if not fit:
-                where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
-                return f"`{name}` returned {apart(x, y)}{where}, and it looks like no mistake we know."
+                return f"`{name}` returned {apart(x, y)}{where}{which}, and it looks like no mistake we know."
     raise AssertionError("called for answers that are right")
 
 

@@ -459,7 +459,8 @@ def test_a_tuple_or_generator_may_stand_for_a_list(form):
 
 
 def test_the_numbers_that_were_tried_are_named():
-    assert "where 5 is right for x = 5, t = 0" in BOTH(lambda x, t: (x + max(t, 0.5), x - t)).message
+    assert "where 5 is right for x = 5, t = 0, as value 1 of 2" in BOTH(lambda x, t: (x + max(t, 0.5), x - t)).message
+    assert "NaN for x = 2, t = 1, as value 2 of 2" in BOTH(lambda x, t: (x + t, float("nan"))).message
     assert "ZeroDivisionError: float division by zero (tried with x = 5, t = 0)" in BOTH(lambda x, t: x / t).message
 
 
