@@ -140,7 +140,7 @@ def guidance_picture(found: Mapping[str, Mapping[float, Sequence[float]]]) -> Pi
     floor_line(panes[1], 1.0)
     for axes in panes:
         axes.set_xlabel("scale s")
-        axes.set_xticks([*found["agreement"]], [f"{scale:g}" for scale in found["agreement"]])
+        axes.set_xticks([scale for scale in found["agreement"] if scale % 1 == 0])
         axes.legend(fontsize=10, frameon=False)
     rows = [
         f"{words[what]} " + ", ".join(f"{np.mean(x):.2g} at {s:g}" for s, x in v.items()) for what, v in found.items()
