@@ -124,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         clone, work = Path(scratch, "clone"), Path(scratch, "content")
         work.mkdir()
-        git("clone", "--quiet", str(ROOT), str(clone))
+        git("clone", "--quiet", "--no-local", str(ROOT), str(clone))  # packed once, and not for every notebook
         git("tag", TAG, folder=clone)
         os.environ["IPYTHONDIR"] = str(Path(scratch, "ipython"))  # not the settings of whoever runs this
         os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # nobody debugs here
