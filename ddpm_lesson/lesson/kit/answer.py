@@ -51,14 +51,14 @@ def attempt(function: Callable[..., Any], case: Sequence[Any], longest: int = 10
 def unguarded(function: Callable[..., Any], case: Sequence[Any], longest: int) -> Attempt:
     """The same, and whatever the function raises comes through."""
     arguments = copy.deepcopy(case)
-    with apart() as seeded:
+    with isolated() as seeded:
         result = settled(function(*arguments), longest)
         changed = [i for i, pair in enumerate(zip(arguments, case, strict=True)) if differ(*pair)]
         return Attempt(result, changed, seeded())
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[Callable[[], bool]]:
+def isolated() -> Iterator[Callable[[], bool]]:
     """For a learner's code: seeded noise, gradients, no warnings; what it does to them ends here.
 
     Gives a function that tells whether the code set the global seed.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpm_lesson.lesson.kit.answer import FAILURES, apart, differ
+from ddpm_lesson.lesson.kit.answer import FAILURES, differ, isolated
 from ddpm_lesson.lesson.kit.exercise import CheckResult, is_stub, lines_of, overwrites, place, told_apart
 from ddpm_lesson.lesson.kit.pieces import keep_if_piece
 from ddpm_lesson.runtime import first_line
@@ -173,7 +173,7 @@ def found(judge: Callable[[Any], str | None], built: Any) -> tuple[Any, bool]:
 
     It says a sentence, nothing, or NotImplemented where the learner left a gap; an error becomes a sentence.
     """
-    with apart() as seeded:
+    with isolated() as seeded:
         try:
             finding: Any = judge(built) or ""
         except NotImplementedError as error:

@@ -338,7 +338,8 @@ def difference(exercise: Exercise, answers: Sequence[Answer]) -> str:
     for i, (case, answer, right) in enumerate(zip(exercise.cases, answers, exercise.right, strict=True)):
         if len(answer.parts) != len(right.parts):
             return f"`{name}` must return {len(right.parts)} value(s); got {len(answer.parts)}."
-        where = f" for {inputs(exercise, case)}" if inputs(exercise, case) else ""
+        tried = inputs(exercise, case)
+        where = f" for {tried}" if tried else ""
         triples = zip(exercise.fits(i, answer, right), answer.parts, right.parts, strict=True)
         for number, (fit, x, y) in enumerate(triples, 1):
             which = f", as value {number} of {len(right.parts)}" if len(right.parts) > 1 else ""
